@@ -1,0 +1,106 @@
+"""Opening images from users, safely and always the same way."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from davsp.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 80_000_000
+MAX_BYTES = 64 * 2**20
+
+# What Pillow's decoders raise on damaged data.
+_DAMAGED = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, OverflowError, struct.error)
+_WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
+_NO_COLOUR_RANGE = ("I", "F")
+_warning_filters = threading.Lock()
+
+
+def open_image(source: Path | bytes | Image.Image, *, what: str = "") -> Image.Image:
+    """Open an image as 8-bit RGB, turned upright by its EXIF orientation, transparency laid on white.
+
+    `source` is a path, the bytes of an image file, or a Pillow image, which stays as it is. `what` names the
+    image in error messages; a path names itself. 16-bit grey is scaled to 8 bit.
+
+    Raises InputError when there is no such file, or it holds no image of FORMATS, is damaged, has several
+    frames, or is larger than MAX_BYTES or MAX_PIXELS, which the header tells before anything is decoded.
+    """
+    name = what or (str(source) if isinstance(source, Path) else "the image")
+    if isinstance(source, Path):
+        source = _read(source, name)
+    try:
+        # Pillow warns of large sizes and odd headers, which are checked here. Its warnings go through filters
+        # that all threads share, hence the lock; decoding comes after it.
+        with _warning_filters, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = source if isinstance(source, Image.Image) else _open_header(source, name)
+            _check_header(image, name)
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, str(error).partition(" exceeds")[0]) from error
+    except _DAMAGED as error:
+        raise InputError(f"{name} is damaged or cut off ({error}). Get a fresh copy of it.") from error
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        if not path.exists():
+            raise InputError(f"{name}: no such file. Check the path.")
+        if not path.is_file():
+            raise InputError(f"{name} is not a file. Give the path of one image.")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{name} is larger than {MAX_BYTES // 2**20} MiB. Save a smaller version of it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}. Check the path and its permissions.") from error
+
+
+def _open_header(content: bytes, name: str) -> Image.Image:
+    if not content:
+        raise InputError(f"{name} is empty (0 bytes). Get a fresh copy of it.")
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{name} is larger than {MAX_BYTES // 2**20} MiB. Save a smaller version of it.")
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{name} is not an image that can be read. Convert it to one of {', '.join(FORMATS)}."
+        ) from error
+
+
+def _check_header(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height == 0:
+        raise InputError(f"{name} has no pixels ({width} x {height}). Give an image with at least one.")
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height} pixels")
+    # The further pictures of an MPO, a format of phone cameras, are other views of the first.
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise InputError(f"{name} has several frames. Extract the one you mean and save it as PNG.")
+    if image.mode in _NO_COLOUR_RANGE:
+        raise InputError(f"{name} holds 32-bit or signed numbers, not colours. Save it as 8-bit or 16-bit PNG.")
+
+
+def _too_large(name: str, size: str) -> InputError:
+    return InputError(
+        f"{name} is too large: {size}; the limit is {MAX_PIXELS // 10**6} megapixels. Scale it down first."
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _WIDE_GREY:
+        wide = np.asarray(image).astype(np.float32)
+        image = Image.fromarray(np.rint(wide * (255 / 65535)).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
