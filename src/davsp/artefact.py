@@ -1,0 +1,213 @@
+"""The artefact: a folder that holds a trained visual safety prompt and says what it was made for.
+
+config.json        what it is, for which model, how it was trained
+model.safetensors  "prompt": the pixels, float32 (3, H, W); "direction": float32 (hidden,)
+border.png         the same as a picture: RGBA, transparent inside
+README.md          a card for people
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from davsp.border import Layout, Mode, VisualPrompt
+from davsp.defence import Defence
+from davsp.errors import ArtefactError
+from davsp.files import replacing, write_bytes, write_json, write_text
+from davsp.models.base import VisionLanguageModel
+from davsp.samples import Query, check_question
+from davsp.vector import LAYER_CONVENTION
+
+SCHEMA = 1
+CONFIG, WEIGHTS, PICTURE, CARD = "config.json", "model.safetensors", "border.png", "README.md"
+
+
+class BaseModelFacts(BaseModel):
+    """The model a prompt was trained for."""
+
+    name: str
+    revision: str | None
+    family: str
+    canvas: tuple[int, int]
+    """Height, width in pixels."""
+    n_layers: int
+    hidden_size: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, model: VisionLanguageModel) -> BaseModelFacts:
+        return cls(
+            name=model.name,
+            revision=model.revision,
+            family=model.family,
+            canvas=model.canvas,
+            n_layers=model.n_layers,
+            hidden_size=model.hidden_size,
+            fingerprint=model.fingerprint(),
+        )
+
+
+class TrainingFacts(BaseModel):
+    """How a prompt was trained."""
+
+    layer: int
+    layer_convention: str = LAYER_CONVENTION
+    tau_plus: float
+    tau_minus: float
+    config: dict[str, Any]
+    data: dict[str, str]
+    """SHA-256 of each set of queries as the training saw it."""
+    metrics: dict[str, float]
+    """The validation record of the prompt that was kept."""
+
+
+class VisualFacts(BaseModel):
+    """The layout of a visual prompt."""
+
+    mode: Mode
+    height: int
+    width: int
+    border: int
+    eps: float
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int
+    name: str
+    prefix: str
+    visual: VisualFacts | None
+    base_model: BaseModelFacts
+    training: TrainingFacts | None
+    versions: dict[str, str]
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{p: version(p) for p in ("davsp", "torch", "transformers")},
+    }
+
+
+@dataclass(frozen=True)
+class VisualSafetyPrompt(Defence):
+    """A defence that can be saved: visual prompt, safety prefix, and what they were trained for."""
+
+    base_model: BaseModelFacts = field(kw_only=True)
+    training: TrainingFacts | None = field(default=None, kw_only=True)
+    direction: Tensor | None = field(default=None, kw_only=True)
+    """float32 (hidden,): the harmfulness direction it was trained along."""
+    versions: dict[str, str] = field(default_factory=_versions, kw_only=True)
+
+    def misfits(self, model: VisionLanguageModel) -> list[str]:
+        """One line for everything in which `model` differs from the model the prompt was trained for."""
+        mine, other = self.base_model.model_dump(), BaseModelFacts.of(model).model_dump()
+        names = [k for k in mine if k not in ("name", "revision") and mine[k] != other[k]]
+        return [f"{k}: the prompt was trained for {mine[k]}, {model.name} has {other[k]}" for k in names]
+
+    def check(self, model: VisionLanguageModel) -> None:
+        """Raise ArtefactError when the prompt was trained for another model than `model`."""
+        if found := self.misfits(model):
+            raise ArtefactError(
+                f"this prompt was trained for {self.base_model.name} and does not fit {model.name}:\n"
+                + "\n".join(f"  {line}" for line in found)
+                + "\nLoad the model it was trained for, or train a prompt for this one with `davsp train`."
+            )
+
+    def ask(self, model: VisionLanguageModel, image: Any, question: str, max_new_tokens: int = 256) -> str:
+        """The defended model's greedy answer. `image`: a path, bytes, or a Pillow image.
+
+        Raises InputError for an unusable image or question, ArtefactError for another model.
+        """
+        self.check(model)
+        check_question(question, "the question")
+        source = Path(image) if isinstance(image, str) else image
+        query = Query(id="the image", image=source, question=question)
+        return model.generate([self.defend(query)], max_new_tokens)[0]
+
+    def save(self, folder: Path) -> None:
+        """Write the four files, each as a whole; config.json comes last, so a folder that has it is complete.
+
+        Raises StorageError when the folder cannot be written.
+        """
+        visual = None
+        tensors = {} if self.direction is None else {"direction": self.direction.contiguous()}
+        if self.visual is not None:
+            visual = VisualFacts(**vars(self.visual.layout))
+            tensors["prompt"] = self.visual.pixels.contiguous()
+            write_bytes(folder / PICTURE, self.visual.to_png())
+        with replacing(folder / WEIGHTS) as partial:
+            save_file(tensors, partial)
+        config = _Config(
+            schema_version=SCHEMA,
+            name=self.name,
+            prefix=self.prefix,
+            visual=visual,
+            base_model=self.base_model,
+            training=self.training,
+            versions=self.versions,
+        )
+        card = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
+        write_text(folder / CARD, card.render(prompt=self))
+        write_json(folder / CONFIG, config.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> VisualSafetyPrompt:
+        """Read what `save` wrote. Raises ArtefactError when it is missing, damaged, or of a newer schema."""
+        folder = Path(folder)
+        if not (folder / CONFIG).is_file():
+            raise ArtefactError(f"{folder} holds no visual safety prompt: there is no {CONFIG} in it.")
+        try:
+            raw = json.loads((folder / CONFIG).read_text("utf-8"))
+            if isinstance(raw, dict) and isinstance(raw.get("schema_version"), int) and raw["schema_version"] > SCHEMA:
+                raise ArtefactError(
+                    f"{folder} was written by a newer davsp (schema {raw['schema_version']}, this one reads up to "
+                    f"{SCHEMA}): upgrade with `pip install -U davsp`."
+                )
+            config = _Config.model_validate(raw)
+            tensors = load_file(folder / WEIGHTS)
+            visual = _read_visual(folder, config.visual, tensors) if config.visual else None
+            direction = tensors.get("direction")
+            if direction is not None and direction.shape != (config.base_model.hidden_size,):
+                raise ArtefactError(f"{folder / WEIGHTS}: the direction does not fit {CONFIG}: train it again.")
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ArtefactError(f"{folder / CONFIG} is damaged: {where or 'content'}: {first['msg']}.") from error
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ArtefactError(f"{folder} is damaged ({error}): copy or train it again.") from error
+        return cls(
+            config.name,
+            visual,
+            config.prefix,
+            base_model=config.base_model,
+            training=config.training,
+            direction=direction,
+            versions=config.versions,
+        )
+
+
+def _read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) -> VisualPrompt:
+    layout = Layout(facts.height, facts.width, facts.mode, border=facts.border, eps=facts.eps)
+    expected = (3, layout.height, layout.width)
+    found = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
+    if found != expected:
+        raise ArtefactError(
+            f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {found}."
+        )
+    pixels = tensors["prompt"].float()
+    if not bool(pixels.isfinite().all()):
+        raise ArtefactError(f"{folder / WEIGHTS} holds values that are no numbers: train the prompt again.")
+    return VisualPrompt(layout, pixels)

@@ -1,0 +1,82 @@
+"""Queries prepared once for training: images resized to the interior, texts as tokens; and who comes when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from davsp.border import Layout
+from davsp.errors import InputError
+from davsp.images import open_image
+from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.pixels import fit, from_bytes, to_bytes
+from davsp.samples import Query
+
+REFUSAL = "I am sorry, I cannot help with that."
+"""The answer a malicious query is trained towards when it brings none of its own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """interior: float32 (B, 3, *inner); tokens: prompts with their answers; prompts: prompts alone."""
+
+    interior: Tensor
+    tokens: Tokens
+
+
+class Prepared:
+    """Queries of one side (all malicious or all benign), ready to be batched.
+
+    Interiors are kept as uint8 (N, 3, *inner). Raises InputError when a benign query has no answer.
+    """
+
+    def __init__(self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout, prefix: str) -> None:
+        self.model = model
+        self.queries = tuple(queries)
+        self.prompts: list[list[int]] = []
+        self.answers: list[list[int]] = []
+        self.interiors = torch.empty((len(queries), 3, *layout.inner), dtype=torch.uint8)
+        for i, query in enumerate(queries):
+            if not query.answer and not query.malicious:
+                raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
+            self.prompts.append(model.prompt_ids(query.question, prefix))
+            self.answers.append(model.answer_ids(query.answer or REFUSAL))
+            self.interiors[i] = to_bytes(fit(open_image(query.image), *layout.inner))
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def batch(self, indices: Sequence[int], *, answered: bool) -> Batch:
+        """The queries at `indices`; with `answered`, each prompt is followed by its answer."""
+        prompts = [self.prompts[i] for i in indices]
+        answers = [self.answers[i] for i in indices] if answered else None
+        interior = from_bytes(self.interiors[list(indices)]).to(self.model.device)
+        return Batch(interior, self.model.tokens(prompts, answers))
+
+    def digest(self) -> str:
+        """SHA-256 over ids, prompts, answers and interiors: equal exactly when training would see the same data."""
+        found = hashlib.sha256(self.interiors.numpy().tobytes())
+        for query, prompt, answer in zip(self.queries, self.prompts, self.answers, strict=True):
+            found.update(repr((query.id, query.malicious, prompt, answer)).encode())
+        return found.hexdigest()
+
+
+class Shuffle:
+    """An endless sequence of shuffled passes over n items, a function of (seed, position) alone."""
+
+    def __init__(self, n: int, seed: int, stream: int) -> None:
+        self.n, self.seed, self.stream = n, seed, stream
+
+    def take(self, start: int, count: int) -> list[int]:
+        """Items number start to start + count - 1 of the sequence."""
+        found: list[int] = []
+        while len(found) < count:
+            epoch, offset = divmod(start + len(found), self.n)
+            order = np.random.default_rng([self.seed, self.stream, epoch]).permutation(self.n)
+            found += order[offset : offset + count - len(found)].tolist()
+        return found

@@ -1,0 +1,151 @@
+"""The visual prompt: a border around an image (or, as an ablation, a bounded change added to it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from davsp.errors import ArtefactError, InputError
+from davsp.images import open_image
+from davsp.pixels import fit, stack, to_image
+
+PAPER_SHARE = 30 / 336
+"""The paper's border width as a share of the canvas side."""
+
+
+class Mode(StrEnum):
+    """How a visual prompt meets the image."""
+
+    BORDER = "border"
+    """The image is shrunk into the middle of the canvas and surrounded."""
+    ADDITIVE = "additive"
+    """The image fills the canvas and a change of at most `eps` is added to it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a visual prompt and an image share a canvas of height x width pixels.
+
+    Raises InputError when the border leaves less than a third of either side to the image, or eps is not in (0, 1].
+    """
+
+    height: int
+    width: int
+    mode: Mode
+    border: int = 0
+    """Width of the border in pixels (Mode.BORDER)."""
+    eps: float = 0.0
+    """Largest change of a channel, in pixel units (Mode.ADDITIVE)."""
+
+    def __post_init__(self) -> None:
+        if self.mode is Mode.BORDER and not 0 < 3 * self.border <= min(self.height, self.width):
+            raise InputError(
+                f"a border of {self.border} pixels does not suit a canvas of {self.height} x {self.width}: "
+                f"choose a width from 1 to {min(self.height, self.width) // 3}."
+            )
+        if self.mode is Mode.ADDITIVE and not 0 < self.eps <= 1:
+            raise InputError(f"eps is {self.eps}: choose a bound in (0, 1], such as 32/255 = 0.1255.")
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width in pixels that the image is resized to."""
+        return self.height - 2 * self.border, self.width - 2 * self.border
+
+    def mask(self) -> Bool[Tensor, "h w"]:
+        """bool (H, W): where the prompt has pixels of its own to train."""
+        mask = torch.ones(self.height, self.width, dtype=torch.bool)
+        if self.mode is Mode.BORDER:
+            b = self.border
+            mask[b : self.height - b, b : self.width - b] = False
+        return mask
+
+    def compose(self, prompt: Float[Tensor, "3 h w"], interior: Float[Tensor, "b 3 ih iw"]) -> Float[Tensor, "b 3 h w"]:
+        """The canvas a model sees, differentiable in `prompt`.
+
+        Shapes: prompt (3, H, W); interior (B, 3, *inner); returns (B, 3, H, W), all float32. With a border the
+        inner pixels are `interior` exactly (paper, section on the visual safety prompt).
+        """
+        if self.mode is Mode.ADDITIVE:
+            return (interior + prompt).clamp(0, 1)
+        padded = F.pad(interior, (self.border,) * 4)
+        return torch.where(self.mask().to(prompt.device), prompt, padded)
+
+    @torch.no_grad()
+    def project_(self, prompt: Float[Tensor, "3 h w"]) -> None:
+        """Move `prompt` to the nearest valid one, in place: pixels in [0, 1], or changes in [-eps, eps]."""
+        if self.mode is Mode.BORDER:
+            prompt.clamp_(0, 1).mul_(self.mask().to(prompt.device))
+        else:
+            prompt.clamp_(-self.eps, self.eps)
+
+
+def default_width(side: int, patch: int) -> int:
+    """The multiple of the patch nearest to the paper's share of the canvas side, at least one patch."""
+    return max(1, round(side * PAPER_SHARE / patch)) * patch
+
+
+@dataclass(frozen=True)
+class VisualPrompt:
+    """A trained border or change: `pixels` float32 (3, H, W), zero inside a border."""
+
+    layout: Layout
+    pixels: Float[Tensor, "3 h w"]
+
+    def compose(self, interior: Float[Tensor, "b 3 ih iw"]) -> Float[Tensor, "b 3 h w"]:
+        """As `Layout.compose`."""
+        return self.layout.compose(self.pixels, interior)
+
+    def apply_to_image(self, image: Image.Image) -> Image.Image:
+        """The canvas as an RGB image, from an RGB image of any size. Inner pixels are resized once."""
+        inner = fit(image, *self.layout.inner)
+        if self.layout.mode is Mode.BORDER:
+            canvas = to_image(self.pixels)
+            canvas.paste(inner, (self.layout.border, self.layout.border))
+            return canvas
+        return to_image(self.compose(stack([inner]))[0])
+
+    def to_png(self) -> bytes:
+        """The border as RGBA, transparent inside. A change is drawn as 0.5 + change / (2 eps), opaque."""
+        shown = self.pixels
+        if self.layout.mode is Mode.ADDITIVE:
+            shown = 0.5 + shown / (2 * self.layout.eps)
+        image = to_image(shown).convert("RGBA")
+        image.putalpha(Image.fromarray(self.layout.mask().numpy().astype(np.uint8) * 255))
+        stream = BytesIO()
+        image.save(stream, format="PNG")
+        return stream.getvalue()
+
+
+def border_from_png(path: Path) -> VisualPrompt:
+    """Read back what `VisualPrompt.to_png` wrote for a border, to within half an 8-bit step.
+
+    Raises InputError for an unusable image, ArtefactError when the transparent part is no centred rectangle.
+    """
+    open_image(path)  # refuses what is no sound image, with a clear message
+    with Image.open(path) as image:
+        values = np.array(image.convert("RGBA"))
+    height, width = values.shape[:2]
+    opaque = values[..., 3] == 255
+    rows = np.flatnonzero(~opaque.all(axis=1))
+    border = int(rows[0]) if rows.size else 0
+    try:
+        layout = Layout(height, width, Mode.BORDER, border)
+    except InputError as error:
+        raise ArtefactError(f"{path} is no border: {error}") from error
+    if not np.array_equal(opaque, layout.mask().numpy()):
+        raise ArtefactError(
+            f"{path} is no border: expected opaque pixels around one centred transparent rectangle, "
+            "as `border.png` in a saved prompt has."
+        )
+    pixels = torch.from_numpy(values[..., :3].transpose(2, 0, 1)).float() / 255
+    layout.project_(pixels)
+    return VisualPrompt(layout, pixels)

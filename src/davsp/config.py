@@ -1,0 +1,102 @@
+"""What a training run can be told. Every field is also a key of a configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from davsp.border import Mode
+from davsp.chat import SAFETY_PREFIX
+from davsp.errors import InputError
+from davsp.optim import Method
+
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Sampling(StrEnum):
+    """Which queries a step sees."""
+
+    BOTH = "both"
+    """Half of the batch is malicious, half benign."""
+    COIN = "coin"
+    """A fair coin chooses a malicious or a benign batch (the paper's)."""
+
+
+class TrainConfig(BaseModel):
+    """A training run. The defaults are what we recommend; PAPER holds the paper's choices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode = Mode.BORDER
+    width: Positive | None = None
+    """Border width in pixels; default: the multiple of the patch nearest to the paper's share of the canvas."""
+    eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
+    """Bound of an additive change, in pixel units."""
+    prefix: str = SAFETY_PREFIX
+    layer: Positive | None = None
+    """Decoder layer of the alignment loss; default: the one the vector chose."""
+    tau_plus: float | None = None
+    """Projection that malicious queries are pushed above; default: measured."""
+    tau_minus: float | None = None
+    """Projection that benign queries are pushed below; default: measured."""
+    alignment_weight: Weight = 1.0
+    answer_weight: Weight = 0.02
+    refusal_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """How often a malicious batch is also trained towards its refusal."""
+    sampling: Sampling = Sampling.BOTH
+    batch_size: Positive = 32
+    steps: Positive = 300
+    method: Method = Method.ADAM
+    step_size: Annotated[float, Field(gt=0, le=1)] = 0.02
+    falling: bool = True
+    """Whether the step size decays along a half cosine."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    validate_every: Positive = 50
+    validation_answers: Annotated[int, Field(ge=0)] = 32
+    """How many validation queries of each side are answered greedily at each validation."""
+
+
+PAPER = {
+    "sampling": Sampling.COIN,
+    "batch_size": 2,
+    "steps": 1200,
+    "method": Method.SIGN,
+    "step_size": 1 / 255,
+    "falling": False,
+}
+"""The paper's choices where they differ (METHOD section 3); its thresholds are the two class means."""
+
+
+def read_config(file: Path | None, assignments: Sequence[str] = (), paper: bool = False) -> TrainConfig:
+    """Options from a YAML or JSON file, overridden by "name=value" assignments; the rest is ours or the paper's.
+
+    Raises InputError naming the option that is unknown or has a bad value.
+    """
+    values: dict[str, Any] = dict(PAPER) if paper else {}
+    if file is not None:
+        try:
+            read = yaml.safe_load(file.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"cannot read the configuration {file}: {error}") from error
+        if not isinstance(read, dict):
+            raise InputError(f"{file} must hold options, one 'name: value' a line.")
+        values |= read
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment!r}: write it as name=value, such as steps=500.")
+        values[name.strip()] = yaml.safe_load(text)
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"training option {name!r}: {first['msg']}. Options: {', '.join(TrainConfig.model_fields)}."
+        ) from error

@@ -1,0 +1,58 @@
+"""The Deep Alignment loss, term by term (METHOD: paper, section on deep alignment)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from davsp.models.base import NO_LABEL
+
+
+def alignment_loss(
+    projections: Float[Tensor, " b"], malicious: bool, tau_plus: float, tau_minus: float
+) -> Float[Tensor, " b"]:
+    """Hinge on the projection p = <h_L, d_L> of each query, float32 (B,) to (B,).
+
+    Malicious queries: max(0, tau_plus - p). Benign queries: max(0, p - tau_minus).
+    """
+    return F.relu(tau_plus - projections) if malicious else F.relu(projections - tau_minus)
+
+
+def answer_loss(
+    logits: Float[Tensor, "n vocabulary"], labels: Int[Tensor, " n"], rows: Int[Tensor, " n"], batch: int
+) -> Float[Tensor, " b"]:
+    """Mean cross-entropy per answer token of each query, float32 (B,).
+
+    logits: (N, vocabulary) at the N answer positions of the batch; labels: int64 (N,); rows: int64 (N,), the
+    query each position belongs to; batch: B.
+    """
+    each = F.cross_entropy(logits, labels, reduction="none")
+    return _mean_by_row(each, rows, batch)
+
+
+def divergence(
+    logits: Float[Tensor, "n vocabulary"],
+    reference: Float[Tensor, "n vocabulary"],
+    rows: Int[Tensor, " n"],
+    batch: int,
+) -> Float[Tensor, " b"]:
+    """Mean KL(reference || prediction) per answer token of each query, float32 (B,).
+
+    logits: (N, vocabulary); reference: (N, vocabulary) log-probabilities of the undefended model at the same
+    positions; rows, batch: as in `answer_loss`.
+    """
+    each = F.kl_div(logits.log_softmax(-1), reference, reduction="none", log_target=True).sum(-1)
+    return _mean_by_row(each, rows, batch)
+
+
+def _mean_by_row(values: Tensor, rows: Tensor, batch: int) -> Tensor:
+    total = values.new_zeros(batch).index_add(0, rows, values)
+    count = values.new_zeros(batch).index_add(0, rows, values.new_ones(len(values)))
+    return total / count
+
+
+def answer_positions(labels: Int[Tensor, "b t"]) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Row and column (both int64 (N,)) of every position at which something is to be predicted."""
+    rows, columns = (labels != NO_LABEL).nonzero(as_tuple=True)
+    return rows, columns

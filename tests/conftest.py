@@ -1,0 +1,56 @@
+"""Shared fixtures. Shapes written in the package's annotations are checked at every call in the tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+CHECKED = ["pixels", "border", "models", "hidden", "vector", "losses", "optim", "batches"]
+install_import_hook([f"davsp.{module}" for module in CHECKED], "beartype.beartype")
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch  # noqa: E402
+
+from davsp.models import VisionLanguageModel, load_model  # noqa: E402
+from davsp.samples import Query  # noqa: E402
+from davsp.testbed.queries import border_queries  # noqa: E402
+from davsp.vector import HarmfulnessVector, extract_vector  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def model() -> VisionLanguageModel:
+    """The shipped testbed checkpoint."""
+    return load_model("testbed")
+
+
+@pytest.fixture(scope="session")
+def queries() -> tuple[list[Query], list[Query]]:
+    """A few training and validation queries of every group that border training sees."""
+    return border_queries(seed=0, per_group=4, checks_per_group=2)
+
+
+@pytest.fixture(scope="session")
+def vector(model: VisionLanguageModel, queries: tuple[list[Query], list[Query]]) -> HarmfulnessVector:
+    """A harmfulness vector of the testbed, from few queries."""
+    return extract_vector(model, *queries, prefix="be careful .", batch_size=16)
+
+
+@pytest.fixture(autouse=True)
+def _same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real benchmark files, which is not part of the project."""
+    found = os.environ.get("DAVSP_TEST_DATA")
+    if not found or not Path(found).is_dir():
+        pytest.skip("DAVSP_TEST_DATA does not name a folder of benchmark files")
+    return Path(found)

@@ -1,0 +1,105 @@
+"""Models: prompts, packed pixels and generation agree with the checkpoint's own processor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from davsp.errors import InputError, ModelError
+from davsp.models import VisionLanguageModel, load_model
+from davsp.samples import Query
+from davsp.testbed.queries import draw_queries
+from davsp.testbed.world import Split
+
+
+@pytest.fixture(scope="module")
+def test_queries() -> list[Query]:
+    return draw_queries(Split.TEST, 1, seed=3)
+
+
+def test_packed_pixels_equal_the_processors_own_output(model: VisionLanguageModel, test_queries: list[Query]) -> None:
+    image = test_queries[0].image
+    assert isinstance(image, Image.Image)
+    at_canvas = image.resize((112, 112))
+    query = Query("q", at_canvas, "what does the text say ?")
+    theirs = model.processor.image_processor(at_canvas, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(model.pack(model.canvas_pixels([query]))["pixel_values"], theirs, atol=1e-6, rtol=0)
+
+
+def test_prompt_tokens_equal_the_processors_own(model: VisionLanguageModel) -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "be careful .\ncount the shapes ."}]}
+    ]
+    text = model.processor.apply_chat_template(messages, add_generation_prompt=True)
+    theirs = model.processor(text=text, images=Image.new("RGB", (112, 112)))["input_ids"][0]
+    assert model.prompt_ids("count the shapes .", "be careful .") == list(theirs)
+
+
+def test_a_question_with_an_image_placeholder_is_refused(model: VisionLanguageModel) -> None:
+    with pytest.raises(InputError, match="placeholder"):
+        model.prompt_ids("what is <image> ?")
+
+
+def test_a_batch_answers_as_each_query_alone(model: VisionLanguageModel, test_queries: list[Query]) -> None:
+    together = model.generate(test_queries, 20)
+    alone = [model.generate([q], 20)[0] for q in test_queries]
+    assert together == alone
+
+
+def test_labels_point_at_the_answer_and_its_end(model: VisionLanguageModel) -> None:
+    prompt, answer = model.prompt_ids("count the shapes ."), model.answer_ids("the number is two .")
+    tokens = model.tokens([prompt, prompt[:-1]], [answer, answer])
+    assert tokens.last_prompt.tolist() == [len(prompt) - 1, len(prompt) - 2]
+    for row in (0, 1):
+        assert tokens.labels[row][tokens.labels[row] != -100].tolist() == answer
+    assert answer[-1] == model.tokenizer.eos_token_id
+
+
+def test_the_fingerprint_does_not_depend_on_precision(model: VisionLanguageModel) -> None:
+    assert load_model("testbed", dtype="bfloat16").fingerprint() == model.fingerprint()
+
+
+def test_an_unknown_model_is_a_clear_error() -> None:
+    with pytest.raises(ModelError, match="Give a local folder"):
+        load_model("no-such/model")
+
+
+def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load_model(str(tmp_path))
+
+
+def _copy_of_testbed(folder: Path) -> Path:
+    import davsp.testbed
+
+    source = Path(davsp.testbed.__file__).parent / "checkpoint"
+    shutil.copytree(source, folder / "copy")
+    return folder / "copy"
+
+
+def test_an_unsupported_family_names_the_supported_ones(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "blip-2"}))
+    with pytest.raises(ModelError, match="Supported: llava"):
+        load_model(str(copy))
+
+
+def test_a_checkpoint_without_chat_template_is_a_clear_error(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        load_model(str(copy))
+
+
+def test_truncated_weights_are_a_clear_error(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot load the model"):
+        load_model(str(copy))
