@@ -1,0 +1,18 @@
+"""What Inspect finds under the entry point `davsp`: the models `davsp/...`, the solver and the scorer."""
+
+from __future__ import annotations
+
+from inspect_ai.model import ModelAPI, modelapi
+
+from davsp.evaluate.scorers import safety_and_usefulness
+from davsp.evaluate.solver import defended
+
+__all__ = ["davsp", "defended", "safety_and_usefulness"]
+
+
+@modelapi(name="davsp")
+def davsp() -> type[ModelAPI]:
+    """Local vision-language models; the provider is loaded when one is asked for."""
+    from davsp.evaluate.provider import DavspAPI
+
+    return DavspAPI

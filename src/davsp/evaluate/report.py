@@ -1,0 +1,264 @@
+"""The results of an evaluation as one self-contained HTML page, and as a table in the terminal."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from davsp.errors import InputError
+from davsp.evaluate.media import png_bytes
+from davsp.evaluate.rates import Rate, Verdict
+from davsp.files import write_json, write_text
+from davsp.images import open_image
+from davsp.samples import Query
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from davsp.evaluate.solver import Defence
+
+_TABLES = {
+    "rsr": ("Malicious queries resisted", "higher is better"),
+    "benign_accuracy": ("Benign queries answered right", "higher is better"),
+    "over_refusal": ("Harmless queries refused", "lower is better"),
+}
+
+
+@dataclass(frozen=True)
+class TranscriptAnswer:
+    """One answer. `image` is the PNG as the model saw it behind the defence, where it is known."""
+
+    defence: str
+    text: str
+    verdict: Verdict
+    error: str | None = None
+    image: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One query and its answers behind every defence."""
+
+    id: str
+    group: str
+    malicious: bool
+    question: str
+    answers: Sequence[TranscriptAnswer]
+
+
+def write_report(
+    folder: Path,
+    results: Mapping[str, Any],
+    *,
+    title: str,
+    projections: Mapping[tuple[str, str], Sequence[float]] | None = None,
+    training: Sequence[Mapping[str, Any]] = (),
+    border: bytes | None = None,
+    transcripts: Sequence[Transcript] = (),
+) -> Path:
+    """Write report.html, which needs nothing but itself, and results.json to `folder`; return the page's
+    path.
+
+    `results` are those of davsp.evaluate.run.evaluate. `projections` maps (split, condition), such as
+    ("malicious", "before"), to one float per query. `training` are the records of a training run's
+    metrics.jsonl. `border` is an RGBA PNG, transparent where the image goes. A part that is not given is left
+    out of the page.
+
+    Raises InputError without Matplotlib where a figure is asked for, and StorageError where `folder` is not
+    writable.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=False,
+    )
+    figures = _figures(projections, training)
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        results=results,
+        groups=list(table_groups(results)),
+        unscored=sum(results["unscored"].values()),
+        projections=Markup(figures[0]),  # noqa: S704 - our own SVG
+        training=Markup(figures[1]),  # noqa: S704 - our own SVG
+        border=_base64(border) if border else None,
+        transcripts=transcripts,
+        looks=_LOOKS,
+        percent=percent,
+        base64=_base64,
+    )
+    write_json(folder / "results.json", results)
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def print_table(results: Mapping[str, Any], console: Console) -> None:
+    """Print the page's table of rates to a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Share, [95 % interval], n", title_justify="left")
+    table.add_column("")
+    for name in results["defences"]:
+        table.add_column(Text(name))
+    for group in table_groups(results):
+        table.add_section()
+        table.add_row(Text(f"{group.title}\n({group.direction})", style="bold"))
+        for row in group.rows:
+            cells = [Text("-") if rate is None else _terminal_cell(rate) for rate in row.rates]
+            table.add_row(Text(f"  {row.kind}"), *cells, style="bold" if row.pooled else None)
+    console.print(table)
+    if unscored := sum(results["unscored"].values()):
+        console.print(Text(f"{unscored} answers are unscored and in no rate.", style="bold yellow"))
+
+
+class Row(NamedTuple):
+    """The rates of one kind, one for every defence; None where a defence has none."""
+
+    kind: str
+    rates: list[Rate | None]
+    pooled: bool
+
+
+class Group(NamedTuple):
+    """The rows of one measure."""
+
+    title: str
+    direction: str
+    rows: list[Row]
+
+
+def table_groups(results: Mapping[str, Any]) -> Iterator[Group]:
+    """Safety, usefulness and over-refusal, always together: all kinds pooled, then kind by kind."""
+    defences = list(results["defences"].values())
+    for table, (title, direction) in _TABLES.items():
+        kinds = list(dict.fromkeys(kind for found in defences for kind in found[table]))
+        rows = []
+        if len(kinds) != 1:
+            rows.append(Row("all", [_pooled(found[table]) for found in defences], True))
+        for kind in kinds:
+            rows.append(Row(kind, [Rate(**d[table][kind]) if kind in d[table] else None for d in defences], False))
+        yield Group(title, direction, rows)
+
+
+def percent(share: float) -> str:
+    """A share with one decimal: 0.985 is `98.5`."""
+    return f"{100 * share:.1f}"
+
+
+def format_rate(rate: Rate) -> str:
+    """`98.5 % [96.9, 99.3] n=200`, and how many are unscored if any are."""
+    unscored = f" ({rate.unscored} unscored)" if rate.unscored else ""
+    if rate.rate is None or rate.low is None or rate.high is None:
+        return f"no score{unscored}"
+    return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{unscored}"
+
+
+def choose_transcripts(
+    file: Path, queries: Sequence[Query], defences: Sequence[Defence], per_group: int = 1
+) -> list[Transcript]:
+    """The first queries of every group from an evaluation's transcripts.jsonl, with the images as they were
+    sent.
+
+    `queries` and `defences` are those of the evaluation. Raises InputError if the file does not fit them.
+    """
+    by_id = {query.id: query for query in queries}
+    defence_of = {defence.name: defence for defence in defences}
+    taken: dict[str, int] = {}
+    chosen = []
+    for record in _read_records(file):
+        group = record["group"]
+        taken[group] = taken.get(group, 0) + 1
+        if taken[group] > per_group:
+            continue
+        if record["id"] not in by_id:
+            raise InputError(f"{file}: query {record['id']!r} is unknown. Give the queries of the evaluation.")
+        answers = [
+            TranscriptAnswer(
+                name,
+                said["text"],
+                Verdict(said["verdict"]),
+                said["error"],
+                None if said["error"] else _image_as_sent(by_id[record["id"]], defence_of[name]),
+            )
+            for name, said in record["answers"].items()
+            if name in defence_of
+        ]
+        chosen.append(Transcript(record["id"], group, record["malicious"], record["question"], answers))
+    return chosen
+
+
+class _Look(NamedTuple):
+    sign: str
+    colour: str
+
+
+_LOOKS = {
+    Verdict.RESISTED: _Look("✓", "good"),
+    Verdict.CORRECT: _Look("✓", "good"),
+    Verdict.NOT_RESISTED: _Look("✗", "bad"),
+    Verdict.WRONG: _Look("✗", "bad"),
+    Verdict.OVER_REFUSED: _Look("✗", "bad"),
+    Verdict.ANSWERED: _Look("•", "neutral"),
+    Verdict.UNSCORED: _Look("⚠", "neutral"),
+}
+
+
+def _figures(
+    projections: Mapping[tuple[str, str], Sequence[float]] | None, training: Sequence[Mapping[str, Any]]
+) -> tuple[str, str]:
+    if not projections and not training:
+        return "", ""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("Figures need Matplotlib, which is not installed. Run: pip install 'davsp[eval]'")
+    from davsp.evaluate.plots import projection_histograms, training_curves
+
+    return (
+        projection_histograms(projections) if projections else "",
+        training_curves(training) if training else "",
+    )
+
+
+def _pooled(rates: Mapping[str, Mapping[str, Any]]) -> Rate | None:
+    """All kinds of one measure taken together; every query counts once."""
+    if not rates:
+        return None
+    successes = sum(round(rate["rate"] * rate["n"]) for rate in rates.values() if rate["n"])
+    return Rate.of(successes, sum(r["n"] for r in rates.values()), sum(r["unscored"] for r in rates.values()))
+
+
+def _terminal_cell(rate: Rate) -> Any:
+    from rich.text import Text
+
+    return Text(format_rate(rate), style="yellow" if rate.unscored else "")
+
+
+def _read_records(file: Path) -> list[dict[str, Any]]:
+    """The records of a JSON Lines file. Raises InputError with the line that cannot be read."""
+    records = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {file}: {error}. Check the path.") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{file}, line {number}: no JSON ({error.msg}). Remove it.") from error
+    return records
+
+
+def _image_as_sent(query: Query, defence: Defence) -> bytes:
+    return png_bytes(open_image(defence.defend(query).image))
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,165 @@
+"""Compare defences on one model and one set of queries, and keep everything that a report needs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import platform
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from davsp import __version__
+from davsp.errors import InputError
+from davsp.evaluate.rates import JudgedSample, Verdict, summarise
+from davsp.files import make_folder, write_json, write_text
+from davsp.samples import Query
+
+if TYPE_CHECKING:
+    from davsp.evaluate.provider import LocalModel
+    from davsp.evaluate.solver import Defence
+    from davsp.evaluate.task import Answer
+
+
+def evaluate(
+    model: LocalModel | str,
+    defences: Sequence[Defence],
+    queries: Sequence[Query],
+    *,
+    output: Path,
+    batch_size: int = 16,
+    max_new_tokens: int = 128,
+    per_group: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Ask the model every query behind every defence, judge the answers, write and return the results.
+
+    `model` is a loaded model, or the name of any Inspect model, such as "openai/gpt-4o". `per_group` keeps a
+    seeded choice of at most so many queries of every group. Into `output` go results.json (what is returned),
+    transcripts.jsonl (a line for every query: the answer and the verdict behind every defence) and logs/,
+    Inspect's own logs. A defence whose finished log is there, for the same queries, model, settings and
+    defence, is not run again; a model is told apart by name and revision, a defence by name and by what it
+    does to a plain image.
+
+    Raises InputError for queries or defences that cannot be compared, or without Inspect; ModelError when the
+    evaluation as a whole fails. A sample that fails is counted as unscored and its error is in the
+    transcripts.
+    """
+    if importlib.util.find_spec("inspect_ai") is None:
+        raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
+    from davsp.evaluate.task import answers_behind, digest, fingerprint, to_sample
+
+    chosen = _choose(queries, per_group, seed)
+    _check_unique("defence name", [defence.name for defence in defences])
+    _check_unique("query id", [query.id for query in chosen])
+    logs = make_folder(output / "logs")
+    name = model if isinstance(model, str) else model.name
+    settings = [
+        name,
+        str(getattr(model, "revision", None)),
+        str(max_new_tokens),
+        __version__,
+        digest(chosen),
+    ]
+
+    samples = [to_sample(query) for query in chosen]
+    answers: dict[str, dict[str, Answer]] = {}
+    seconds: dict[str, float] = {}
+    with _progress(progress, [defence.name for defence in defences], len(chosen)) as advance:
+        for defence in defences:
+            started = time.monotonic()
+            key = "\n".join([*settings, defence.name, fingerprint(defence)])
+            answers[defence.name] = answers_behind(
+                defence,
+                model,
+                samples,
+                logs=logs,
+                key=hashlib.sha256(key.encode()).hexdigest(),
+                batch_size=batch_size,
+                max_new_tokens=max_new_tokens,
+                answered=advance[defence.name],
+            )
+            seconds[defence.name] = round(time.monotonic() - started, 2)
+
+    results = {
+        "model": name,
+        "seed": seed,
+        "queries": len(chosen),
+        "max_new_tokens": max_new_tokens,
+        "defences": {name: _rates(chosen, found) for name, found in answers.items()},
+        "unscored": {name: _unscored(found) for name, found in answers.items()},
+        "seconds": seconds,
+        "versions": _versions(),
+    }
+    write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(chosen, answers)))
+    write_json(output / "results.json", results)
+    return results
+
+
+def _choose(queries: Sequence[Query], per_group: int | None, seed: int) -> list[Query]:
+    """At most `per_group` queries of every group, in their order."""
+    if not queries:
+        raise InputError("There are no queries to evaluate. Give at least one.")
+    if per_group is None:
+        return list(queries)
+    groups: dict[str, list[int]] = {}
+    for i, query in enumerate(queries):
+        groups.setdefault(query.group, []).append(i)
+    rng = random.Random(seed)  # noqa: S311 - a choice of samples, no secret
+    kept = [i for group in groups.values() for i in rng.sample(group, min(per_group, len(group)))]
+    return [queries[i] for i in sorted(kept)]
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"The {what} {name!r} occurs twice. Rename one of the two.")
+        seen.add(name)
+
+
+def _rates(queries: Sequence[Query], answers: Mapping[str, Answer]) -> dict[str, dict[str, Any]]:
+    judged = [JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries]
+    return {table: {kind: r.to_json() for kind, r in rates.items()} for table, rates in summarise(judged).items()}
+
+
+def _unscored(answers: Mapping[str, Answer]) -> int:
+    return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
+
+
+def _transcripts(queries: Sequence[Query], answers: Mapping[str, Mapping[str, Answer]]) -> Iterator[str]:
+    for query in queries:
+        said = {name: found[query.id] for name, found in answers.items()}
+        record = {
+            "id": query.id,
+            "group": query.group,
+            "malicious": query.malicious,
+            "question": query.question,
+            "reference": query.answer,
+            "answers": {n: {"text": a.text, "verdict": a.verdict.value, "error": a.error} for n, a in said.items()},
+        }
+        yield json.dumps(record, ensure_ascii=False)
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("inspect_ai", "torch", "transformers")}
+    return {"python": platform.python_version(), "davsp": __version__, **packages}
+
+
+@contextmanager
+def _progress(shown: bool, names: Sequence[str], total: int) -> Iterator[dict[str, Callable[[], None]]]:
+    """A bar for every defence on stderr; gives the functions that move them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
+        tasks = {name: bars.add_task(name, total=total) for name in names}
+        yield {name: partial(bars.advance, bar) for name, bar in tasks.items()}

@@ -1,0 +1,212 @@
+"""One Inspect evaluation of one defence: from queries to a log, and from a log to answers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import inspect_ai
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.model import (
+    ChatMessageUser,
+    ContentImage,
+    ContentText,
+    GenerateConfig,
+    Model,
+    ModelAPI,
+    get_model,
+)
+from inspect_ai.solver import TaskState, generate
+from PIL import Image
+
+from davsp.errors import InputError, ModelError
+from davsp.evaluate.media import encode_image
+from davsp.evaluate.provider import LocalModel
+from davsp.evaluate.rates import Verdict
+from davsp.evaluate.registry import davsp
+from davsp.evaluate.scorers import safety_and_usefulness
+from davsp.evaluate.solver import Defence, defended
+from davsp.images import open_image
+from davsp.samples import Query
+
+SCORER = "safety_and_usefulness"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one query behind one defence. `error` says why there is no answer."""
+
+    text: str
+    verdict: Verdict
+    error: str | None
+
+
+def image_bytes(query: Query) -> bytes:
+    """The bytes that tell a query's image from another. Raises InputError if its file cannot be read."""
+    image = query.image
+    if isinstance(image, Path):
+        try:
+            return image.read_bytes()
+        except OSError as error:
+            raise InputError(f"query {query.id}: cannot read {image}: {error.strerror}. Check the path.") from error
+    if isinstance(image, bytes):
+        return image
+    return f"{image.mode} {image.size} ".encode() + image.tobytes()
+
+
+def digest(queries: Sequence[Query]) -> str:
+    """A hex digest of all that is in the queries. Raises InputError if an image cannot be read."""
+    total = hashlib.sha256()
+    for query in queries:
+        fields = (
+            query.id,
+            query.question,
+            query.answer,
+            query.malicious,
+            query.group,
+            sorted(query.metadata.items()),
+        )
+        total.update(repr(fields).encode())
+        total.update(hashlib.sha256(image_bytes(query)).digest())
+    return total.hexdigest()
+
+
+def fingerprint(defence: Defence) -> str:
+    """A hex digest of what a defence does to a plain query: tells two borders of one name apart."""
+    return digest([defence.defend(Query("", Image.new("RGB", (64, 64), "grey"), "What is this?"))])
+
+
+def to_sample(query: Query) -> Sample:
+    """The query for Inspect. Raises InputError if its image, given as bytes, is not usable."""
+    if isinstance(query.image, Path):
+        image = str(query.image.resolve())
+    else:
+        image = encode_image(open_image(query.image, what=f"the image of query {query.id}"))
+    return Sample(
+        id=query.id,
+        input=[ChatMessageUser(content=[ContentImage(image=image), ContentText(text=query.question)])],
+        target=query.answer or "",
+        metadata={**query.metadata, "group": query.group, "malicious": query.malicious},
+    )
+
+
+def answers_behind(
+    defence: Defence,
+    model: LocalModel | str,
+    samples: Sequence[Sample],
+    *,
+    logs: Path,
+    key: str,
+    batch_size: int,
+    max_new_tokens: int,
+    answered: Callable[[], None],
+) -> dict[str, Answer]:
+    """Answers by query id; runs nothing if a finished log for `key` is there. Calls `answered` after each.
+
+    A finished log is one in which no sample failed. Raises ModelError when the evaluation as a whole fails.
+    """
+    log = _finished_log(logs, key)
+    if log is None:
+        log = _run(defence, model, samples, logs, key, batch_size, max_new_tokens, answered)
+    else:
+        for _ in samples:
+            answered()
+    return {str(sample.id): _answer(sample) for sample in log.samples or []}
+
+
+def _run(
+    defence: Defence,
+    model: LocalModel | str,
+    samples: Sequence[Sample],
+    logs: Path,
+    key: str,
+    batch_size: int,
+    max_new_tokens: int,
+    answered: Callable[[], None],
+) -> EvalLog:
+    async def count(state: TaskState) -> None:  # noqa: ARG001
+        answered()
+
+    task = inspect_ai.Task(
+        dataset=MemoryDataset(list(samples)),
+        solver=[defended(defence), generate()],
+        scorer=safety_and_usefulness(),
+        cleanup=count,
+        name=defence.name,
+        metadata={"davsp_key": key},
+    )
+    with _inspect_home(logs):
+        found = inspect_ai.eval(
+            task,
+            model=_inspect_model(model, batch_size),
+            display="none",
+            log_dir=str(logs),
+            log_level="error",
+            log_images=False,
+            log_realtime=False,
+            log_model_api=False,
+            log_buffer=1000,
+            max_samples=2 * batch_size,
+            fail_on_error=False,
+            score_display=False,
+            ctl_server=False,
+            max_tokens=max_new_tokens,
+            temperature=0.0,
+        )
+    if not found or found[0].status == "cancelled":
+        raise KeyboardInterrupt
+    log = found[0]
+    if log.status != "success":
+        reason = log.error.message if log.error else log.status
+        raise ModelError(f"the evaluation of {defence.name!r} stopped: {reason}. Its log is {log.location}.")
+    return log
+
+
+def _inspect_model(model: LocalModel | str, batch_size: int) -> Model:
+    if isinstance(model, str):
+        return get_model(model)
+    # Inspect's decorator turns the class into a factory of registered models.
+    create = cast(Callable[..., ModelAPI], davsp)
+    api = create(model.name, local_model=model, batch_size=batch_size)
+    return Model(api, GenerateConfig(), {"batch_size": batch_size})
+
+
+def _answer(sample: EvalSample) -> Answer:
+    if sample.error is not None:
+        return Answer("", Verdict.UNSCORED, sample.error.message)
+    score = (sample.scores or {})[SCORER]
+    return Answer(sample.output.completion, Verdict((score.metadata or {})["verdict"]), None)
+
+
+def _finished_log(logs: Path, key: str) -> EvalLog | None:
+    for info in list_eval_logs(str(logs)):
+        header = read_eval_log(info, header_only=True)
+        if header.status == "success" and (header.eval.metadata or {}).get("davsp_key") == key:
+            log = read_eval_log(info)
+            if not any(sample.error for sample in log.samples or []):
+                return log
+    return None
+
+
+@contextmanager
+def _inspect_home(folder: Path) -> Iterator[None]:
+    """Keep what Inspect writes besides its logs (traces, caches) in a folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".inspect-", dir=folder) as home:
+        ours = {"XDG_DATA_HOME": home, "XDG_CACHE_HOME": home, "INSPECT_TRACE_LEVEL": "CRITICAL"}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
