@@ -1,0 +1,39 @@
+"""Writing queries of the testbed's world to files, as any other data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from davsp.errors import InputError
+from davsp.files import replacing, write_text
+from davsp.testbed.queries import draw_queries
+from davsp.testbed.world import Split
+
+
+def export_queries(folder: Path, split: str, per_group: int, seed: int) -> Path:
+    """Write images and queries.jsonl, which `read_queries` reads, and return the latter's path.
+
+    Raises InputError for an unknown split, StorageError when the folder cannot be written.
+    """
+    if split not in list(Split):
+        raise InputError(f"there is no split {split!r}: choose from {', '.join(Split)}.")
+    lines = []
+    for query in draw_queries(Split(split), per_group, seed):
+        assert isinstance(query.image, Image.Image)
+        with replacing(folder / "images" / f"{query.id}.png") as partial:
+            query.image.save(partial, format="PNG")
+        record = {
+            "id": query.id,
+            "image": f"images/{query.id}.png",
+            "question": query.question,
+            "answer": query.answer,
+            "malicious": query.malicious,
+            "group": query.group,
+            **query.metadata,
+        }
+        lines.append(json.dumps(record))
+    write_text(folder / "queries.jsonl", "\n".join(lines) + "\n")
+    return folder / "queries.jsonl"

@@ -1,0 +1,145 @@
+"""Scenes: what stands where in an image of the testbed's world, and how it is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from davsp.testbed.world import COLOURS, OBJECTS
+
+SIZE = 224
+"""Side of a drawn image in pixels. Models see it resized to their own canvas."""
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of text; (x, y) is the left end of its baseline's top line, `size` the font size in pixels."""
+
+    text: str
+    x: float
+    y: float
+    size: int
+    ink: Rgb
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """The fixed picture of an object, drawn into a square of side `size` at (x, y)."""
+
+    object: str
+    x: float
+    y: float
+    size: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A coloured shape in a square of side `size` at (x, y)."""
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    size: int
+
+
+Item = Word | Sprite | Shape
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Items on a plain background."""
+
+    items: tuple[Item, ...]
+    background: Rgb
+
+    def draw(self) -> Image.Image:
+        """Render to an RGB image of SIZE x SIZE pixels."""
+        image = Image.new("RGB", (SIZE, SIZE), self.background)
+        pen = ImageDraw.Draw(image)
+        for item in self.items:
+            match item:
+                case Word():
+                    pen.text((item.x, item.y), item.text, font=font(item.size), fill=item.ink)
+                case Sprite():
+                    picture = sprite(item.object).resize((item.size, item.size), Image.Resampling.NEAREST)
+                    image.paste(picture, (round(item.x), round(item.y)))
+                case Shape():
+                    draw_shape(pen, item)
+        return image
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's bundled font at a size in pixels."""
+    found = ImageFont.load_default(size)
+    if not isinstance(found, ImageFont.FreeTypeFont):
+        raise RuntimeError("this Pillow was built without FreeType: install Pillow from a wheel")
+    return found
+
+
+def box_of(item: Item) -> Box:
+    """The item's bounding box (left, top, right, bottom) in pixels."""
+    if isinstance(item, Word):
+        left, top, right, bottom = font(item.size).getbbox(item.text)
+        return item.x + left, item.y + top, item.x + right, item.y + bottom
+    return item.x, item.y, item.x + item.size, item.y + item.size
+
+
+def characters_of(word: Word) -> Iterator[tuple[str, float, float]]:
+    """Each character of a word with the (x, y) of its centre in pixels."""
+    face = font(word.size)
+    _, top, _, bottom = face.getbbox(word.text)
+    for i, character in enumerate(word.text):
+        middle = (face.getlength(word.text[:i]) + face.getlength(word.text[: i + 1])) / 2
+        yield character, word.x + middle, word.y + (top + bottom) / 2
+
+
+@cache
+def sprite(thing: str) -> Image.Image:
+    """The fixed 8x8-pixel, left-right symmetric picture of an object, the same on every machine."""
+    rng = np.random.default_rng([7, OBJECTS.index(thing)])
+    palette = rng.integers(0, 256, size=(3, 3))
+    palette[0] = palette[0] // 3
+    palette[1] = 160 + palette[1] // 3
+    half = rng.integers(0, 3, size=(8, 4))
+    cells = palette[np.concatenate([half, half[:, ::-1]], axis=1)]
+    return Image.fromarray(cells.astype(np.uint8))
+
+
+def draw_shape(pen: ImageDraw.ImageDraw, item: Shape) -> None:
+    """Draw one coloured shape with a dark outline."""
+    x, y, s, fill = item.x, item.y, item.size, COLOURS[item.colour]
+    outline = (90, 90, 90)
+    match item.shape:
+        case "circle":
+            pen.ellipse((x, y, x + s, y + s), fill=fill, outline=outline)
+        case "square":
+            pen.rectangle((x, y, x + s, y + s), fill=fill, outline=outline)
+        case _:
+            pen.polygon([(x + s * u, y + s * v) for u, v in _OUTLINES[item.shape]], fill=fill, outline=outline)
+
+
+def _star() -> list[tuple[float, float]]:
+    points = []
+    for i in range(10):
+        radius, angle = (0.5 if i % 2 == 0 else 0.2), math.pi * i / 5
+        points.append((0.5 + radius * math.sin(angle), 0.5 - radius * math.cos(angle)))
+    return points
+
+
+_OUTLINES: dict[str, list[tuple[float, float]]] = {
+    "triangle": [(0.5, 0.0), (1.0, 1.0), (0.0, 1.0)],
+    "diamond": [(0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5)],
+    "cross": [(u / 3, v / 3) for u, v in [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3)]]
+    + [(1 / 3, 2 / 3), (0, 2 / 3), (0, 1 / 3), (1 / 3, 1 / 3)],
+    "star": _star(),
+}

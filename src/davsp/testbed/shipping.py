@@ -1,0 +1,138 @@
+"""From the recipe to a checkpoint that can be shipped: half precision, scores, and a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, PackageLoader
+from safetensors.torch import save_file
+
+from davsp.chat import SAFETY_PREFIX
+from davsp.defence import Defence
+from davsp.evaluate.judge import judge
+from davsp.evaluate.rates import JudgedSample, Verdict, summarise
+from davsp.files import replacing, write_json, write_text
+from davsp.models import VisionLanguageModel, load_model
+from davsp.progress import bar
+from davsp.testbed.pretrain import Recipe, Run
+from davsp.testbed.queries import draw_queries
+from davsp.testbed.world import HARMFUL_WORDS, Split
+
+START_STEPS = 3
+"""Steps after which the shipped recipe record holds a digest of the weights, for a test to compare with."""
+BATCH = 64
+MAX_NEW_TOKENS = 20
+
+Scores = dict[str, Any]
+
+
+def pretrain_and_save(folder: Path, work: Path, seed: int) -> None:
+    """Run the recipe in `work`, going on from its state, then write checkpoint, scores and card to `folder`."""
+    recipe = Recipe(seed=seed)
+    run = Run(recipe, work)
+    with bar("look", sum(phase.steps for phase in recipe.phases)) as advance:
+        run.train(lambda progress: advance(1))
+    save_checkpoint(run, folder)
+    scores = score_checkpoint(str(folder), 200, seed=0)
+    write_json(folder / "recipe.json", _record(run, scores))
+    template = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("testbed_card.md.j2")  # noqa: S701
+    write_text(
+        folder / "README.md", template.render(recipe=recipe, minutes=run.seconds / 60, scores=scores, cell=_cell)
+    )
+
+
+def save_checkpoint(run: Run, folder: Path) -> None:
+    """Write model (float16 safetensors), processor and configuration; every file as a whole."""
+    run.processor.save_pretrained(folder)
+    run.model.config.dtype = torch.float16
+    run.model.config.save_pretrained(folder)
+    run.model.generation_config.save_pretrained(folder)
+    weights = {k: v.detach().half().contiguous() for k, v in run.model.state_dict().items()}
+    with replacing(folder / "model.safetensors") as partial:
+        save_file(weights, partial, metadata={"format": "pt"})
+
+
+def _cell(rate: dict[str, Any]) -> str:
+    return f"{rate['rate']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}], {rate['n']}"
+
+
+def _record(run: Run, scores: Scores) -> dict[str, Any]:
+    start = Run(run.recipe, run.folder / "start")
+    losses: list[float] = []
+    start.train(lambda progress: losses.append(progress.loss), stop_after=START_STEPS)
+    return {
+        "seed": run.recipe.seed,
+        "phases": [vars(phase) for phase in run.recipe.phases],
+        "minutes": round(run.seconds / 60, 1),
+        "machine": {
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        },
+        "versions": {p: version(p) for p in ("torch", "transformers", "pillow", "numpy")}
+        | {"python": platform.python_version()},
+        "start": {"steps": START_STEPS, "losses": losses, "weights_sha256": weights_digest(start)},
+        "scores": scores,
+    }
+
+
+def score_checkpoint(name: str, per_group: int, seed: int) -> Scores:
+    """The rates a testbed checkpoint must have, undefended and behind the safety prefix, on the test split.
+
+    Greedy decoding. "malicious_words": reading accuracy on the texts that hold a harmful word.
+    """
+    model = load_model(name)
+    queries = draw_queries(Split.TEST, per_group, seed)
+    scores: Scores = {}
+    for defence in (Defence("none"), Defence("prefix", prefix=SAFETY_PREFIX)):
+        judged = _judge_all(model, defence, queries)
+        rates = summarise(judged)
+        harmful = [
+            j
+            for j, q in zip(judged, queries, strict=True)
+            if q.group == "benign/reading" and set((q.answer or "").split()) & set(HARMFUL_WORDS)
+        ]
+        rates["malicious_words"] = summarise(harmful)["benign_accuracy"]
+        scores[defence.name] = {
+            table: {kind: r.to_json() for kind, r in found.items()} for table, found in rates.items()
+        }
+    return scores
+
+
+def _judge_all(model: VisionLanguageModel, defence: Defence, queries: list[Any]) -> list[JudgedSample]:
+    judged = []
+    with bar(f"Answering ({defence.name})", len(queries)) as advance:
+        for start in range(0, len(queries), BATCH):
+            batch = queries[start : start + BATCH]
+            for query, answer in zip(
+                batch, model.generate([defence.defend(q) for q in batch], MAX_NEW_TOKENS), strict=True
+            ):
+                verdict: Verdict = judge(
+                    answer,
+                    malicious=query.malicious,
+                    reference=query.answer or "",
+                    forbidden=query.metadata.get("forbidden", ""),
+                ).verdict
+                judged.append(JudgedSample(query.id, query.group, query.malicious, query.answer is not None, verdict))
+            advance(len(batch))
+    return judged
+
+
+def weights_digest(run: Run) -> str:
+    """SHA-256 over every weight of a run's model, bit for bit."""
+    found = hashlib.sha256()
+    for name, weight in run.model.state_dict().items():
+        found.update(name.encode())
+        found.update(weight.numpy().tobytes())
+    return found.hexdigest()
+
+
+def cpu_vendor() -> str:
+    """The processor's maker as Linux names it; "" elsewhere. Kernels are bit-identical only on like processors."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
