@@ -1,0 +1,93 @@
+"""`davsp demo`: the main job, end to end, on the embedded testbed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.border import Mode
+from davsp.chat import SAFETY_PREFIX
+from davsp.config import TrainConfig
+from davsp.defence import Defence
+from davsp.files import write_json
+from davsp.models import TESTBED, load_model
+from davsp.pipeline import compare, train_prompt
+from davsp.progress import bar
+from davsp.testbed.queries import border_queries, draw_queries
+from davsp.testbed.world import Split
+from davsp.train import read_metrics
+from davsp.vector import extract_vector
+
+MAX_NEW_TOKENS = 20
+BATCH = 64
+
+
+def run_demo(
+    folder: Path, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
+) -> tuple[dict[str, Any], Path]:
+    """Extract the vector, train a prompt and two ablations, compare six defences on the test split.
+
+    Writes everything to `folder` and goes on with what is there. Returns the results and the report's path.
+    """
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        seconds[stage] = round(time.perf_counter() - begun, 1)
+
+    with timed("load"):
+        model = load_model(TESTBED)
+        training, checks = border_queries(seed)
+        test = draw_queries(Split.TEST, per_group, seed)
+    with timed("vector"), bar("Harmfulness vector", len(training) + len(checks), quiet=quiet) as advance:
+        vector = extract_vector(model, training, checks, prefix=SAFETY_PREFIX, batch_size=BATCH, advance=advance)
+        vector.save(folder / "vector")
+
+    ours = TrainConfig(seed=seed) if steps is None else TrainConfig(seed=seed, steps=steps)
+    variants = {
+        "davsp": ours,
+        "no_deep_alignment": ours.model_copy(
+            update={"alignment_weight": 0.0, "answer_weight": 1.0, "refusal_share": 1.0}
+        ),
+        "additive": ours.model_copy(update={"mode": Mode.ADDITIVE}),
+    }
+    trained: dict[str, VisualSafetyPrompt] = {}
+    for name, config in variants.items():
+        with timed(f"train {name}"):
+            trained[name] = train_prompt(model, vector, config, training, checks, folder / name, quiet=quiet)
+
+    prefix_only = VisualSafetyPrompt("prefix", None, SAFETY_PREFIX, base_model=BaseModelFacts.of(model))
+    border_only = replace(trained["davsp"], name="border", prefix="")
+    for extra in (prefix_only, border_only):
+        extra.save(folder / extra.name)
+    defences = [
+        Defence("none"),
+        prefix_only,
+        border_only,
+        trained["no_deep_alignment"],
+        trained["additive"],
+        trained["davsp"],
+    ]
+    with timed("evaluate"):
+        results = compare(
+            model,
+            defences,
+            test,
+            folder,
+            title="Visual safety prompt on the testbed",
+            training=read_metrics(folder / "davsp"),
+            batch_size=BATCH,
+            max_new_tokens=MAX_NEW_TOKENS,
+            seed=seed,
+            quiet=quiet,
+        )
+    results["seconds"] |= seconds
+    write_json(folder / "results.json", results)
+    return results, folder / "report.html"

@@ -1,0 +1,261 @@
+"""Whole jobs, as the command line and the demo run them: train and save a prompt; compare defences and report."""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from davsp.artefact import BaseModelFacts, TrainingFacts, VisualSafetyPrompt
+from davsp.config import TrainConfig
+from davsp.defence import Defence
+from davsp.errors import InputError
+from davsp.files import write_json
+from davsp.models.base import VisionLanguageModel
+from davsp.progress import bar
+from davsp.samples import Query
+from davsp.train import Interrupted, Record, Trainer, plan
+from davsp.vector import HarmfulnessVector, project
+
+if TYPE_CHECKING:
+    from davsp.evaluate.report import Transcript
+
+REPORT_INPUTS = "report_inputs.json"
+HISTOGRAM_QUERIES = 400
+
+
+def train_prompt(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    config: TrainConfig,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+    folder: Path,
+    *,
+    tensorboard: bool = False,
+    quiet: bool = False,
+) -> VisualSafetyPrompt:
+    """Train a prompt in `folder`, going on from the state saved there, and save it there under the folder's name.
+
+    Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
+    """
+    filled = plan(model, vector, config)
+    direction = vector.direction(filled.layer)
+    trainer = Trainer(model, filled, direction, training, validation, folder)
+    write = _tensorboard(folder) if tensorboard else lambda record: None
+    with bar(f"Training {folder.name}", config.steps, quiet=quiet) as advance:
+
+        def report(record: Record) -> None:
+            write(record)
+            if "validation" not in record:
+                advance(1)
+
+        advance(trainer.resume())
+        visual = trainer.run(report)
+    prompt = VisualSafetyPrompt(
+        folder.name,
+        visual,
+        config.prefix,
+        base_model=BaseModelFacts.of(model),
+        training=TrainingFacts(
+            layer=filled.layer,
+            tau_plus=filled.tau_plus,
+            tau_minus=filled.tau_minus,
+            config=config.model_dump(mode="json"),
+            data=trainer.data_digests(),
+            metrics=trainer.best_record,
+        ),
+        direction=direction,
+    )
+    prompt.save(folder)
+    return prompt
+
+
+def dry_run(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    config: TrainConfig,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+) -> dict[str, Any]:
+    """What a training run would do and cost: the resolved options, shapes, memory, and time from two real steps."""
+    filled = plan(model, vector, config)
+    trainer = Trainer(model, filled, vector.direction(filled.layer), training, validation, Path("unused"))
+    trainer.step(0)
+    begun = time.perf_counter()
+    trainer.step(1)
+    per_step = time.perf_counter() - begun
+    begun = time.perf_counter()
+    trainer.validation_record()
+    per_validation = time.perf_counter() - begun
+    validations = 1 + -(-config.steps // config.validate_every)
+    return {
+        "config": config.model_dump(mode="json"),
+        "layer": filled.layer,
+        "tau_plus": filled.tau_plus,
+        "tau_minus": filled.tau_minus,
+        "shapes": {
+            "canvas": [3, filled.layout.height, filled.layout.width],
+            "inner": [3, *filled.layout.inner],
+            "longest_prompt_tokens": max(len(p) for side in trainer.sides for p in side.prompts),
+            "hidden": model.hidden_size,
+        },
+        "queries": {
+            "training": {"benign": len(trainer.sides[0]), "malicious": len(trainer.sides[1])},
+            "validation": {"benign": len(trainer.checks[0]), "malicious": len(trainer.checks[1])},
+        },
+        "memory_mb": {
+            "weights": sum(p.numel() * p.element_size() for p in model.model.parameters()) / 2**20,
+            "images": sum(s.interiors.numel() for s in (*trainer.sides, *trainer.checks)) / 2**20,
+            "peak_of_this_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+            "peak_on_gpu": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
+        },
+        "seconds": {
+            "per_step": per_step,
+            "per_validation": per_validation,
+            "whole_run": per_step * config.steps + per_validation * validations,
+        },
+    }
+
+
+def compare(
+    model: VisionLanguageModel,
+    defences: Sequence[Defence],
+    queries: Sequence[Query],
+    folder: Path,
+    *,
+    title: str,
+    training: Sequence[Record] = (),
+    batch_size: int,
+    max_new_tokens: int,
+    per_group: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Evaluate the defences on the queries and write results.json, transcripts and report.html to `folder`.
+
+    `training`: the metrics of the training run to be plotted. Projections and border shown are those of the
+    last defence that brings a direction.
+    """
+    from davsp.evaluate.report import choose_transcripts
+    from davsp.evaluate.run import evaluate
+
+    results = evaluate(
+        model,
+        defences,
+        queries,
+        output=folder,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        per_group=per_group,
+        seed=seed,
+        progress=not quiet,
+    )
+    trained = [d for d in defences if isinstance(d, VisualSafetyPrompt) and d.direction is not None]
+    picture, projections = None, {}
+    if trained:
+        shown = trained[-1]
+        projections = _projections(model, shown, queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
+        picture = shown.visual.to_png() if shown.visual else None
+    inputs = {
+        "title": title,
+        "projections": projections,
+        "training": list(training),
+        "border": base64.b64encode(picture).decode() if picture else None,
+        "transcripts": [
+            _transcript_json(t) for t in choose_transcripts(folder / "transcripts.jsonl", queries, defences)
+        ],
+    }
+    write_json(folder / REPORT_INPUTS, inputs)
+    rebuild_report(folder)
+    return results
+
+
+def rebuild_report(folder: Path) -> Path:
+    """Write report.html from results.json and the report inputs in `folder`; return its path.
+
+    Raises InputError when `folder` holds no evaluation.
+    """
+    from davsp.evaluate.rates import Verdict
+    from davsp.evaluate.report import Transcript, TranscriptAnswer, write_report
+
+    try:
+        results = json.loads((folder / "results.json").read_text("utf-8"))
+        inputs = json.loads((folder / REPORT_INPUTS).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} holds no finished evaluation ({error}): run `davsp evaluate` or `davsp demo`."
+        ) from error
+    transcripts = [
+        Transcript(
+            **{k: v for k, v in t.items() if k != "answers"},
+            answers=[
+                TranscriptAnswer(
+                    a["defence"],
+                    a["text"],
+                    Verdict(a["verdict"]),
+                    a["error"],
+                    base64.b64decode(a["image"]) if a["image"] else None,
+                )
+                for a in t["answers"]
+            ],
+        )
+        for t in inputs["transcripts"]
+    ]
+    return write_report(
+        folder,
+        results,
+        title=inputs["title"],
+        projections={tuple(k.split("/")): v for k, v in inputs["projections"].items()},
+        training=inputs["training"],
+        border=base64.b64decode(inputs["border"]) if inputs["border"] else None,
+        transcripts=transcripts,
+    )
+
+
+def _transcript_json(transcript: Transcript) -> dict[str, Any]:
+    answers = [vars(a) | {"image": base64.b64encode(a.image).decode() if a.image else None} for a in transcript.answers]
+    return vars(transcript) | {"answers": answers}
+
+
+def _projections(
+    model: VisionLanguageModel, prompt: VisualSafetyPrompt, queries: Sequence[Query], batch_size: int
+) -> dict[str, list[float]]:
+    """Projections of malicious and benign queries, undefended and defended, as "side/condition"."""
+    assert prompt.training is not None and prompt.direction is not None
+    found: dict[str, list[float]] = {}
+    for side, malicious in (("malicious", True), ("benign", False)):
+        chosen = [q for q in queries if q.malicious is malicious]
+        if not chosen:
+            continue
+        for condition, asked in (("before", chosen), ("after", [prompt.defend(q) for q in chosen])):
+            values: Tensor = project(model, asked, prompt.direction, prompt.training.layer, batch_size=batch_size)
+            found[f"{side}/{condition}"] = values.tolist()
+    return found
+
+
+def _tensorboard(folder: Path) -> Callable[[Record], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("TensorBoard is not installed. Run: pip install 'davsp[train]'") from error
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(record: Record) -> None:
+        values = record.get("validation", record)
+        stage = "validation" if "validation" in record else "training"
+        for name, value in values.items():
+            if name != "step":
+                writer.add_scalar(f"{stage}/{name}", value, record["step"])
+
+    return write
+
+
+__all__ = ["Interrupted", "compare", "dry_run", "rebuild_report", "train_prompt"]
