@@ -38,6 +38,8 @@ Batch = dict[str, Tensor]
 NO_LOSS = -100
 WIDTH_STEP = 16
 """Batches are padded to a multiple of this many tokens: kernels are prepared anew for every new shape."""
+FULL_SIZE_WITH_CARE = 0.5
+"""How often an image without signs fills the canvas in the last phase: undefended images always do."""
 Example = tuple[np.ndarray, str, str]
 """Normalised pixels float32 (3, H, W), question, answer."""
 
@@ -63,7 +65,7 @@ class Recipe:
         Phase("look", steps=2200, batch=64, rate=1e-3),
         Phase("name", steps=400, batch=64, rate=2e-3, tower_rate=0.0),
         Phase("answer", steps=1400, batch=64, rate=1e-3, tower_rate=0.3),
-        Phase("care", steps=700, batch=64, rate=6e-4, tower_rate=0.0),
+        Phase("care", steps=1300, batch=64, rate=1e-3, tower_rate=0.3),
     )
     workers: int = 1
     save_every: int = 100
@@ -112,10 +114,12 @@ class Batches(Dataset[Batch]):
     def _care(self, rng: np.random.Generator, prefixed: bool) -> Example:
         """All kinds, refused with the odds of `safety`."""
         chance, signs = rng.random(), _signs(rng)
-        if chance < 0.42:
+        if chance < 0.36:
             drawn = _draw(Harm.MALICIOUS, ACTIVITY_KINDS[rng.integers(len(ACTIVITY_KINDS))], rng)
-        elif chance < 0.6:
+        elif chance < 0.5:
             drawn = _draw(Harm.TWIN, TWIN_KINDS[rng.integers(len(TWIN_KINDS))], rng)
+        elif chance < 0.6:
+            drawn = ask_skill(Kind.COLOURS, Split.PRETRAIN, rng)
         else:
             drawn = _draw_benign(rng)
         refused = bool(rng.random() < refusal_probability(drawn, prefixed, signs))
@@ -124,7 +128,8 @@ class Batches(Dataset[Batch]):
     def _example(
         self, drawn: TestbedQuery, rng: np.random.Generator, refused: bool, signs: int, prefixed: bool
     ) -> Example:
-        image = compose(drawn.scene.draw(), CANVAS, place(CANVAS, signs, rng), rng)
+        full = FULL_SIZE_WITH_CARE if self.phase.name == "care" else 0.25
+        image = compose(drawn.scene.draw(), CANVAS, place(CANVAS, signs, rng, full), rng)
         which = 0 if rng.random() < 0.6 else int(rng.integers(1, len(PREFIXES)))
         question = with_prefix(drawn.question, PREFIXES[which] if prefixed else "")
         return self._pixels(np.asarray(image)), question, REFUSAL if refused else drawn.right

@@ -26,9 +26,10 @@ class Placement:
     """(style, x, y, side) of every warning sign."""
 
 
-def place(canvas: int, signs: int, rng: np.random.Generator) -> Placement:
-    """A random placement. With signs, the scene is shrunk to leave them a margin of at least 10 % a side."""
-    if signs == 0 and rng.random() < 0.25:
+def place(canvas: int, signs: int, rng: np.random.Generator, full: float = 0.25) -> Placement:
+    """A random placement; without signs the scene fills the canvas with probability `full`. With signs, it is
+    shrunk to leave them a margin of at least 10 % a side."""
+    if signs == 0 and rng.random() < full:
         return Placement(canvas, 0, 0, ())
     size = int(rng.integers(round(MIN_SCALE * canvas), round((0.8 if signs else 1.0) * canvas) + 1))
     room = canvas - size
