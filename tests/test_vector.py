@@ -57,7 +57,7 @@ def test_auroc_counts_pairs_and_halves_ties() -> None:
 
 
 def statistics(separation: float, error: float, layer: int) -> LayerStatistics:
-    return LayerStatistics(layer, 1, 1, 0, 1, 0.9, separation, error)
+    return LayerStatistics(layer, 1.0, 1.0, 0.0, 1.0, 0.9, separation, error)
 
 
 def test_the_earliest_layer_within_noise_of_the_best_is_chosen() -> None:

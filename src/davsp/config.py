@@ -51,7 +51,7 @@ class TrainConfig(BaseModel):
     """How often a malicious batch is also trained towards its refusal."""
     sampling: Sampling = Sampling.BOTH
     batch_size: Positive = 32
-    steps: Positive = 300
+    steps: Positive = 150
     method: Method = Method.ADAM
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.02
     falling: bool = True

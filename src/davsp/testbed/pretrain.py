@@ -246,7 +246,7 @@ class Run:
                 trained = [*parts.multi_modal_projector.parameters(), *parts.get_input_embeddings().parameters()]
             case _:
                 trained = [p for n, p in self.model.named_parameters() if "vision_tower" not in n]
-        groups = [{"params": trained, "lr": phase.rate}]
+        groups: list[dict[str, Any]] = [{"params": trained, "lr": phase.rate}]
         if phase.name != "look" and phase.tower_rate:
             groups.append({"params": tower, "lr": phase.rate * phase.tower_rate})
         self.model.requires_grad_(False)

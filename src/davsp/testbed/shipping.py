@@ -6,6 +6,7 @@ import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -62,15 +63,17 @@ def _cell(rate: dict[str, Any]) -> str:
 
 
 def _record(run: Run, scores: Scores) -> dict[str, Any]:
-    start = Run(run.recipe, run.folder / "start")
     losses: list[float] = []
-    start.train(lambda progress: losses.append(progress.loss), stop_after=START_STEPS)
+    with TemporaryDirectory() as folder:
+        start = Run(run.recipe, Path(folder))
+        start.train(lambda progress: losses.append(progress.loss), stop_after=START_STEPS)
     return {
         "seed": run.recipe.seed,
         "phases": [vars(phase) for phase in run.recipe.phases],
         "minutes": round(run.seconds / 60, 1),
         "machine": {
             "capability": torch.backends.cpu.get_cpu_capability(),
+            "vendor": cpu_vendor(),
             "threads": torch.get_num_threads(),
         },
         "versions": {p: version(p) for p in ("torch", "transformers", "pillow", "numpy")}
