@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,27 +29,8 @@ def answer_loss(
     query each position belongs to; batch: B.
     """
     each = F.cross_entropy(logits, labels, reduction="none")
-    return _mean_by_row(each, rows, batch)
-
-
-def divergence(
-    logits: Float[Tensor, "n vocabulary"],
-    reference: Float[Tensor, "n vocabulary"],
-    rows: Int[Tensor, " n"],
-    batch: int,
-) -> Float[Tensor, " b"]:
-    """Mean KL(reference || prediction) per answer token of each query, float32 (B,).
-
-    logits: (N, vocabulary); reference: (N, vocabulary) log-probabilities of the undefended model at the same
-    positions; rows, batch: as in `answer_loss`.
-    """
-    each = F.kl_div(logits.log_softmax(-1), reference, reduction="none", log_target=True).sum(-1)
-    return _mean_by_row(each, rows, batch)
-
-
-def _mean_by_row(values: Tensor, rows: Tensor, batch: int) -> Tensor:
-    total = values.new_zeros(batch).index_add(0, rows, values)
-    count = values.new_zeros(batch).index_add(0, rows, values.new_ones(len(values)))
+    total = each.new_zeros(batch).index_add(0, rows, each)
+    count = each.new_zeros(batch).index_add(0, rows, torch.ones_like(each))
     return total / count
 
 
