@@ -21,7 +21,7 @@ from davsp.files import write_json
 from davsp.models.base import VisionLanguageModel
 from davsp.progress import bar
 from davsp.samples import Query
-from davsp.train import Interrupted, Record, Trainer, plan
+from davsp.train import Record, Trainer, plan
 from davsp.vector import HarmfulnessVector, project
 
 if TYPE_CHECKING:
@@ -256,6 +256,3 @@ def _tensorboard(folder: Path) -> Callable[[Record], None]:
                 writer.add_scalar(f"{stage}/{name}", value, record["step"])
 
     return write
-
-
-__all__ = ["Interrupted", "compare", "dry_run", "rebuild_report", "train_prompt"]

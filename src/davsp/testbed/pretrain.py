@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
 
 from davsp.chat import with_prefix
+from davsp.files import replacing
 from davsp.testbed.architecture import CANVAS, PATCH, build_model, build_processor
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader, draw_scene, patch_targets
 from davsp.testbed.queries import (
@@ -175,12 +176,16 @@ def _draw_benign(rng: np.random.Generator) -> TestbedQuery:
     return _draw(Harm.TWIN if twin else Harm.BENIGN, kind, rng)
 
 
+@dataclass(frozen=True)
 class Progress:
-    """What the recipe tells its caller after every step."""
+    """What the recipe tells its caller after every step; `seconds` counts from the start of the recipe."""
 
-    def __init__(self, phase: str, step: int, steps: int, loss: float, right: float, seconds: float) -> None:
-        self.phase, self.step, self.steps = phase, step, steps
-        self.loss, self.right, self.seconds = loss, right, seconds
+    phase: str
+    step: int
+    steps: int
+    loss: float
+    right: float
+    seconds: float
 
 
 @dataclass
@@ -282,7 +287,6 @@ class Run:
         return self.folder / "state.pt"
 
     def _save(self, phase: int, step: int, optimizer: Any, schedule: Any) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "phase": phase,
             "step": step,
@@ -292,9 +296,8 @@ class Run:
             "optimizer": optimizer and optimizer.state_dict(),
             "schedule": schedule and schedule.state_dict(),
         }
-        partial = self._state_file().with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._state_file())
+        with replacing(self._state_file()) as partial:
+            torch.save(state, partial)
 
     def _load(self) -> dict[str, Any]:
         if not self._state_file().exists():

@@ -36,7 +36,7 @@ def pretrain_and_save(folder: Path, work: Path, seed: int) -> None:
     """Run the recipe in `work`, going on from its state, then write checkpoint, scores and card to `folder`."""
     recipe = Recipe(seed=seed)
     run = Run(recipe, work)
-    with bar("look", sum(phase.steps for phase in recipe.phases)) as advance:
+    with bar("Pretraining", sum(phase.steps for phase in recipe.phases)) as advance:
         run.train(lambda progress: advance(1))
     save_checkpoint(run, folder)
     scores = score_checkpoint(str(folder), 200, seed=0)
