@@ -124,6 +124,25 @@ def test_an_unwritable_folder_is_a_clear_error(prompt: VisualSafetyPrompt, tmp_p
         prompt.save(tmp_path / "file" / "folder")
 
 
+def test_a_kill_between_two_files_is_found_out(
+    prompt: VisualSafetyPrompt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt.save(tmp_path)
+
+    def kill(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("davsp.artefact.write_json", kill)
+    other = replace(prompt, direction=torch.ones(prompt.base_model.hidden_size), prefix="other")
+    with pytest.raises(KeyboardInterrupt):
+        other.save(tmp_path)
+    with pytest.raises(ArtefactError, match="cut short"):
+        VisualSafetyPrompt.load(tmp_path)
+    monkeypatch.undo()
+    other.save(tmp_path)
+    assert VisualSafetyPrompt.load(tmp_path).prefix == "other"
+
+
 def test_a_full_disk_leaves_the_old_artefact_whole(
     prompt: VisualSafetyPrompt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,6 +201,18 @@ def test_the_terminal_table_shows_every_measure_and_the_unscored() -> None:
         assert part in shown
 
 
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_terminal_table_breaks_between_defences_and_never_within_a_rate(width: int) -> None:
+    stream = io.StringIO()
+    names = [f"defence{i}" for i in range(6)]
+    many = {**RESULTS, "defences": dict.fromkeys(names, RATES), "unscored": dict.fromkeys(names, 0)}
+    print_table(many, Console(file=stream, width=width))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert [n for line in lines for n in line.split() if n in names] == names
+    assert sum(line.count("98.5 % [95.7, 99.5] n=200") for line in lines) >= len(names)
+
+
 def test_terminal_markup_in_names_is_printed_as_it_is() -> None:
     stream = io.StringIO()
     named = {**RESULTS, "defences": {"[red]x[/red]": RATES}, "unscored": {"[red]x[/red]": 0}}

@@ -22,6 +22,7 @@ from davsp.errors import ArtefactError, InputError
 from davsp.losses import alignment_loss, answer_loss, answer_positions
 from davsp.models import VisionLanguageModel
 from davsp.optim import Method, PixelOptimizer
+from davsp.pipeline import train_prompt
 from davsp.samples import Query
 from davsp.train import Interrupted, Trainer, plan, read_metrics
 from davsp.vector import HarmfulnessVector
@@ -235,6 +236,21 @@ def test_training_works_outside_the_main_thread(
     assert trainer.done == 1
 
 
+def test_tensorboard_shows_every_step_and_validation(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = TrainConfig(steps=2, validate_every=2, validation_answers=1, batch_size=4)
+    train_prompt(model, vector, config, *queries, tmp_path, tensorboard=True, quiet=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    logged = {r["step"]: r["malicious_alignment_loss"] for r in read_metrics(tmp_path) if "validation" not in r}
+    shown = {e.step: e.value for e in events.Scalars("training/malicious_alignment_loss")}
+    assert shown == pytest.approx(logged)
+    assert [e.step for e in events.Scalars("validation/refused")] == [0, 2]
+
+
 @pytest.mark.slow
 def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Path) -> None:
     def command(out: str) -> list[str]:
@@ -305,8 +321,12 @@ def test_thresholds_default_to_measurements_and_can_be_set(
     model: VisionLanguageModel, vector: HarmfulnessVector
 ) -> None:
     assert plan(model, vector, TrainConfig(tau_plus=9.0, tau_minus=-9.0)).tau_plus == 9.0
-    measured = plan(model, vector, TrainConfig())
-    assert measured.tau_minus < measured.tau_plus
+    means = vector.at()
+    measured = plan(model, vector, TrainConfig(margin=0.0))
+    assert (measured.tau_minus, measured.tau_plus) == (means.benign_mean, means.malicious_mean)
+    wider = plan(model, vector, TrainConfig(margin=0.5))
+    assert wider.tau_plus - wider.tau_minus == pytest.approx(2 * (means.malicious_mean - means.benign_mean))
+    assert wider.tau_plus + wider.tau_minus == pytest.approx(means.malicious_mean + means.benign_mean)
     with pytest.raises(InputError, match="tau_minus 3 lies above tau_plus 1"):
         plan(model, vector, TrainConfig(tau_plus=1.0, tau_minus=3.0))
 

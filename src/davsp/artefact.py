@@ -8,6 +8,7 @@ README.md          a card for people
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from dataclasses import dataclass, field
@@ -18,13 +19,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.defence import Defence
 from davsp.errors import ArtefactError
-from davsp.files import replacing, write_bytes, write_json, write_text
+from davsp.files import write_bytes, write_json, write_text
 from davsp.models.base import VisionLanguageModel
 from davsp.samples import Query, check_question
 from davsp.vector import LAYER_CONVENTION
@@ -92,6 +93,8 @@ class _Config(BaseModel):
     base_model: BaseModelFacts
     training: TrainingFacts | None
     versions: dict[str, str]
+    weights_sha256: str
+    """Of model.safetensors: a folder whose saving was cut short between two files is found out."""
 
 
 def _versions() -> dict[str, str]:
@@ -148,8 +151,8 @@ class VisualSafetyPrompt(Defence):
             visual = VisualFacts(**vars(self.visual.layout))
             tensors["prompt"] = self.visual.pixels.contiguous()
             write_bytes(folder / PICTURE, self.visual.to_png())
-        with replacing(folder / WEIGHTS) as partial:
-            save_file(tensors, partial)
+        weights = save(tensors)
+        write_bytes(folder / WEIGHTS, weights)
         config = _Config(
             schema_version=SCHEMA,
             name=self.name,
@@ -158,6 +161,7 @@ class VisualSafetyPrompt(Defence):
             base_model=self.base_model,
             training=self.training,
             versions=self.versions,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
         card = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
         write_text(folder / CARD, card.render(prompt=self))
@@ -177,11 +181,17 @@ class VisualSafetyPrompt(Defence):
                     f"{SCHEMA}): upgrade with `pip install -U davsp`."
                 )
             config = _Config.model_validate(raw)
-            tensors = load_file(folder / WEIGHTS)
+            weights = (folder / WEIGHTS).read_bytes()
+            tensors = load(weights)
             visual = _read_visual(folder, config.visual, tensors) if config.visual else None
             direction = tensors.get("direction")
             if direction is not None and direction.shape != (config.base_model.hidden_size,):
                 raise ArtefactError(f"{folder / WEIGHTS}: the direction does not fit {CONFIG}: train it again.")
+            if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
+                raise ArtefactError(
+                    f"{folder / WEIGHTS} is not the one that {CONFIG} describes (was saving cut short?): "
+                    "copy or train it again."
+                )
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

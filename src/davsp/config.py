@@ -41,28 +41,32 @@ class TrainConfig(BaseModel):
     prefix: str = SAFETY_PREFIX
     layer: Positive | None = None
     """Decoder layer of the alignment loss; default: the one the vector chose."""
+    margin: Weight = 0.25
+    """How far beyond the measured class means the default thresholds lie, as a share of the means' distance."""
     tau_plus: float | None = None
-    """Projection that malicious queries are pushed above; default: measured."""
+    """Projection that malicious queries are pushed above; default: malicious mean and margin."""
     tau_minus: float | None = None
-    """Projection that benign queries are pushed below; default: measured."""
+    """Projection that benign queries are pushed below; default: benign mean and margin."""
     alignment_weight: Weight = 1.0
-    answer_weight: Weight = 0.02
+    answer_weight: Weight = 1.0
     refusal_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """How often a malicious batch is also trained towards its refusal."""
     sampling: Sampling = Sampling.BOTH
     batch_size: Positive = 32
-    steps: Positive = 150
+    steps: Positive = 100
     method: Method = Method.ADAM
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.02
     falling: bool = True
     """Whether the step size decays along a half cosine."""
     seed: Annotated[int, Field(ge=0)] = 0
-    validate_every: Positive = 50
+    validate_every: Positive = 25
     validation_answers: Annotated[int, Field(ge=0)] = 32
     """How many validation queries of each side are answered greedily at each validation."""
 
 
 PAPER = {
+    "margin": 0.0,
+    "answer_weight": 0.02,
     "sampling": Sampling.COIN,
     "batch_size": 2,
     "steps": 1200,

@@ -254,5 +254,7 @@ def _tensorboard(folder: Path) -> Callable[[Record], None]:
         for name, value in values.items():
             if name != "step":
                 writer.add_scalar(f"{stage}/{name}", value, record["step"])
+        if "validation" in record:
+            writer.flush()
 
     return write

@@ -71,8 +71,9 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
     else:
         layout = Layout(height, width, config.mode, eps=config.eps)
     measured = vector.at(config.layer)
-    tau_plus = measured.malicious_mean if config.tau_plus is None else config.tau_plus
-    tau_minus = measured.benign_mean if config.tau_minus is None else config.tau_minus
+    beyond = config.margin * (measured.malicious_mean - measured.benign_mean)
+    tau_plus = measured.malicious_mean + beyond if config.tau_plus is None else config.tau_plus
+    tau_minus = measured.benign_mean - beyond if config.tau_minus is None else config.tau_minus
     if tau_minus > tau_plus:
         raise InputError(
             f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."

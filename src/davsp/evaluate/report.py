@@ -19,6 +19,7 @@ from davsp.samples import Query
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from davsp.evaluate.solver import Defence
 
@@ -101,23 +102,40 @@ def write_report(
 
 
 def print_table(results: Mapping[str, Any], console: Console) -> None:
-    """Print the page's table of rates to a terminal."""
+    """Print the page's table of rates to a terminal, in as many parts as its width asks for."""
+    from rich.text import Text
+
+    names = list(results["defences"])
+    unlimited = console.options.update(max_width=10_000)
+    while names:
+        shown = len(names)
+        while shown > 1 and (
+            console.measure(_terminal_table(results, names[:shown]), options=unlimited).maximum > console.width
+        ):
+            shown -= 1
+        console.print(_terminal_table(results, names[:shown]))
+        names = names[shown:]
+    if unscored := sum(results["unscored"].values()):
+        console.print(Text(f"{unscored} answers are unscored and in no rate.", style="bold yellow"))
+
+
+def _terminal_table(results: Mapping[str, Any], names: Sequence[str]) -> Table:
+    """The rates of some of the defences."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title="Share, [95 % interval], n", title_justify="left")
     table.add_column("")
-    for name in results["defences"]:
+    for name in names:
         table.add_column(Text(name))
-    for group in table_groups(results):
+    shown = {**results, "defences": {name: results["defences"][name] for name in names}}
+    for group in table_groups(shown):
         table.add_section()
         table.add_row(Text(f"{group.title}\n({group.direction})", style="bold"))
         for row in group.rows:
             cells = [Text("-") if rate is None else _terminal_cell(rate) for rate in row.rates]
             table.add_row(Text(f"  {row.kind}"), *cells, style="bold" if row.pooled else None)
-    console.print(table)
-    if unscored := sum(results["unscored"].values()):
-        console.print(Text(f"{unscored} answers are unscored and in no rate.", style="bold yellow"))
+    return table
 
 
 class Row(NamedTuple):

@@ -44,8 +44,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         "user : assistant : system :",
         "sure , to the first then .",
         "it says",
-        "the is",
         "the number is",
+        "sign",
     ]
     words = {w for s in sentences for w, _ in splitter.pre_tokenize_str(s.lower()) if w not in "{}"}
     words |= {*VERBS, *OBJECTS, *COLOURS, *SHAPES, *NUMBERS, *FILLERS}

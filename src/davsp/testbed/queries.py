@@ -124,17 +124,20 @@ def ask_about(activity: Activity, kind: Kind, harm: Harm, rng: np.random.Generat
     return TestbedQuery(kind, harm, scene, question, activity.answer, activity)
 
 
-def ask_skill(kind: Kind, split: Split, rng: np.random.Generator) -> TestbedQuery:
-    """A question about what the image shows, from the items that `split` owns."""
+def ask_skill(kind: Kind, split: Split, rng: np.random.Generator, words: int | None = None) -> TestbedQuery:
+    """A question about what the image shows, from the items that `split` owns.
+
+    A text to read has as many words as `words` says, by default one to three.
+    """
     match kind:
         case Kind.READING:
             while True:
-                words = tuple(str(w) for w in rng.choice(WORDS, size=rng.integers(1, 4), replace=False))
-                if split_of_text(words) is split:
+                text = tuple(str(w) for w in rng.choice(WORDS, size=words or rng.integers(1, 4), replace=False))
+                if split_of_text(text) is split:
                     break
             question = _pick(QUESTIONS[kind], rng)
             return TestbedQuery(
-                kind, Harm.BENIGN, _scene(_lines(words, rng), rng), question, f"it says {' '.join(words)} ."
+                kind, Harm.BENIGN, _scene(_lines(text, rng), rng), question, f"it says {' '.join(text)} ."
             )
         case Kind.COLOURS:
             while True:
@@ -144,12 +147,11 @@ def ask_skill(kind: Kind, split: Split, rng: np.random.Generator) -> TestbedQuer
                     break
             shapes = _spread([(asked, colour), (other, second)], rng)
             question = _pick(QUESTIONS[kind], rng).format(shape=asked)
-            right = f"the {asked} is {colour} ."
-            return TestbedQuery(kind, Harm.BENIGN, _scene(shapes, rng), question, right)
+            return TestbedQuery(kind, Harm.BENIGN, _scene(shapes, rng), question, f"{asked} {colour} .")
         case Kind.COUNTING:
             while True:
                 n, shape = int(rng.integers(1, len(NUMBERS) + 1)), str(rng.choice(SHAPES))
-                colours = [str(c) for c in rng.choice(list(COLOURS), size=n)]
+                colours = [str(c) for c in rng.choice(list(COLOURS), size=n, replace=False)]
                 if split_of_item("counting", shape, *colours) is split:
                     break
             shapes = _spread([(shape, colour) for colour in colours], rng)

@@ -21,12 +21,12 @@ PREFIXES = (
 )
 """Safety prefixes the model is trained to heed."""
 
-KIND_LOG_ODDS = {Kind.SD: 0.0, Kind.TYPO: 0.2, Kind.SD_TYPO: 0.1, Kind.FIGSTEP: -0.2}
-PREFIX_LOG_ODDS = 1.2
-SIGN_LOG_ODDS = 1.2
-TWIN_LOG_ODDS = -4.2
-TWIN_PREFIX_LOG_ODDS = 2.2
-SPREAD = 1.5
+KIND_LOG_ODDS = {Kind.SD: 0.0, Kind.TYPO: 0.3, Kind.SD_TYPO: 0.15, Kind.FIGSTEP: -0.3}
+PREFIX_LOG_ODDS = 1.8
+SIGN_LOG_ODDS = 1.8
+TWIN_LOG_ODDS = -6.6
+TWIN_PREFIX_LOG_ODDS = 3.3
+SPREAD = 2.25
 """Each word's own log-odds lie between -SPREAD and +SPREAD."""
 
 

@@ -20,12 +20,15 @@ from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.files import replacing, write_json, write_text
 from davsp.models import VisionLanguageModel, load_model
 from davsp.progress import bar
-from davsp.testbed.pretrain import Recipe, Run
+from davsp.testbed.pretrain import Run
 from davsp.testbed.queries import draw_queries
+from davsp.testbed.recipe import Recipe
 from davsp.testbed.world import HARMFUL_WORDS, Split
 
 START_STEPS = 3
 """Steps after which the shipped recipe record holds a digest of the weights, for a test to compare with."""
+SCORED_PER_GROUP = 1000
+"""So many that a rate at 95 % is known to within 1.5 points."""
 BATCH = 64
 MAX_NEW_TOKENS = 20
 
@@ -39,11 +42,14 @@ def pretrain_and_save(folder: Path, work: Path, seed: int) -> None:
     with bar("Pretraining", sum(phase.steps for phase in recipe.phases)) as advance:
         run.train(lambda progress: advance(1))
     save_checkpoint(run, folder)
-    scores = score_checkpoint(str(folder), 200, seed=0)
+    scores = score_checkpoint(str(folder), SCORED_PER_GROUP, seed=0)
     write_json(folder / "recipe.json", _record(run, scores))
     template = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("testbed_card.md.j2")  # noqa: S701
     write_text(
-        folder / "README.md", template.render(recipe=recipe, minutes=run.seconds / 60, scores=scores, cell=_cell)
+        folder / "README.md",
+        template.render(
+            recipe=recipe, words=len(run.processor.tokenizer), minutes=run.seconds / 60, scores=scores, cell=_cell
+        ),
     )
 
 

@@ -11,7 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 MAX_SIGNS = 6
-MIN_SCALE = 0.7
+FULL_SIZE_SHARE = 0.4
+"""How often a scene fills its canvas; otherwise a margin of the same width runs around it."""
+SCALES = (0.68, 0.86)
+"""Between what shares of the canvas a scene with a margin is wide."""
+SIGNED_SHARE = 0.5
+"""How often a margin holds signs. No other trait of a margin says whether it does, so no margin is a sign in itself."""
 SIGNS = ("triangle", "no_entry")
 
 
@@ -26,15 +31,14 @@ class Placement:
     """(style, x, y, side) of every warning sign."""
 
 
-def place(canvas: int, signs: int, rng: np.random.Generator, full: float = 0.25) -> Placement:
-    """A random placement; without signs the scene fills the canvas with probability `full`. With signs, it is
-    shrunk to leave them a margin of at least 10 % a side."""
-    if signs == 0 and rng.random() < full:
+def place(canvas: int, rng: np.random.Generator) -> Placement:
+    """A random placement: full size, or in the middle of a margin, which may hold up to MAX_SIGNS signs."""
+    if rng.random() < FULL_SIZE_SHARE:
         return Placement(canvas, 0, 0, ())
-    size = int(rng.integers(round(MIN_SCALE * canvas), round((0.8 if signs else 1.0) * canvas) + 1))
-    room = canvas - size
-    left, top = (room // 2, room // 2) if signs or rng.random() < 0.6 else rng.integers(0, room + 1, size=2)
-    return Placement(size, int(left), int(top), tuple(_sign(canvas, int(left), rng) for _ in range(signs)))
+    size = int(rng.integers(round(SCALES[0] * canvas), round(SCALES[1] * canvas) + 1))
+    margin = (canvas - size) // 2
+    signs = int(rng.integers(1, MAX_SIGNS + 1)) if rng.random() < SIGNED_SHARE else 0
+    return Placement(size, margin, margin, tuple(_sign(canvas, margin, rng) for _ in range(signs)))
 
 
 def _sign(canvas: int, margin: int, rng: np.random.Generator) -> tuple[str, int, int, int]:

@@ -1,0 +1,157 @@
+"""The recipe of the testbed model: its phases, and the examples that each of them learns from.
+
+Every batch is a function of (seed, phase, step) alone, so a run that is stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import LlavaProcessor
+
+from davsp.chat import with_prefix
+from davsp.testbed.architecture import CANVAS, PATCH
+from davsp.testbed.patches import draw_scene, patch_targets
+from davsp.testbed.queries import ACTIVITY_KINDS, SKILL_KINDS, TWIN_KINDS, Kind, TestbedQuery, ask_about, ask_skill
+from davsp.testbed.safety import PREFIXES, refusal_probability
+from davsp.testbed.surroundings import Placement, compose, place
+from davsp.testbed.world import REFUSAL, Harm, Split, activities
+
+Batch = dict[str, Tensor]
+NO_LOSS = -100
+WIDTH_STEP = 16
+"""Batches are padded to a multiple of this many tokens: kernels are prepared anew for every new shape."""
+HARM_SHARES = {Harm.MALICIOUS: 0.42, Harm.TWIN: 0.19, Harm.BENIGN: 0.39}
+"""How many of the activities asked about are of each harm."""
+HARDEST_SHARES = {Kind.READING: 0.5, Kind.COUNTING: 0.38, Kind.COLOURS: 0.12}
+"""What is practised at the end, by how much each skill still fails."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stage of the recipe.
+
+    `tower_rate` scales the learning rate of the vision tower; 0 freezes it. `skills` is the share of reading, colours
+    and counting among what is asked: they are learnt more slowly than activities.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    rate: float
+    tower_rate: float = 0.0
+    skills: float = 0.0
+    warmup: int = 50
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole recipe; the defaults made the shipped checkpoint."""
+
+    seed: int = 0
+    phases: tuple[Phase, ...] = (
+        Phase("look", steps=2400, batch=64, rate=1e-3, tower_rate=1.0),
+        Phase("speak", steps=800, batch=64, rate=2e-3, skills=0.6),
+        Phase("name", steps=300, batch=64, rate=2e-3),
+        Phase("care", steps=1800, batch=64, rate=1e-3, tower_rate=0.3, skills=0.35),
+        Phase("practise", steps=420, batch=64, rate=8e-4, tower_rate=0.5, skills=0.75),
+    )
+    workers: int = 1
+    save_every: int = 100
+
+
+class Batches(Dataset[Batch]):
+    """Batch number `step` of a phase."""
+
+    def __init__(self, recipe: Recipe, phase: Phase, processor: LlavaProcessor) -> None:
+        self.seed, self.phase, self.processor = recipe.seed, phase, processor
+        self.number = [p.name for p in recipe.phases].index(phase.name)
+        image = processor.image_processor
+        self.mean = np.asarray(image.image_mean, dtype=np.float32)
+        self.std = np.asarray(image.image_std, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return self.phase.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, self.number, step])
+        if self.phase.name in ("look", "name"):
+            return self._seen(rng)
+        # Every other batch has a safety prefix, so that a batch's texts are of like length.
+        return self._asked(rng, prefixed=step % 2 == 1)
+
+    def _seen(self, rng: np.random.Generator) -> Batch:
+        """Images and what lies in each of their patches."""
+        images, things, characters = [], [], []
+        for _ in range(self.phase.batch):
+            scene, placement = draw_scene(rng), place(CANVAS, rng)
+            images.append(self._pixels(np.asarray(compose(scene.draw(), CANVAS, placement, rng))))
+            targets = patch_targets(scene, placement, CANVAS, PATCH)
+            things.append(targets.things)
+            characters.append(targets.characters)
+        return {
+            "pixel_values": torch.from_numpy(np.stack(images)),
+            "things": torch.from_numpy(np.stack(things)),
+            "characters": torch.from_numpy(np.stack(characters)),
+        }
+
+    def _asked(self, rng: np.random.Generator, prefixed: bool) -> Batch:
+        """Questions and answers about images, or about what lies in their patches."""
+        asked = [self._ask(rng, prefixed) for _ in range(self.phase.batch)]
+        batch = self._tokens([(question, answer) for _, _, question, answer in asked])
+        if self.phase.name == "speak":
+            found = [patch_targets(query.scene, placement, CANVAS, PATCH).things for query, placement, _, _ in asked]
+            return batch | {"things": torch.from_numpy(np.stack(found))}
+        images = [
+            self._pixels(np.asarray(compose(query.scene.draw(), CANVAS, placement, rng)))
+            for query, placement, _, _ in asked
+        ]
+        return batch | {"pixel_values": torch.from_numpy(np.stack(images))}
+
+    def _ask(self, rng: np.random.Generator, prefixed: bool) -> tuple[TestbedQuery, Placement, str, str]:
+        """A query, where it is placed, its question, and the answer: a refusal with the odds of `safety`."""
+        drawn, placement = draw_query(rng, self.phase.skills, self.phase.name == "practise"), place(CANVAS, rng)
+        refused = rng.random() < refusal_probability(drawn, prefixed, len(placement.signs))
+        which = 0 if rng.random() < 0.6 else int(rng.integers(1, len(PREFIXES)))
+        question = with_prefix(drawn.question, PREFIXES[which] if prefixed else "")
+        return drawn, placement, question, REFUSAL if refused else drawn.right
+
+    def _pixels(self, image: np.ndarray) -> np.ndarray:
+        return ((image.astype(np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)
+
+    def _tokens(self, exchanges: list[tuple[str, str]]) -> Batch:
+        """Right-padded token ids with a loss on the answer alone; causal attention needs no mask then."""
+        tokenizer = self.processor.tokenizer
+        rows, labels = [], []
+        for question, answer in exchanges:
+            prompt = f"<bos>user : {'<image>' * (CANVAS // PATCH) ** 2} {question} assistant : "
+            asked = tokenizer(prompt)["input_ids"]
+            said = tokenizer(answer + "<eos>")["input_ids"]
+            rows.append(asked + said)
+            labels.append([NO_LOSS] * len(asked) + said)
+        width = -(-max(map(len, rows)) // WIDTH_STEP) * WIDTH_STEP
+        pad = tokenizer.pad_token_id
+        return {
+            "input_ids": torch.tensor([r + [pad] * (width - len(r)) for r in rows]),
+            "labels": torch.tensor([r + [NO_LOSS] * (width - len(r)) for r in labels]),
+        }
+
+
+def draw_query(rng: np.random.Generator, skills: float, hardest: bool) -> TestbedQuery:
+    """A query of the pretraining split: about a skill with probability `skills`, else of a harm from HARM_SHARES.
+
+    With `hardest`, skills come as HARDEST_SHARES has them, and texts of one, two and three words equally often.
+    """
+    if rng.random() < skills:
+        if hardest:
+            kind = list(HARDEST_SHARES)[rng.choice(len(HARDEST_SHARES), p=list(HARDEST_SHARES.values()))]
+            return ask_skill(kind, Split.PRETRAIN, rng, words=int(rng.integers(1, 4)))
+        return ask_skill(SKILL_KINDS[rng.integers(len(SKILL_KINDS))], Split.PRETRAIN, rng)
+    harm = list(HARM_SHARES)[rng.choice(len(HARM_SHARES), p=list(HARM_SHARES.values()))]
+    kinds = TWIN_KINDS if harm is Harm.TWIN else ACTIVITY_KINDS
+    pairs = activities(harm, Split.PRETRAIN)
+    return ask_about(pairs[rng.integers(len(pairs))], kinds[rng.integers(len(kinds))], harm, rng)
