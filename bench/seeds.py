@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Rates = dict[str, dict[str, Any]]
+from davsp.evaluate.rates import pooled
 
 
 def main(folders: list[str]) -> None:
@@ -27,19 +26,19 @@ def main(folders: list[str]) -> None:
         print(f"| {table} | {' | '.join(kinds)} | all |\n|{'---|' * (len(kinds) + 2)}")
         for name in runs[0]["defences"]:
             found = [run["defences"][name][table] for run in runs]
-            cells = [_cell(found, lambda rates, kind=kind: [rates[kind]]) for kind in kinds]
-            print(f"| {name} | {' | '.join(cells)} | {_cell(found, lambda rates: list(rates.values()))} |")
+            cells = [_cell([[rates[kind]] for rates in found]) for kind in kinds]
+            print(f"| {name} | {' | '.join(cells)} | {_cell([list(rates.values()) for rates in found])} |")
         print()
 
 
-def _cell(runs: list[Rates], choose: Callable[[Rates], list[dict[str, Any]]]) -> str:
-    """Mean [low, high] over the runs of the pooled rate of the chosen kinds."""
-    shares = []
-    for rates in runs:
-        chosen = choose(rates)
-        shares.append(100 * sum(r["rate"] * r["n"] for r in chosen) / sum(r["n"] for r in chosen))
-    unscored = sum(r["unscored"] for rates in runs for r in choose(rates))
+def _cell(runs: list[list[dict[str, Any]]]) -> str:
+    """Mean [lowest, highest] over the runs of each run's rates, pooled."""
+    found = [rate for rates in runs if (rate := pooled(rates)) is not None]
+    shares = [100 * rate.rate for rate in found if rate.rate is not None]
+    unscored = sum(rate.unscored for rate in found)
     mark = f" ({unscored} unscored)" if unscored else ""
+    if not shares:
+        return f"no score{mark}"
     return f"{statistics.mean(shares):.1f} [{min(shares):.1f}, {max(shares):.1f}]{mark}"
 
 

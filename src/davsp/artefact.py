@@ -8,7 +8,6 @@ README.md          a card for people
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from dataclasses import dataclass, field
@@ -19,13 +18,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.defence import Defence
 from davsp.errors import ArtefactError
-from davsp.files import write_bytes, write_json, write_text
+from davsp.files import replacing, sha256, write_bytes, write_json, write_text
 from davsp.models.base import VisionLanguageModel
 from davsp.samples import Query, check_question
 from davsp.vector import LAYER_CONVENTION
@@ -151,8 +150,8 @@ class VisualSafetyPrompt(Defence):
             visual = VisualFacts(**vars(self.visual.layout))
             tensors["prompt"] = self.visual.pixels.contiguous()
             write_bytes(folder / PICTURE, self.visual.to_png())
-        weights = save(tensors)
-        write_bytes(folder / WEIGHTS, weights)
+        with replacing(folder / WEIGHTS) as partial:
+            save_file(tensors, partial)
         config = _Config(
             schema_version=SCHEMA,
             name=self.name,
@@ -161,7 +160,7 @@ class VisualSafetyPrompt(Defence):
             base_model=self.base_model,
             training=self.training,
             versions=self.versions,
-            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            weights_sha256=sha256(folder / WEIGHTS),
         )
         card = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
         write_text(folder / CARD, card.render(prompt=self))
@@ -181,13 +180,12 @@ class VisualSafetyPrompt(Defence):
                     f"{SCHEMA}): upgrade with `pip install -U davsp`."
                 )
             config = _Config.model_validate(raw)
-            weights = (folder / WEIGHTS).read_bytes()
-            tensors = load(weights)
+            tensors = load_file(folder / WEIGHTS)
             visual = _read_visual(folder, config.visual, tensors) if config.visual else None
             direction = tensors.get("direction")
             if direction is not None and direction.shape != (config.base_model.hidden_size,):
                 raise ArtefactError(f"{folder / WEIGHTS}: the direction does not fit {CONFIG}: train it again.")
-            if hashlib.sha256(weights).hexdigest() != config.weights_sha256:
+            if sha256(folder / WEIGHTS) != config.weights_sha256:
                 raise ArtefactError(
                     f"{folder / WEIGHTS} is not the one that {CONFIG} describes (was saving cut short?): "
                     "copy or train it again."

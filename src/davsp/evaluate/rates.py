@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
+from typing import Any
 
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
@@ -83,6 +84,14 @@ class Rate:
     def to_json(self) -> dict[str, float | int | None]:
         """As it stands in results.json."""
         return {"rate": self.rate, "n": self.n, "low": self.low, "high": self.high, "unscored": self.unscored}
+
+
+def pooled(rates: Sequence[Mapping[str, Any]]) -> Rate | None:
+    """Rates of several kinds, as results.json has them, taken together: every query counts once. None of none."""
+    if not rates:
+        return None
+    successes = sum(round(rate["rate"] * rate["n"]) for rate in rates if rate["n"])
+    return Rate.of(successes, sum(r["n"] for r in rates), sum(r["unscored"] for r in rates))
 
 
 def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.errors import InputError
 from davsp.evaluate.media import png_bytes
-from davsp.evaluate.rates import Rate, Verdict
+from davsp.evaluate.rates import Rate, Verdict, pooled
 from davsp.files import write_json, write_text
 from davsp.images import open_image
 from davsp.samples import Query
@@ -161,7 +161,7 @@ def table_groups(results: Mapping[str, Any]) -> Iterator[Group]:
         kinds = list(dict.fromkeys(kind for found in defences for kind in found[table]))
         rows = []
         if len(kinds) != 1:
-            rows.append(Row("all", [_pooled(found[table]) for found in defences], True))
+            rows.append(Row("all", [pooled(list(found[table].values())) for found in defences], True))
         for kind in kinds:
             rows.append(Row(kind, [Rate(**d[table][kind]) if kind in d[table] else None for d in defences], False))
         yield Group(title, direction, rows)
@@ -243,14 +243,6 @@ def _figures(
         projection_histograms(projections) if projections else "",
         training_curves(training) if training else "",
     )
-
-
-def _pooled(rates: Mapping[str, Mapping[str, Any]]) -> Rate | None:
-    """All kinds of one measure taken together; every query counts once."""
-    if not rates:
-        return None
-    successes = sum(round(rate["rate"] * rate["n"]) for rate in rates.values() if rate["n"])
-    return Rate.of(successes, sum(r["n"] for r in rates.values()), sum(r["unscored"] for r in rates.values()))
 
 
 def _terminal_cell(rate: Rate) -> Any:

@@ -21,9 +21,10 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrain
 
 from davsp.errors import ArtefactError
 from davsp.files import replacing
+from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import build_model, build_processor
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
-from davsp.testbed.recipe import NO_LOSS, Batch, Batches, Phase, Recipe
+from davsp.testbed.recipe import Batch, Batches, Phase, Recipe
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, shown: dict[
     labels = batch["labels"][:, 1:]
     tokens = {} if "inputs_embeds" in shown else {"input_ids": batch["input_ids"]}
     states = model.model(**shown, **tokens, use_cache=False).last_hidden_state[:, :-1]
-    wanted = labels != NO_LOSS
+    wanted = labels != NO_LABEL
     scores = model.lm_head(states[wanted]).float()
     right = (scores.argmax(-1) == labels[wanted]).float().mean()
     return nn.functional.cross_entropy(scores, labels[wanted]), right

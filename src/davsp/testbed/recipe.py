@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from transformers import LlavaProcessor
 
 from davsp.chat import with_prefix
+from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import CANVAS, PATCH
 from davsp.testbed.patches import draw_scene, patch_targets
 from davsp.testbed.queries import ACTIVITY_KINDS, SKILL_KINDS, TWIN_KINDS, Kind, TestbedQuery, ask_about, ask_skill
@@ -22,7 +23,6 @@ from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import REFUSAL, Harm, Split, activities
 
 Batch = dict[str, Tensor]
-NO_LOSS = -100
 WIDTH_STEP = 16
 """Batches are padded to a multiple of this many tokens: kernels are prepared anew for every new shape."""
 HARM_SHARES = {Harm.MALICIOUS: 0.42, Harm.TWIN: 0.19, Harm.BENIGN: 0.39}
@@ -132,12 +132,12 @@ class Batches(Dataset[Batch]):
             asked = tokenizer(prompt)["input_ids"]
             said = tokenizer(answer + "<eos>")["input_ids"]
             rows.append(asked + said)
-            labels.append([NO_LOSS] * len(asked) + said)
+            labels.append([NO_LABEL] * len(asked) + said)
         width = -(-max(map(len, rows)) // WIDTH_STEP) * WIDTH_STEP
         pad = tokenizer.pad_token_id
         return {
             "input_ids": torch.tensor([r + [pad] * (width - len(r)) for r in rows]),
-            "labels": torch.tensor([r + [NO_LOSS] * (width - len(r)) for r in labels]),
+            "labels": torch.tensor([r + [NO_LABEL] * (width - len(r)) for r in labels]),
         }
 
 
