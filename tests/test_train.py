@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from davsp.batches import Shuffle
-from davsp.border import Mode
+from davsp.border import Layout, Mode
 from davsp.config import PAPER, Sampling, TrainConfig, read_config
 from davsp.errors import ArtefactError, InputError
 from davsp.losses import alignment_loss, answer_loss, answer_positions
@@ -145,7 +145,8 @@ def test_every_step_ends_in_valid_pixels(
     before = trainer.prompt.clone()
     for step in range(2):
         trainer.step(step)
-    low, high = (0, 1) if mode is Mode.BORDER else (-trainer.plan.layout.eps, trainer.plan.layout.eps)
+    layout = trainer.plan.layout
+    low, high = (-layout.eps, layout.eps) if isinstance(layout, Layout) and mode is Mode.ADDITIVE else (0, 1)
     assert low <= trainer.prompt.min() and trainer.prompt.max() <= high
     assert not torch.equal(before, trainer.prompt)
 
@@ -347,9 +348,8 @@ def test_a_benign_query_without_an_answer_is_refused(
         make_trainer(model, vector, (unanswered, queries[1]), tmp_path)
 
 
-def test_options_come_from_file_and_assignments(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("steps: 7\nwidth: 14\n")
-    config = read_config(tmp_path / "c.yaml", ["steps=9", "sampling=coin"])
+def test_assignments_go_before_options() -> None:
+    config = read_config({"steps": 7, "width": 14}, ["steps=9", "sampling=coin"])
     assert (config.steps, config.width, config.sampling) == (9, 14, Sampling.COIN)
 
 
@@ -358,7 +358,7 @@ def test_options_come_from_file_and_assignments(tmp_path: Path) -> None:
 )
 def test_a_bad_option_is_named(assignment: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        read_config(None, [assignment])
+        read_config({}, [assignment])
 
 
 def test_metrics_cut_short_by_a_kill_are_read(tmp_path: Path) -> None:

@@ -15,21 +15,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import Environment, PackageLoader
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from davsp.border import Layout, Mode, VisualPrompt
+from davsp.canvas import FixedCanvas, GridCanvas, TiledCanvas
 from davsp.defence import Defence
-from davsp.errors import ArtefactError
+from davsp.errors import ArtefactError, InputError
 from davsp.files import replacing, sha256, write_bytes, write_json, write_text
+from davsp.frame import FrameLayout
 from davsp.models.base import VisionLanguageModel
 from davsp.samples import Query, check_question
 from davsp.vector import LAYER_CONVENTION
 
 SCHEMA = 1
+ImageSource = Path | str | bytes | Image.Image
 CONFIG, WEIGHTS, PICTURE, CARD = "config.json", "model.safetensors", "border.png", "README.md"
 
 
@@ -51,7 +57,7 @@ class BaseModelFacts(BaseModel):
             name=model.name,
             revision=model.revision,
             family=model.family,
-            canvas=model.canvas,
+            canvas=model.canvas.square,
             n_layers=model.n_layers,
             hidden_size=model.hidden_size,
             fingerprint=model.fingerprint(),
@@ -79,7 +85,23 @@ class VisualFacts(BaseModel):
     height: int
     width: int
     border: int
-    eps: float
+    eps: float = 0.0
+    edge: int = 0
+    canvas: FixedCanvas | GridCanvas | TiledCanvas | None = None
+
+    @classmethod
+    def of(cls, layout: Layout | FrameLayout) -> VisualFacts:
+        if isinstance(layout, Layout):
+            return cls(**vars(layout))
+        return cls(mode=Mode.FRAME, height=layout.height, width=layout.width, **vars(layout))
+
+    def layout(self) -> Layout | FrameLayout:
+        """Raises InputError when the facts do not fit together."""
+        if self.mode is not Mode.FRAME:
+            return Layout(self.height, self.width, self.mode, border=self.border, eps=self.eps)
+        if self.canvas is None:
+            raise InputError("a frame needs to know its model's canvas")
+        return FrameLayout(self.canvas, self.border, self.edge)
 
 
 class _Config(BaseModel):
@@ -104,14 +126,39 @@ def _versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class VisualSafetyPrompt(Defence):
-    """A defence that can be saved: visual prompt, safety prefix, and what they were trained for."""
+class VisualSafetyPrompt(
+    Defence,
+    ModelHubMixin,
+    library_name="davsp",
+    tags=["visual-safety-prompt", "safety"],
+    paper_url="https://arxiv.org/abs/2506.09353",
+):
+    """A defence that can be saved: visual prompt, safety prefix, and what they were trained for.
+
+    `save_pretrained`, `from_pretrained` and `push_to_hub` are those of huggingface_hub's ModelHubMixin; a folder
+    they write is one that `save` writes.
+    """
+
+    # Set, so that the mixin leaves it to `save` to write config.json.
+    _hub_mixin_config = {"library": "davsp"}  # noqa: RUF012 - without annotation, so that it is no field
 
     base_model: BaseModelFacts = field(kw_only=True)
     training: TrainingFacts | None = field(default=None, kw_only=True)
     direction: Tensor | None = field(default=None, kw_only=True)
     """float32 (hidden,): the harmfulness direction it was trained along."""
     versions: dict[str, str] = field(default_factory=_versions, kw_only=True)
+
+    def protect(self, image: ImageSource, question: str) -> tuple[Image.Image, str]:
+        """Image and question as a model is to get them: the image on its canvas, the prefix before the question.
+
+        `image`: a path, bytes, or a Pillow image. Raises InputError for an unusable image or question.
+        """
+        check_question(question, "the question")
+        query = self.defend(
+            Query(id="the image", image=Path(image) if isinstance(image, str) else image, question=question)
+        )
+        assert isinstance(query.image, Image.Image)
+        return query.image, query.question
 
     def misfits(self, model: VisionLanguageModel) -> list[str]:
         """One line for everything in which `model` differs from the model the prompt was trained for."""
@@ -128,16 +175,14 @@ class VisualSafetyPrompt(Defence):
                 + "\nLoad the model it was trained for, or train a prompt for this one with `davsp train`."
             )
 
-    def ask(self, model: VisionLanguageModel, image: Any, question: str, max_new_tokens: int = 256) -> str:
+    def ask(self, model: VisionLanguageModel, image: ImageSource, question: str, max_new_tokens: int = 256) -> str:
         """The defended model's greedy answer. `image`: a path, bytes, or a Pillow image.
 
         Raises InputError for an unusable image or question, ArtefactError for another model.
         """
         self.check(model)
-        check_question(question, "the question")
-        source = Path(image) if isinstance(image, str) else image
-        query = Query(id="the image", image=source, question=question)
-        return model.generate([self.defend(query)], max_new_tokens)[0]
+        seen, text = self.protect(image, question)
+        return model.generate([Query(id="the image", image=seen, question=text)], max_new_tokens)[0]
 
     def save(self, folder: Path) -> None:
         """Write the four files, each as a whole; config.json comes last, so a folder that has it is complete.
@@ -147,7 +192,7 @@ class VisualSafetyPrompt(Defence):
         visual = None
         tensors = {} if self.direction is None else {"direction": self.direction.contiguous()}
         if self.visual is not None:
-            visual = VisualFacts(**vars(self.visual.layout))
+            visual = VisualFacts.of(self.visual.layout)
             tensors["prompt"] = self.visual.pixels.contiguous()
             write_bytes(folder / PICTURE, self.visual.to_png())
         with replacing(folder / WEIGHTS) as partial:
@@ -165,6 +210,48 @@ class VisualSafetyPrompt(Defence):
         card = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
         write_text(folder / CARD, card.render(prompt=self))
         write_json(folder / CONFIG, config.model_dump(mode="json"))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **told: Any,  # noqa: ARG003 - what the mixin read from config.json; `load` reads it again, with checks
+    ) -> VisualSafetyPrompt:
+        if Path(model_id).is_dir():
+            return cls.load(model_id)
+        return cls.load(
+            snapshot_download(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+                allow_patterns=[CONFIG, WEIGHTS, PICTURE, CARD],
+            )
+        )
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> VisualSafetyPrompt:  # type: ignore[override]
+        """Load from a folder, or from the Hub by id: pin it with `revision`; `local_files_only` and the other options
+        are huggingface_hub's. Raises ArtefactError when it is not there, or not sound."""
+        try:
+            found: VisualSafetyPrompt = super().from_pretrained(name, **options)
+        except (OSError, HfHubHTTPError) as error:
+            raise ArtefactError(
+                f"cannot load the visual safety prompt {str(name)!r}: {str(error).splitlines()[0]}\n"
+                "Give a saved folder, or the id of one on the Hub that can be reached."
+            ) from error
+        return found
 
     @classmethod
     def load(cls, folder: Path | str) -> VisualSafetyPrompt:
@@ -208,7 +295,10 @@ class VisualSafetyPrompt(Defence):
 
 
 def _read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) -> VisualPrompt:
-    layout = Layout(facts.height, facts.width, facts.mode, border=facts.border, eps=facts.eps)
+    try:
+        layout = facts.layout()
+    except InputError as error:
+        raise ArtefactError(f"{folder / CONFIG} is damaged: {error}") from error
     expected = (3, layout.height, layout.width)
     found = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
     if found != expected:

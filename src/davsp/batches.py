@@ -12,9 +12,10 @@ from torch import Tensor
 
 from davsp.border import Layout
 from davsp.errors import InputError
+from davsp.frame import FrameLayout
 from davsp.images import open_image
-from davsp.models.base import Tokens, VisionLanguageModel
-from davsp.pixels import fit, from_bytes, to_bytes
+from davsp.models.base import Pixels, Tokens, VisionLanguageModel
+from davsp.pixels import from_bytes, to_bytes
 from davsp.samples import Query
 
 REFUSAL = "I am sorry, I cannot help with that."
@@ -23,30 +24,34 @@ REFUSAL = "I am sorry, I cannot help with that."
 
 @dataclass(frozen=True)
 class Batch:
-    """interior: float32 (B, 3, *inner); tokens: prompts with their answers; prompts: prompts alone."""
+    """interior: float32 images as they lie within the prompt; tokens: prompts, with answers where wanted."""
 
-    interior: Tensor
+    interior: Pixels
     tokens: Tokens
 
 
 class Prepared:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
-    Interiors are kept as uint8 (N, 3, *inner). Raises InputError when a benign query has no answer.
+    Interiors are kept as uint8 (3, h, w). Raises InputError when a benign query has no answer.
     """
 
-    def __init__(self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout, prefix: str) -> None:
+    def __init__(
+        self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout | FrameLayout, prefix: str
+    ) -> None:
         self.model = model
         self.queries = tuple(queries)
         self.prompts: list[list[int]] = []
         self.answers: list[list[int]] = []
-        self.interiors = torch.empty((len(queries), 3, *layout.inner), dtype=torch.uint8)
-        for i, query in enumerate(queries):
+        self.interiors: list[Tensor] = []
+        for query in queries:
             if not query.answer and not query.malicious:
                 raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
-            self.prompts.append(model.prompt_ids(query.question, prefix))
+            inside = layout.interior(open_image(query.image))
+            size = layout.canvas_size(inside.height, inside.width)
+            self.prompts.append(model.prompt_ids(query.question, prefix, size))
             self.answers.append(model.answer_ids(query.answer or REFUSAL))
-            self.interiors[i] = to_bytes(fit(open_image(query.image), *layout.inner))
+            self.interiors.append(to_bytes(inside))
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -55,12 +60,17 @@ class Prepared:
         """The queries at `indices`; with `answered`, each prompt is followed by its answer."""
         prompts = [self.prompts[i] for i in indices]
         answers = [self.answers[i] for i in indices] if answered else None
-        interior = from_bytes(self.interiors[list(indices)]).to(self.model.device)
-        return Batch(interior, self.model.tokens(prompts, answers))
+        inside = [self.interiors[i] for i in indices]
+        device = self.model.device
+        if len({i.shape for i in inside}) == 1:
+            return Batch(from_bytes(torch.stack(inside)).to(device), self.model.tokens(prompts, answers))
+        return Batch([from_bytes(i).to(device) for i in inside], self.model.tokens(prompts, answers))
 
     def digest(self) -> str:
         """SHA-256 over ids, prompts, answers and interiors: equal exactly when training would see the same data."""
-        found = hashlib.sha256(self.interiors.numpy().tobytes())
+        found = hashlib.sha256()
+        for inside in self.interiors:
+            found.update(inside.numpy().tobytes())
         for query, prompt, answer in zip(self.queries, self.prompts, self.answers, strict=True):
             found.update(repr((query.id, query.malicious, prompt, answer)).encode())
         return found.hexdigest()

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from davsp.errors import ArtefactError, InputError
+from davsp.frame import FrameLayout
 from davsp.images import open_image
+from davsp.models.base import Pixels
 from davsp.pixels import fit, stack, to_image
 
 PAPER_SHARE = 30 / 336
@@ -27,6 +29,8 @@ class Mode(StrEnum):
 
     BORDER = "border"
     """The image is shrunk into the middle of the canvas and surrounded."""
+    FRAME = "frame"
+    """The image keeps its own size and is surrounded by a frame that fits it (`davsp.frame`)."""
     ADDITIVE = "additive"
     """The image fills the canvas and a change of at most `eps` is added to it."""
 
@@ -60,6 +64,14 @@ class Layout:
         """Height and width in pixels that the image is resized to."""
         return self.height - 2 * self.border, self.width - 2 * self.border
 
+    def interior(self, image: Image.Image) -> Image.Image:
+        """The RGB image resized in one pass to lie centred in `inner`, its sides filled up with white."""
+        return fit(image, *self.inner)
+
+    def canvas_size(self, height: int, width: int) -> tuple[int, int]:  # noqa: ARG002 - the same for all
+        """Height and width of the canvas of an interior."""
+        return self.height, self.width
+
     def mask(self) -> Bool[Tensor, "h w"]:
         """bool (H, W): where the prompt has pixels of its own to train."""
         mask = torch.ones(self.height, self.width, dtype=torch.bool)
@@ -68,24 +80,37 @@ class Layout:
             mask[b : self.height - b, b : self.width - b] = False
         return mask
 
-    def compose(self, prompt: Float[Tensor, "3 h w"], interior: Float[Tensor, "b 3 ih iw"]) -> Float[Tensor, "b 3 h w"]:
+    def compose(self, prompt: Float[Tensor, "3 h w"], interior: Pixels) -> Float[Tensor, "b 3 h w"]:
         """The canvas a model sees, differentiable in `prompt`.
 
-        Shapes: prompt (3, H, W); interior (B, 3, *inner); returns (B, 3, H, W), all float32. With a border the
+        Shapes: prompt (3, H, W); interiors (3, *inner); returns (B, 3, H, W), all float32. With a border the
         inner pixels are `interior` exactly (paper, section on the visual safety prompt).
         """
+        inside = interior if isinstance(interior, Tensor) else torch.stack(list(interior))
         if self.mode is Mode.ADDITIVE:
-            return (interior + prompt).clamp(0, 1)
-        padded = F.pad(interior, (self.border,) * 4)
+            return (inside + prompt).clamp(0, 1)
+        padded = F.pad(inside, (self.border,) * 4)
         return torch.where(self.mask().to(prompt.device), prompt, padded)
 
     @torch.no_grad()
-    def project_(self, prompt: Float[Tensor, "3 h w"]) -> None:
-        """Move `prompt` to the nearest valid one, in place: pixels in [0, 1], or changes in [-eps, eps]."""
-        if self.mode is Mode.BORDER:
-            prompt.clamp_(0, 1).mul_(self.mask().to(prompt.device))
-        else:
+    def project_(self, prompt: Float[Tensor, "3 h w"], clamp: bool = True) -> None:
+        """Move `prompt` to the nearest valid one, in place: changes in [-eps, eps], or a border with nothing inside
+        and, with `clamp`, pixels in [0, 1]."""
+        if self.mode is Mode.ADDITIVE:
             prompt.clamp_(-self.eps, self.eps)
+            return
+        prompt.mul_(self.mask().to(prompt.device))
+        if clamp:
+            prompt.clamp_(0, 1)
+
+    def render(self, prompt: Float[Tensor, "3 h w"], image: Image.Image) -> Image.Image:
+        """The canvas as an RGB image, from an RGB image of any size."""
+        inside = self.interior(image)
+        if self.mode is Mode.ADDITIVE:
+            return to_image(self.compose(prompt, stack([inside]))[0])
+        canvas = to_image(prompt)
+        canvas.paste(inside, (self.border, self.border))
+        return canvas
 
 
 def default_width(side: int, patch: int) -> int:
@@ -95,28 +120,23 @@ def default_width(side: int, patch: int) -> int:
 
 @dataclass(frozen=True)
 class VisualPrompt:
-    """A trained border or change: `pixels` float32 (3, H, W), zero inside a border."""
+    """A trained border, frame or change: `pixels` float32 (3, H, W), zero inside a border or frame."""
 
-    layout: Layout
+    layout: Layout | FrameLayout
     pixels: Float[Tensor, "3 h w"]
 
-    def compose(self, interior: Float[Tensor, "b 3 ih iw"]) -> Float[Tensor, "b 3 h w"]:
-        """As `Layout.compose`."""
+    def compose(self, interior: Pixels) -> Pixels:
+        """As the layout's `compose`."""
         return self.layout.compose(self.pixels, interior)
 
     def apply_to_image(self, image: Image.Image) -> Image.Image:
-        """The canvas as an RGB image, from an RGB image of any size. Inner pixels are resized once."""
-        inner = fit(image, *self.layout.inner)
-        if self.layout.mode is Mode.BORDER:
-            canvas = to_image(self.pixels)
-            canvas.paste(inner, (self.layout.border, self.layout.border))
-            return canvas
-        return to_image(self.compose(stack([inner]))[0])
+        """The canvas as an RGB image, from an RGB image of any size. Inner pixels are resized once at most."""
+        return self.layout.render(self.pixels, image)
 
     def to_png(self) -> bytes:
-        """The border as RGBA, transparent inside. A change is drawn as 0.5 + change / (2 eps), opaque."""
+        """The prompt as RGBA, transparent inside. A change is drawn as 0.5 + change / (2 eps), opaque."""
         shown = self.pixels
-        if self.layout.mode is Mode.ADDITIVE:
+        if isinstance(self.layout, Layout) and self.layout.mode is Mode.ADDITIVE:
             shown = 0.5 + shown / (2 * self.layout.eps)
         image = to_image(shown).convert("RGBA")
         image.putalpha(Image.fromarray(self.layout.mask().numpy().astype(np.uint8) * 255))

@@ -25,6 +25,8 @@ testbed_app = typer.Typer(
     help="The embedded testbed: a small world, and a small model trained in it.", no_args_is_help=True
 )
 app.add_typer(testbed_app, name="testbed")
+official_app = typer.Typer(help="Files of the paper's official code: read and write them.", no_args_is_help=True)
+app.add_typer(official_app, name="official")
 
 TESTBED = "testbed"
 
@@ -34,16 +36,23 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    BITS8 = "8bit"
+    BITS4 = "4bit"
 
 
+MODEL_HELP = "Local folder or hub id; 'testbed' is the shipped one."
+DATA_HELP = "Queries: .jsonl, .json, .csv or .parquet; or 'testbed'."
+DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
-    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help="Local folder or hub id; 'testbed' is the shipped one."),
+    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP),
 ]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
-Device = Annotated[str, typer.Option(envvar="DAVSP_DEVICE", help="auto, cpu, cuda, cuda:1 ...")]
-Dtype = Annotated[Precision, typer.Option(envvar="DAVSP_DTYPE", help="Precision of the model's weights.")]
-Data = Annotated[str, typer.Option("--data", "-d", help="Queries: .jsonl, .json, .csv or .parquet; or 'testbed'.")]
+Device = Annotated[
+    str, typer.Option(envvar="DAVSP_DEVICE", help="auto, cpu, cuda, cuda:1 ..., or split: over all GPUs.")
+]
+Dtype = Annotated[Precision, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)]
+Data = Annotated[str, typer.Option("--data", "-d", help=DATA_HELP)]
 Validation = Annotated[
     str | None, typer.Option(help="Queries that judge and choose; by default one in five of --data.")
 ]
@@ -96,6 +105,9 @@ def vector(
     validation: Validation = None,
     prefix: Annotated[str | None, typer.Option(help="Safety prefix before every question; '' for none.")] = None,
     layer: Annotated[int | None, typer.Option(min=1, help="Decoder layer; default: the best on validation.")] = None,
+    directions: Annotated[
+        Path | None, typer.Option(help="An official vector file to be measured, instead of one's own directions.")
+    ] = None,
     batch_size: BatchSize = 32,
     skip_bad: SkipBad = False,
     seed: Seed = 0,
@@ -107,6 +119,7 @@ def vector(
     from rich.console import Console
 
     from davsp.chat import SAFETY_PREFIX
+    from davsp.official import read_directions
     from davsp.progress import bar
     from davsp.vector import extract_vector, vector_table
 
@@ -121,6 +134,7 @@ def vector(
             layer=layer,
             batch_size=batch_size,
             advance=advance,
+            directions=read_directions(directions) if directions else None,
         )
     found.save(out)
     Console(stderr=True).print(vector_table(found))
@@ -130,11 +144,15 @@ def vector(
 @app.command()
 def train(
     out: Out,
-    vector: Annotated[Path, typer.Option(help="Folder written by `davsp vector`.")],
-    model: ModelName = TESTBED,
-    data: Data = TESTBED,
+    vector: Annotated[
+        Path | None, typer.Option(help="Folder written by `davsp vector`; by default it is made first, in --out.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML file of model, data and training options; options here go before it.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP)] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
     validation: Validation = None,
-    config: Annotated[Path | None, typer.Option(help="YAML or JSON file of training options.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One training option: steps=500. Repeatable.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Start from the paper's choices instead of ours.")] = False,
     dry_run: Annotated[
@@ -144,21 +162,27 @@ def train(
     skip_bad: SkipBad = False,
     revision: Revision = None,
     device: Device = "auto",
-    dtype: Dtype = Precision.AUTO,
+    dtype: Annotated[Precision | None, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)] = None,
 ) -> None:
     """Train a visual safety prompt. The same command goes on with a run that was stopped."""
     import json
 
     from davsp.config import read_config
     from davsp.pipeline import dry_run as describe
-    from davsp.pipeline import train_prompt
+    from davsp.pipeline import train_prompt, vector_for
+    from davsp.recipes import Recipe, read_recipe
     from davsp.train import Interrupted
     from davsp.vector import HarmfulnessVector
 
-    settings = read_config(config, set_ or [], paper)
-    direction = HarmfulnessVector.load(vector)
-    training, checks = _training_queries(data, validation, skip_bad, settings.seed)
-    loaded = _load_model(model, revision, device, dtype)
+    told = read_recipe(recipe) if recipe else Recipe(model=TESTBED, data=TESTBED)
+    settings = read_config(told.train, set_ or [], paper or told.paper)
+    given = HarmfulnessVector.load(vector) if vector else None
+    training, checks = _training_queries(
+        data or told.data, validation or (None if data else told.validation), skip_bad, settings.seed
+    )
+    revision = revision or (None if model else told.revision)
+    loaded = _load_model(model or told.model, revision, device, dtype or Precision(told.dtype))
+    direction = given or vector_for(loaded, training, checks, settings, None if dry_run else out / "vector")
     if dry_run:
         print(json.dumps(describe(loaded, direction, settings, training, checks), indent=2))
         return
@@ -313,6 +337,78 @@ def demo(
         return
     print_table(results, Console())
     print(f"Report: {page}")
+
+
+@official_app.command(name="vector")
+def official_vector(
+    file: Annotated[Path, typer.Argument(help="harmfulness_vector.pt")],
+    out: Out,
+    layer: Annotated[int | None, typer.Option(min=1, help="Decoder layer; default: the middle one.")] = None,
+) -> None:
+    """Import a vector as it is: without a model, and so without class means for thresholds."""
+    from davsp.official import read_directions
+    from davsp.vector import HarmfulnessVector
+
+    found = read_directions(file)
+    vector = HarmfulnessVector(found, layer or len(found) // 2, (), {"file": file.name})
+    vector.direction()
+    vector.save(out)
+    print(out)
+
+
+@official_app.command(name="border")
+def official_border(
+    file: Annotated[Path, typer.Argument(help="noise-N.pt")],
+    out: Out,
+    model: ModelName,
+    width: Annotated[int, typer.Option(min=1, help="Border width in pixels.")] = 30,
+    clamp: Annotated[bool, typer.Option("--clamp", help="Move pixels to [0, 1].")] = False,
+    prefix: Annotated[str | None, typer.Option(help="Safety prefix that goes with it; '' for none.")] = None,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = Precision.AUTO,
+) -> None:
+    """Import a border for a model, and say how far it is from being an image."""
+    from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+    from davsp.chat import SAFETY_PREFIX
+    from davsp.official import beyond_range, read_noise
+
+    visual = read_noise(file, width)
+    furthest, share = beyond_range(visual)
+    if furthest > 0:
+        now = "moved to it" if clamp else "kept; as a picture it is clamped (--clamp does so now)"
+        say(f"{file}: {share:.1%} of the border's values lie outside [0, 1], by {furthest:.3f} at most: {now}.")
+    if clamp:
+        visual.layout.project_(visual.pixels)
+    loaded = _load_model(model, revision, device, dtype)
+    if (visual.layout.height, visual.layout.width) != loaded.canvas.square:
+        raise InputError(
+            f"{file} is for a canvas of {visual.layout.height} x {visual.layout.width} pixels, "
+            f"{model} sees {loaded.canvas.square[0]} x {loaded.canvas.square[1]}."
+        )
+    facts = BaseModelFacts.of(loaded)
+    VisualSafetyPrompt(out.name, visual, SAFETY_PREFIX if prefix is None else prefix, base_model=facts).save(out)
+    print(out)
+
+
+@official_app.command(name="export")
+def official_export(
+    folder: Annotated[Path, typer.Argument(help="A saved vector, or a saved visual safety prompt with a border.")],
+    file: Annotated[Path, typer.Argument(help="The .pt file to write.")],
+) -> None:
+    """Write a vector or a border in the official format."""
+    from davsp.artefact import CONFIG, VisualSafetyPrompt
+    from davsp.official import write_directions, write_noise
+    from davsp.vector import HarmfulnessVector
+
+    if (folder / CONFIG).is_file():
+        visual = VisualSafetyPrompt.load(folder).visual
+        if visual is None:
+            raise InputError(f"{folder} holds a safety prefix and no border: there is nothing to export.")
+        write_noise(visual, file)
+    else:
+        write_directions(HarmfulnessVector.load(folder).directions, file)
+    print(file)
 
 
 @testbed_app.command()

@@ -1,10 +1,10 @@
-"""What a training run can be told. Every field is also a key of a configuration file."""
+"""What a training run can be told. Every field is also a key of a recipe's `train`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import yaml
@@ -28,12 +28,21 @@ class Sampling(StrEnum):
     """A fair coin chooses a malicious or a benign batch (the paper's)."""
 
 
+class Start(StrEnum):
+    """Where a border starts."""
+
+    GREY = "grey"
+    MEAN = "mean"
+    """The mean colour that the model's image processor subtracts (the paper's)."""
+
+
 class TrainConfig(BaseModel):
     """A training run. The defaults are what we recommend; PAPER holds the paper's choices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Mode = Mode.BORDER
+    mode: Mode | None = None
+    """Default: a frame for models that take images of any size, a border on a square canvas for the others."""
     width: Positive | None = None
     """Border width in pixels; default: the multiple of the patch nearest to the paper's share of the canvas."""
     eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
@@ -56,6 +65,9 @@ class TrainConfig(BaseModel):
     steps: Positive = 100
     method: Method = Method.ADAM
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.02
+    start: Start = Start.GREY
+    clamp: bool = True
+    """Whether pixels are kept in [0, 1] at every step. The paper's are not: such a border is no image."""
     falling: bool = True
     """Whether the step size decays along a half cosine."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -73,24 +85,20 @@ PAPER = {
     "method": Method.SIGN,
     "step_size": 1 / 255,
     "falling": False,
+    "start": Start.MEAN,
+    "clamp": False,
 }
 """The paper's choices where they differ (METHOD section 3); its thresholds are the two class means."""
 
 
-def read_config(file: Path | None, assignments: Sequence[str] = (), paper: bool = False) -> TrainConfig:
-    """Options from a YAML or JSON file, overridden by "name=value" assignments; the rest is ours or the paper's.
+def read_config(
+    options: Mapping[str, Any] = MappingProxyType({}), assignments: Sequence[str] = (), paper: bool = False
+) -> TrainConfig:
+    """Options by name, overridden by "name=value" assignments; the rest is ours or the paper's.
 
     Raises InputError naming the option that is unknown or has a bad value.
     """
-    values: dict[str, Any] = dict(PAPER) if paper else {}
-    if file is not None:
-        try:
-            read = yaml.safe_load(file.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"cannot read the configuration {file}: {error}") from error
-        if not isinstance(read, dict):
-            raise InputError(f"{file} must hold options, one 'name: value' a line.")
-        values |= read
+    values: dict[str, Any] = {**(PAPER if paper else {}), **options}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:

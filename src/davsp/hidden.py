@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.models.base import Pixels, Tokens, VisionLanguageModel
 
 
 class _ReachedLastLayer(Exception):  # noqa: N818 - a signal, not an error
@@ -41,11 +41,11 @@ def _last(states: Tensor, tokens: Tokens) -> Tensor:
 
 
 def last_prompt_states(
-    model: VisionLanguageModel, pixels: Float[Tensor, "b 3 h w"], tokens: Tokens, layers: Sequence[int]
+    model: VisionLanguageModel, pixels: Pixels, tokens: Tokens, layers: Sequence[int]
 ) -> Float[Tensor, "b layers hidden"]:
     """The last prompt token's state at each of `layers` (ascending), float32 (B, len(layers), hidden).
 
-    Blocks after the last wanted layer are not run. Differentiable in `pixels` (B, 3, H, W).
+    Blocks after the last wanted layer are not run. Differentiable in `pixels`.
     """
     found: list[Tensor] = []
 
@@ -60,7 +60,7 @@ def last_prompt_states(
 
 
 def states_and_final(
-    model: VisionLanguageModel, pixels: Float[Tensor, "b 3 h w"], tokens: Tokens, layer: int
+    model: VisionLanguageModel, pixels: Pixels, tokens: Tokens, layer: int
 ) -> tuple[Float[Tensor, "b hidden"], Float[Tensor, "b t hidden"]]:
     """One full pass: the last prompt token's state at `layer` (B, hidden), and all final states (B, T, hidden)."""
     found: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Optimisers in pixel units: after every step the prompt is moved back to valid pixels."""
+"""Optimisers in pixel units: after every step the prompt is moved back to valid pixels, unless told not to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from davsp.border import Layout
+from davsp.frame import FrameLayout
 
 
 class Method(StrEnum):
@@ -22,7 +23,7 @@ class Method(StrEnum):
 
 
 class PixelOptimizer:
-    """Minimises a loss over a visual prompt, float32 (3, H, W), within its layout's bounds.
+    """Minimises a loss over a visual prompt, float32 (3, H, W), within its layout's bounds unless `clamp` is False.
 
     step_size is in pixel units (1/255 is one 8-bit level). With `falling`, it decays to 5 % along a half cosine
     over `steps`.
@@ -33,9 +34,16 @@ class PixelOptimizer:
     """Far below the gradients of a mean loss over a canvas, which are small."""
 
     def __init__(
-        self, prompt: Tensor, layout: Layout, method: Method, step_size: float, falling: bool, steps: int
+        self,
+        prompt: Tensor,
+        layout: Layout | FrameLayout,
+        method: Method,
+        step_size: float,
+        falling: bool,
+        steps: int,
+        clamp: bool = True,
     ) -> None:
-        self.prompt, self.layout, self.method = prompt, layout, method
+        self.prompt, self.layout, self.method, self.clamp = prompt, layout, method, clamp
         self.step_size, self.falling, self.steps = step_size, falling, steps
         self.done = 0
         self.mean = torch.zeros_like(prompt)
@@ -49,7 +57,7 @@ class PixelOptimizer:
 
     @torch.no_grad()
     def step(self, gradient: Tensor) -> None:
-        """Move the prompt, then project it to valid pixels."""
+        """Move the prompt, then project it to what is valid."""
         rate = self.rate()
         self.done += 1
         if self.method is Method.SIGN:
@@ -61,7 +69,7 @@ class PixelOptimizer:
             mean = self.mean / (1 - first**self.done)
             square = self.square / (1 - second**self.done)
             self.prompt -= rate * mean / (square.sqrt() + self.EPSILON)
-        self.layout.project_(self.prompt)
+        self.layout.project_(self.prompt, self.clamp)
 
     def state_dict(self) -> dict[str, Any]:
         return {"done": self.done, "mean": self.mean, "square": self.square}

@@ -22,7 +22,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.progress import bar
 from davsp.samples import Query
 from davsp.train import Record, Trainer, plan
-from davsp.vector import HarmfulnessVector, project
+from davsp.vector import HarmfulnessVector, extract_vector, project
 
 if TYPE_CHECKING:
     from davsp.evaluate.report import Transcript
@@ -78,6 +78,26 @@ def train_prompt(
     return prompt
 
 
+def vector_for(
+    model: VisionLanguageModel,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+    config: TrainConfig,
+    folder: Path | None,
+) -> HarmfulnessVector:
+    """The vector in `folder`; where there is none yet, it is extracted from the training queries and saved there.
+
+    Without a folder, it is extracted and not saved.
+    """
+    if folder and (folder / "vector.json").is_file():
+        return HarmfulnessVector.load(folder)
+    with bar("Harmfulness vector", len(training) + len(validation)) as advance:
+        found = extract_vector(model, training, validation, prefix=config.prefix, advance=advance)
+    if folder:
+        found.save(folder)
+    return found
+
+
 def dry_run(
     model: VisionLanguageModel,
     vector: HarmfulnessVector,
@@ -102,8 +122,8 @@ def dry_run(
         "tau_plus": filled.tau_plus,
         "tau_minus": filled.tau_minus,
         "shapes": {
-            "canvas": [3, filled.layout.height, filled.layout.width],
-            "inner": [3, *filled.layout.inner],
+            "prompt": [3, filled.layout.height, filled.layout.width],
+            "interiors": sorted({tuple(i.shape) for side in trainer.sides for i in side.interiors}),
             "longest_prompt_tokens": max(len(p) for side in trainer.sides for p in side.prompts),
             "hidden": model.hidden_size,
         },
@@ -113,7 +133,7 @@ def dry_run(
         },
         "memory_mb": {
             "weights": sum(p.numel() * p.element_size() for p in model.model.parameters()) / 2**20,
-            "images": sum(s.interiors.numel() for s in (*trainer.sides, *trainer.checks)) / 2**20,
+            "images": sum(i.numel() for s in (*trainer.sides, *trainer.checks) for i in s.interiors) / 2**20,
             "peak_of_this_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
             "peak_on_gpu": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -42,3 +43,64 @@ def to_image(pixels: Float[Tensor, "3 h w"]) -> Image.Image:
     """Pixels (3, H, W) in [0, 1] as an RGB image, rounded to the nearest of 256 levels."""
     levels = (pixels.detach().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(levels.cpu().permute(1, 2, 0).numpy())
+
+
+def resize(pixels: Float[Tensor, "3 h w"], height: int, width: int, filter: int) -> Float[Tensor, "3 height width"]:
+    """Pixels as Pillow resizes the image that they are saved as: one axis after the other, rounded to 256 levels.
+
+    Differentiable: the rounding is passed over backwards.
+    `filter`: one of
+    Image.Resampling.BILINEAR, BICUBIC and LANCZOS.
+    """
+    across = _weights(pixels.shape[2], width, Image.Resampling(filter)).to(pixels.device)
+    down = _weights(pixels.shape[1], height, Image.Resampling(filter)).to(pixels.device)
+    levels = _to_levels(down @ _to_levels(_to_levels(pixels.double() * 255) @ across.T))
+    return (levels / 255).to(pixels.dtype)
+
+
+def _to_levels(values: Tensor) -> Tensor:
+    """Values clamped to [0, 255] and rounded; the gradient is that of the clamping."""
+    clamped = values.clamp(0, 255)
+    return clamped + ((clamped + 0.5).floor() - clamped).detach()
+
+
+@cache
+def _weights(before: int, after: int, filter: Image.Resampling) -> Float[Tensor, "after before"]:
+    """How much each old pixel of a line counts in each new one, float64, in steps of 2^-22 as Pillow has them.
+
+    The filter widens when a line shrinks.
+    """
+    kernel, reach = _KERNELS[filter]
+    scale = before / after
+    widening = max(scale, 1.0)
+    found = np.zeros((after, before))
+    for i in range(after):
+        centre = (i + 0.5) * scale
+        first = max(int(centre - reach * widening + 0.5), 0)
+        last = min(int(centre + reach * widening + 0.5), before)
+        values = kernel((np.arange(first, last) - centre + 0.5) / widening)
+        found[i, first:last] = values / values.sum()
+    return torch.from_numpy(np.trunc(found * 2**22 + np.copysign(0.5, found)) / 2**22)
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.maximum(1 - np.abs(x), 0)
+    return found
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys (1981) with a = -1/2."""
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _lanczos(x: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+
+
+_KERNELS: dict[Image.Resampling, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    Image.Resampling.BILINEAR: (_triangle, 1.0),
+    Image.Resampling.BICUBIC: (_cubic, 2.0),
+    Image.Resampling.LANCZOS: (_lanczos, 3.0),
+}

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from davsp.batches import Prepared, Shuffle
 from davsp.border import Layout, Mode, VisualPrompt, default_width
-from davsp.config import Sampling, TrainConfig
+from davsp.canvas import GridCanvas
+from davsp.config import Sampling, Start, TrainConfig
 from davsp.defence import Defence
 from davsp.errors import ArtefactError, InputError
 from davsp.files import append_line, make_folder, replacing, write_text
+from davsp.frame import FrameLayout
 from davsp.hidden import last_prompt_states, states_and_final
 from davsp.losses import alignment_loss, answer_loss, answer_positions
 from davsp.models.base import VisionLanguageModel
@@ -51,7 +53,7 @@ class Plan:
     """A configuration with everything measured filled in."""
 
     config: TrainConfig
-    layout: Layout
+    layout: Layout | FrameLayout
     layer: int
     tau_plus: float
     tau_minus: float
@@ -64,21 +66,34 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
             f"the vector has {len(vector.directions)} layers of width {vector.directions.shape[1]}, "
             f"{model.name} has {model.n_layers} of width {model.hidden_size}: make one with `davsp vector` for it."
         )
-    height, width = model.canvas
-    if config.mode is Mode.BORDER:
-        border = config.width or default_width(min(height, width), model.patch)
-        layout = Layout(height, width, config.mode, border=border)
-    else:
-        layout = Layout(height, width, config.mode, eps=config.eps)
-    measured = vector.at(config.layer)
-    beyond = config.margin * (measured.malicious_mean - measured.benign_mean)
-    tau_plus = measured.malicious_mean + beyond if config.tau_plus is None else config.tau_plus
-    tau_minus = measured.benign_mean - beyond if config.tau_minus is None else config.tau_minus
+    tau_plus, tau_minus = config.tau_plus, config.tau_minus
+    if tau_plus is None or tau_minus is None:
+        measured = vector.at(config.layer)
+        beyond = config.margin * (measured.malicious_mean - measured.benign_mean)
+        tau_plus = measured.malicious_mean + beyond if tau_plus is None else tau_plus
+        tau_minus = measured.benign_mean - beyond if tau_minus is None else tau_minus
     if tau_minus > tau_plus:
         raise InputError(
             f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."
         )
-    return Plan(config, layout, config.layer or vector.layer, tau_plus, tau_minus)
+    return Plan(config, lay_out(model, config), config.layer or vector.layer, tau_plus, tau_minus)
+
+
+def lay_out(model: VisionLanguageModel, config: TrainConfig) -> Layout | FrameLayout:
+    """How the prompt of a configuration meets the images of a model. Raises InputError when it does not suit them."""
+    mode = config.mode or (Mode.FRAME if isinstance(model.canvas, GridCanvas) else Mode.BORDER)
+    height, width = model.canvas.square
+    if mode is Mode.ADDITIVE:
+        return Layout(height, width, mode, eps=config.eps)
+    border = config.width or default_width(min(height, width), model.grid)
+    if mode is Mode.BORDER:
+        return Layout(height, width, mode, border=border)
+    if border % model.grid:
+        raise InputError(
+            f"a frame of {border} pixels would cut through the image tokens of {model.name}: "
+            f"choose a width that is a multiple of {model.grid}."
+        )
+    return FrameLayout(model.canvas, border, edge=2 * border)
 
 
 @dataclass
@@ -102,18 +117,26 @@ class Trainer:
         config, layout = self.plan.config, self.plan.layout
         self.sides = [self._prepare(self.training, side) for side in (False, True)]
         self.checks = [self._prepare(self.validation, side) for side in (False, True)]
-        shape = (3, layout.height, layout.width)
-        start = 0.5 if layout.mode is Mode.BORDER else 0.0
-        self.prompt = torch.full(shape, start, device=self.model.device)
+        self.prompt = self._start().to(self.model.device)
         layout.project_(self.prompt)
         self.best = self.prompt.clone()
         self.direction = self.direction.to(self.model.device)
         self.optimizer = PixelOptimizer(
-            self.prompt, layout, config.method, config.step_size, config.falling, config.steps
+            self.prompt, layout, config.method, config.step_size, config.falling, config.steps, config.clamp
         )
         self.order = [Shuffle(len(side), config.seed, i) for i, side in enumerate(self.sides)]
         self.drawn = [0, 0]
         self.done = 0
+
+    def _start(self) -> Tensor:
+        """The prompt before the first step, (3, H, W): no change at all, or a border of one colour."""
+        layout = self.plan.layout
+        colour = torch.full((3,), 0.5)
+        if isinstance(layout, Layout) and layout.mode is Mode.ADDITIVE:
+            colour = torch.zeros(3)
+        elif self.plan.config.start is Start.MEAN:
+            colour = torch.tensor(self.model.processor.image_processor.image_mean)
+        return colour[:, None, None].repeat(1, layout.height, layout.width)
 
     def _prepare(self, queries: Sequence[Query], malicious: bool) -> Prepared:
         chosen = [q for q in queries if q.malicious is malicious]
@@ -171,7 +194,7 @@ class Trainer:
         answered = answered and config.answer_weight > 0
         batch = self.sides[malicious].batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt, batch.interior)
-        loss = pixels.new_zeros(())
+        loss = prompt.new_zeros(())
         record: Record = {}
         if answered:
             states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)

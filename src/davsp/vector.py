@@ -18,7 +18,7 @@ from torch import Tensor
 from davsp.errors import ArtefactError, InputError
 from davsp.files import replacing, write_json
 from davsp.hidden import last_prompt_states
-from davsp.models.base import VisionLanguageModel
+from davsp.models.base import VisionLanguageModel, size_of
 from davsp.samples import Query
 
 if TYPE_CHECKING:
@@ -66,8 +66,13 @@ class HarmfulnessVector:
         return self.directions[k - 1]
 
     def at(self, layer: int | None = None) -> LayerStatistics:
-        """The statistics of the chosen or the given layer."""
+        """The statistics of the chosen or the given layer. Raises InputError where there are none."""
         self.direction(layer)
+        if not self.statistics:
+            raise InputError(
+                "this vector comes without measured class means: set tau_plus and tau_minus, or measure it on your "
+                "queries with `davsp vector --directions`."
+            )
         return self.statistics[(layer or self.layer) - 1]
 
     def save(self, folder: Path) -> None:
@@ -94,7 +99,7 @@ class HarmfulnessVector:
                 )
             directions = load_file(folder / "vector.safetensors")["directions"]
             statistics = tuple(LayerStatistics(**s) for s in description["statistics"])
-            if len(statistics) != len(directions) or not 1 <= description["layer"] <= len(directions):
+            if len(statistics) not in (0, len(directions)) or not 1 <= description["layer"] <= len(directions):
                 raise ArtefactError(f"{folder}: vector.json and vector.safetensors disagree: make the vector again.")
             return cls(directions, description["layer"], statistics, description["origin"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -112,15 +117,45 @@ def extract_vector(
     layer: int | None = None,
     batch_size: int = 16,
     advance: Advance = lambda n: None,
+    directions: Tensor | None = None,
 ) -> HarmfulnessVector:
-    """Directions from the fitting queries (paper, harmfulness vector: v_k = mean malicious - mean benign), their
-    quality from the validation queries. Images carry no border. States are summed up batch by batch.
+    """Directions from the fitting queries (paper, harmfulness vector: v_k = mean malicious - mean benign) or as
+    given, their quality from the validation queries. Images carry no border. States are summed up batch by batch.
 
-    Raises InputError when either set lacks malicious or benign queries.
+    Raises InputError when either set lacks malicious or benign queries, or the directions do not fit the model.
     """
     for name, queries in (("fitting", fitting), ("validation", validation)):
         if len({q.malicious for q in queries}) < 2:
             raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
+    if directions is None:
+        directions = _fit(model, fitting, prefix, batch_size, advance)
+    elif directions.shape != (model.n_layers, model.hidden_size):
+        raise InputError(
+            f"the directions are {tuple(directions.shape)} (layers, width), "
+            f"{model.name} has {(model.n_layers, model.hidden_size)}: they belong to another model."
+        )
+    projected: list[Tensor] = []
+    labels: list[Tensor] = []
+    for malicious, states in _states(model, validation, prefix, batch_size, advance):
+        projected.append((states * directions).sum(-1))
+        labels.append(malicious)
+    statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
+    counts = [sum(q.malicious is side for q in fitting) for side in (False, True)]
+    origin = {
+        "model": model.name,
+        "revision": model.revision,
+        "family": model.family,
+        "prefix": prefix,
+        "fitting": {"malicious": counts[1], "benign": counts[0]},
+        "validation": {"malicious": int(sum(q.malicious for q in validation)), "queries": len(validation)},
+    }
+    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
+
+
+def _fit(
+    model: VisionLanguageModel, fitting: Sequence[Query], prefix: str, batch_size: int, advance: Advance
+) -> Float[Tensor, "layers hidden"]:
+    """The unit difference of the class means at every layer."""
     sums = torch.zeros(2, model.n_layers, model.hidden_size, dtype=torch.float64)
     counts = torch.zeros(2, dtype=torch.float64)
     for malicious, states in _states(model, fitting, prefix, batch_size, advance):
@@ -128,23 +163,7 @@ def extract_vector(
             sums[side] += states[malicious == side].double().sum(0)
             counts[side] += (malicious == side).sum()
     means = sums / counts[:, None, None]
-    directions = torch.nn.functional.normalize(means[1] - means[0], dim=-1).float()
-
-    projected: list[Tensor] = []
-    labels: list[Tensor] = []
-    for malicious, states in _states(model, validation, prefix, batch_size, advance):
-        projected.append((states * directions).sum(-1))
-        labels.append(malicious)
-    statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
-    origin = {
-        "model": model.name,
-        "revision": model.revision,
-        "family": model.family,
-        "prefix": prefix,
-        "fitting": {"malicious": int(counts[1]), "benign": int(counts[0])},
-        "validation": {"malicious": int(sum(q.malicious for q in validation)), "queries": len(validation)},
-    }
-    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
+    return torch.nn.functional.normalize(means[1] - means[0], dim=-1).float()
 
 
 def choose_layer(statistics: Sequence[LayerStatistics]) -> int:
@@ -184,9 +203,10 @@ def _states(
     wanted = layers or range(1, model.n_layers + 1)
     for start in range(0, len(queries), batch_size):
         batch = queries[start : start + batch_size]
-        tokens = model.tokens([model.prompt_ids(q.question, prefix) for q in batch])
+        pixels = model.canvas_pixels(batch)
+        prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
         with torch.inference_mode():
-            states = last_prompt_states(model, model.canvas_pixels(batch), tokens, wanted).cpu()
+            states = last_prompt_states(model, pixels, model.tokens(prompts), wanted).cpu()
         yield torch.tensor([int(q.malicious) for q in batch]), states
         advance(len(batch))
 

@@ -6,20 +6,25 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from davsp.canvas import Canvas
 from davsp.chat import with_prefix
 from davsp.errors import InputError, ModelError
 from davsp.images import open_image
-from davsp.pixels import fit, stack
+from davsp.pixels import stack
 from davsp.samples import Query
 
 NO_LABEL = -100
+Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
+"""A batch of images as float32 in [0, 1]; a list where their sizes differ."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,23 @@ class Tokens:
     last_prompt: Int[Tensor, " b"]
     labels: Int[Tensor, "b t"]
 
+    @property
+    def prompt(self) -> Bool[Tensor, "b t"]:
+        """bool (B, T): which tokens belong to a prompt, neither to an answer nor to the padding."""
+        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return positions <= self.last_prompt[:, None]
+
 
 class VisionLanguageModel(ABC):
-    """A frozen VLM. Pixels go in as float32 (B, 3, H, W) in [0, 1] at the canvas size, and carry gradients."""
+    """A frozen VLM. Pixels go in as float32 (3, H, W) in [0, 1] at sizes of its canvas, and carry gradients.
+
+    A family says in its own file what its class of models needs: which sizes of images (`canvas`, `grid`), which
+    inputs made of pixels (`pack`), and which of tokens (`token_inputs`).
+    """
 
     family: ClassVar[str]
+    default_chat_template: ClassVar[str | None] = None
+    """For families whose published checkpoints bring none."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, revision: str | None) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -46,6 +63,8 @@ class VisionLanguageModel(ABC):
         self.name = name
         self.revision = revision
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        self.image_inputs = cache(self._image_inputs)
+        processor.chat_template = processor.chat_template or self.default_chat_template
         if not processor.chat_template:
             raise ModelError(
                 f"{name} has no chat template: save the model with one (processor.chat_template), so that "
@@ -54,21 +73,43 @@ class VisionLanguageModel(ABC):
 
     @property
     @abstractmethod
-    def canvas(self) -> tuple[int, int]:
-        """Height and width in pixels of the image the model sees."""
+    def canvas(self) -> Canvas:
+        """The sizes at which images reach the model as they are."""
 
     @property
     @abstractmethod
-    def patch(self) -> int:
-        """Side of a vision patch in pixels."""
+    def grid(self) -> int:
+        """Side in pixels of what becomes one image token or patch: borders are best multiples of it wide."""
 
     @abstractmethod
-    def pack(self, pixels: Float[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
+    def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         """The model's own image inputs, differentiable in `pixels`, equal to its processor's output."""
 
-    @abstractmethod
-    def expand_image(self, prompt: str) -> str:
-        """A prompt with the image placeholder repeated once for every image token."""
+    def token_inputs(
+        self,
+        ids: Int[Tensor, "b t"],  # noqa: ARG002 - for families that need them
+        prompt: Bool[Tensor, "b t"],  # noqa: ARG002
+        packed: dict[str, Tensor],  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        """What the model needs to know of its tokens beside ids; `prompt` is as in `Tokens`, `packed` from `pack`."""
+        return {}
+
+    def _image_inputs(self, height: int, width: int) -> dict[str, Any]:
+        """What the model's own image processor makes of an image of a canvas size, but for its pixels."""
+        blank = Image.new("RGB", (width, height))
+        return dict(self.processor.image_processor([blank], return_tensors="np"))
+
+    def expand_image(self, prompt: str, size: tuple[int, int]) -> str:
+        """A prompt with the image placeholder replaced by the tokens of an image of `size` (height, width)."""
+        return prompt.replace(self.image_token, self.processor.replace_image_token(self.image_inputs(*size), 0), 1)
+
+    def normalise(self, pixels: Float[Tensor, "*shape 3 h w"]) -> Float[Tensor, "*shape 3 h w"]:
+        """Pixels less the image processor's mean, over its spread, at the model's precision."""
+        image = self.processor.image_processor
+        mean, std = (
+            torch.tensor(values, device=pixels.device)[:, None, None] for values in (image.image_mean, image.image_std)
+        )
+        return ((pixels - mean) / std).to(self.model.dtype)
 
     @property
     def image_token(self) -> str:
@@ -95,22 +136,29 @@ class VisionLanguageModel(ABC):
         return found
 
     def fingerprint(self) -> str:
-        """A short digest of the weights' names, shapes and first values, the same at every float precision."""
+        """A short digest of what no precision and no quantisation changes: the first values of the input embeddings,
+        and names, shapes and first values of all vectors (norms, biases)."""
         found = hashlib.sha256()
+        words = self.model.get_input_embeddings().weight
         for name, parameter in self.model.named_parameters():
+            if parameter.dim() != 1 and parameter is not words:
+                continue
             first = parameter.detach().flatten()[:16].to("cpu", torch.bfloat16).float()
             found.update(f"{name} {tuple(parameter.shape)} {first.tolist()}".encode())
         return found.hexdigest()[:16]
 
-    def prompt_ids(self, question: str, prefix: str = "") -> list[int]:
-        """The token ids of a single-turn chat: image, then prefix and question. Raises InputError when the
-        text itself holds the image placeholder."""
+    def prompt_ids(self, question: str, prefix: str = "", size: tuple[int, int] | None = None) -> list[int]:
+        """The token ids of a single-turn chat: image of `size` (by default the canvas's square), then prefix and
+        question. Raises InputError when the text itself holds the image placeholder."""
         text = with_prefix(question, prefix)
         if self.image_token in text:
             raise InputError(f"the question holds the image placeholder {self.image_token!r}: remove it.")
         content = [{"type": "image"}, {"type": "text", "text": text}]
         prompt = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        ids: list[int] = self.tokenizer(self.expand_image(prompt))["input_ids"]
+        # As `processor.apply_chat_template` does it: a template that brings the first token needs no second one.
+        begun = self.tokenizer.bos_token is not None and prompt.startswith(self.tokenizer.bos_token)
+        expanded = self.expand_image(prompt, size or self.canvas.square)
+        ids: list[int] = self.tokenizer(expanded, add_special_tokens=not begun)["input_ids"]
         return ids
 
     def answer_ids(self, answer: str) -> list[int]:
@@ -135,36 +183,44 @@ class VisionLanguageModel(ABC):
         last = torch.tensor([len(p) - 1 for p in prompts])
         return Tokens(ids.to(self.device), last.to(self.device), labels.to(self.device))
 
-    def forward(self, pixels: Float[Tensor, "b 3 h w"], tokens: Tokens) -> Float[Tensor, "b t hidden"]:
+    def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
+        """All inputs of the model but attention masks, on its device."""
+        packed = self.pack([p.to(self.device) for p in pixels])
+        return {"input_ids": ids, **packed, **self.token_inputs(ids, prompt, packed)}
+
+    def forward(self, pixels: Pixels, tokens: Tokens) -> Float[Tensor, "b t hidden"]:
         """The decoder's final states (after the final norm) (B, T, hidden); without the language-model head."""
-        inputs = self.pack(pixels.to(self.device))
-        states: Tensor = self.model.model(input_ids=tokens.ids, use_cache=False, **inputs).last_hidden_state
+        inputs = self.inputs(pixels, tokens.ids, tokens.prompt)
+        states: Tensor = self.model.model(use_cache=False, **inputs).last_hidden_state
         return states
 
     def logits(self, states: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape vocabulary"]:
         """Next-token scores, float32 (..., vocabulary), of final states (..., hidden)."""
-        scores: Tensor = self.model.get_output_embeddings()(states)
-        return scores.float()
+        scores: Tensor = self.model.get_output_embeddings()(states).float()
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        return scores if cap is None else cap * torch.tanh(scores / cap)
 
-    def canvas_pixels(self, queries: Sequence[Query]) -> Float[Tensor, "b 3 h w"]:
-        """The queries' images fitted to the canvas, (B, 3, H, W)."""
-        return stack([fit(open_image(q.image), *self.canvas) for q in queries])
+    def canvas_pixels(self, queries: Sequence[Query]) -> Pixels:
+        """The queries' images, each at the size at which the model sees it."""
+        images = [self.canvas.settle(open_image(q.image)) for q in queries]
+        return stack(images) if len({i.size for i in images}) == 1 else [stack([i])[0] for i in images]
 
     @torch.inference_mode()
     def generate(self, queries: Sequence[Query], max_new_tokens: int = 256) -> list[str]:
         """Greedy answers to a batch of queries, in order."""
-        prompts = [self.prompt_ids(q.question) for q in queries]
+        pixels = self.canvas_pixels(queries)
+        prompts = [self.prompt_ids(q.question, size=size_of(p)) for q, p in zip(queries, pixels, strict=True)]
         width = max(map(len, prompts))
         pad = self.tokenizer.pad_token_id
         pad = int(self.tokenizer.eos_token_id) if pad is None else int(pad)
         ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         options: dict[str, Any] = {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": pad}
-        out = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            **self.pack(self.canvas_pixels(queries).to(self.device)),
-            **options,
-        )
+        out = self.model.generate(attention_mask=mask, **self.inputs(pixels, ids, mask.bool()), **options)
         said: list[str] = self.tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
         return [text.strip() for text in said]
+
+
+def size_of(pixels: Float[Tensor, "3 h w"]) -> tuple[int, int]:
+    """Height and width of one image."""
+    return pixels.shape[1], pixels.shape[2]

@@ -1,0 +1,46 @@
+"""InternVL 2.5 and 3 in their Hugging Face class: tiles, then the whole image in small."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from davsp.canvas import Canvas, FixedCanvas, TiledCanvas
+from davsp.models.base import Pixels, VisionLanguageModel
+from davsp.models.tiles import cut, overview
+
+
+class InternVL(VisionLanguageModel):
+    """A grid of at most `max_patches` tiles; a single tile where the checkpoint cuts none."""
+
+    family = "internvl"
+
+    @property
+    def tile(self) -> int:
+        return int(self.processor.image_processor.size["height"])
+
+    @property
+    def canvas(self) -> Canvas:
+        image, tile = self.processor.image_processor, self.tile
+        if not image.crop_to_patches or image.max_patches == 1:
+            return FixedCanvas(tile, tile)
+        counts = range(1, image.max_patches + 1)
+        grids = [(r, c) for r in counts for c in counts if image.min_patches <= r * c <= image.max_patches]
+        return TiledCanvas(tile, tuple((r * tile, c * tile) for r, c in grids))
+
+    @property
+    def grid(self) -> int:
+        """A token covers several patches, as `downsample_ratio` says."""
+        patch = self.model.config.vision_config.patch_size
+        side = patch[0] if isinstance(patch, list | tuple) else patch
+        return int(side / self.model.config.downsample_ratio)
+
+    def pack(self, pixels: Pixels) -> dict[str, Tensor]:
+        return {"pixel_values": torch.cat([self.normalise(self._views(p)) for p in pixels])}
+
+    def _views(self, pixels: Tensor) -> Tensor:
+        """One image's tiles and, if there are several, its overview: (n, 3, tile, tile)."""
+        tiles = cut(pixels, self.tile)
+        if len(tiles) == 1:
+            return tiles
+        return torch.cat([tiles, overview(pixels, self.tile, self.processor.image_processor.resample)])

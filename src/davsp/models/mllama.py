@@ -1,0 +1,46 @@
+"""Mllama (Llama 3.2 Vision): tiles that the decoder reaches by cross-attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from davsp.canvas import TiledCanvas
+from davsp.models.base import Pixels, VisionLanguageModel
+from davsp.models.tiles import cut, pad_tiles
+
+
+class Mllama(VisionLanguageModel):
+    """A grid of at most `max_image_tiles` tiles; an image is a single token of the prompt."""
+
+    family = "mllama"
+
+    @property
+    def tile(self) -> int:
+        return int(self.processor.image_processor.size["height"])
+
+    @property
+    def canvas(self) -> TiledCanvas:
+        most = range(1, self.processor.image_processor.max_image_tiles + 1)
+        grids = [(r, c) for r in most for c in most if r * c <= most[-1]]
+        return TiledCanvas(self.tile, tuple((r * self.tile, c * self.tile) for r, c in grids))
+
+    @property
+    def grid(self) -> int:
+        return int(self.model.config.vision_config.patch_size)
+
+    def pack(self, pixels: Pixels) -> dict[str, Tensor]:
+        inputs = [self.image_inputs(p.shape[1], p.shape[2]) for p in pixels]
+        most = self.processor.image_processor.max_image_tiles
+        views = [self.normalise(cut(p, self.tile)) for p in pixels]
+        full = views[0].new_zeros(most, *views[0].shape[1:])
+        facts = {
+            name: torch.cat([torch.as_tensor(i[name]) for i in inputs]).to(self.device)
+            for name in ("aspect_ratio_ids", "aspect_ratio_mask")
+        }
+        return {"pixel_values": pad_tiles([*views, full])[:-1].unsqueeze(1), **facts}
+
+    def token_inputs(self, ids: Tensor, prompt: Tensor, packed: dict[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
+        """Every token from the image on attends to the image's tiles: int64 (B, T, 1, tiles)."""
+        after = (ids == self.model.config.image_token_index).cumsum(1) > 0
+        return {"cross_attention_mask": after[:, :, None, None].long() * packed["aspect_ratio_mask"][:, None]}

@@ -1,0 +1,53 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: images of any size on a grid of merged patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from davsp.canvas import GridCanvas
+from davsp.models.base import Pixels, VisionLanguageModel
+
+
+class Qwen2VL(VisionLanguageModel):
+    """Any size on the grid; a square of merged patches is one image token."""
+
+    family = "qwen2_vl"
+
+    @property
+    def canvas(self) -> GridCanvas:
+        size = self.processor.image_processor.size
+        return GridCanvas(self.grid, size["shortest_edge"], size["longest_edge"])
+
+    @property
+    def grid(self) -> int:
+        image = self.processor.image_processor
+        return int(image.patch_size * image.merge_size)
+
+    def pack(self, pixels: Pixels) -> dict[str, Tensor]:
+        patch = self.processor.image_processor.patch_size
+        grids = [[1, p.shape[1] // patch, p.shape[2] // patch] for p in pixels]
+        return {
+            "pixel_values": torch.cat([self._patches(p) for p in pixels]),
+            "image_grid_thw": torch.tensor(grids, device=self.device),
+        }
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """One image (3, H, W) as flat patches, those that are merged side by side: (patches, 3 * time * P * P)."""
+        image = self.processor.image_processor
+        patch, merge, time = image.patch_size, image.merge_size, image.temporal_patch_size
+        rows, columns = (side // (patch * merge) for side in pixels.shape[1:])
+        cut = self.normalise(pixels).reshape(3, rows, merge, patch, columns, merge, patch)
+        cut = cut.permute(1, 4, 2, 5, 0, 3, 6).unsqueeze(5)
+        return cut.expand(*cut.shape[:5], time, patch, patch).reshape(rows * columns * merge**2, -1)
+
+    def token_inputs(self, ids: Tensor, prompt: Tensor, packed: dict[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
+        return {"mm_token_type_ids": (ids == self.model.config.image_token_id).int()}
+
+
+class Qwen25VL(Qwen2VL):
+    family = "qwen2_5_vl"
+
+
+class Qwen3VL(Qwen2VL):
+    family = "qwen3_vl"

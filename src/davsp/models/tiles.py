@@ -1,0 +1,26 @@
+"""Images cut into square tiles, with a view of the whole beside them, differentiably."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from davsp.pixels import resize
+
+
+def cut(pixels: Float[Tensor, "3 h w"], tile: int) -> Float[Tensor, "n 3 tile tile"]:
+    """The tiles of an image whose sides are multiples of `tile`, row by row."""
+    rows, columns = pixels.shape[1] // tile, pixels.shape[2] // tile
+    return pixels.reshape(3, rows, tile, columns, tile).permute(1, 3, 0, 2, 4).reshape(-1, 3, tile, tile)
+
+
+def overview(pixels: Float[Tensor, "3 h w"], tile: int, filter: int) -> Float[Tensor, "1 3 tile tile"]:
+    """The whole image stretched to one tile, as Pillow does it."""
+    return resize(pixels, tile, tile, filter)[None]
+
+
+def pad_tiles(images: list[Float[Tensor, "_ 3 tile tile"]]) -> Float[Tensor, "b n 3 tile tile"]:
+    """Images of different numbers of tiles as one batch, filled up with tiles of zeros."""
+    most = max(map(len, images))
+    return torch.stack([torch.cat([i, i.new_zeros(most - len(i), *i.shape[1:])]) for i in images])
