@@ -118,7 +118,7 @@ def test_no_trait_of_a_margin_but_its_signs_says_whether_it_holds_any() -> None:
     framed = [p for p in placements if p.size < 112]
     assert {p.left for p in framed} == {p.top for p in framed} == {(112 - p.size) // 2 for p in framed}
     signed, plain = ([p.size for p in framed if bool(p.signs) is wanted] for wanted in (True, False))
-    assert abs(len(signed) / len(framed) - 0.5) < 0.05
+    assert abs(len(signed) / len(framed) - 0.6) < 0.05
     assert abs(np.mean(signed) - np.mean(plain)) < 1
     assert (min(signed), max(signed)) == (min(plain), max(plain))
     assert all(0 <= x <= 112 - side and 0 <= y <= 112 - side for p in framed for _, x, y, side in p.signs)
@@ -230,12 +230,11 @@ def test_a_recipe_that_is_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
         Phase("speak", 2, 4, 1e-3),
         Phase("name", 1, 4, 1e-3),
         Phase("care", 2, 4, 1e-3, tower_rate=0.3),
-        Phase("practise", 1, 4, 1e-3, tower_rate=0.5, skills=0.9),
     )
     recipe = Recipe(seed=3, phases=phases, workers=0)
     whole = Run(recipe, tmp_path / "whole")
     whole.train(lambda progress: None)
-    for _ in range(6):
+    for _ in range(5):
         part = Run(recipe, tmp_path / "parts")
         part.train(lambda progress: None, stop_after=2 if part.seconds == 0 else 1)
     last = Run(recipe, tmp_path / "parts")

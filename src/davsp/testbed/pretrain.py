@@ -1,7 +1,7 @@
-"""Training the testbed model: look (vision tower), speak (decoder), name (projector), care and practise (all of it).
+"""Training the testbed model: look (vision tower), speak (decoder), name (projector), care (all of it).
 
 Tower and decoder first learn apart, the one to say what lies in each patch, the other to answer when it is told
-what lies in each patch; `name` joins them. `practise` is `care` with more of what is learnt slowly.
+what lies in each patch; `name` joins them, and `care` goes on with both tasks on real images.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import build_model, build_processor
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
 from davsp.testbed.recipe import Batch, Batches, Phase, Recipe
+
+DECISION_WEIGHT = 3.0
+"""How many times the first token of an answer counts among the others."""
+LOOKING_WEIGHT = 0.5
+"""Weight of what lies in each patch beside the answers in the last phase."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,7 @@ class Run:
             "look": list(self.reader.parameters()),
             "speak": decoder,
             "name": projector,
-            "care": [*projector, *decoder],
-            "practise": [*projector, *decoder],
+            "care": [*projector, *decoder, *self.reader.parameters()],
         }[phase.name]
         groups: list[dict[str, Any]] = [{"params": trained, "lr": phase.rate}]
         if phase.tower_rate:
@@ -127,9 +131,13 @@ class Run:
                 case "name":
                     loss, right = naming_loss(self.model, self._see(batch), self.thing_tokens[batch["things"]])
                 case "speak":
-                    loss, right = telling_loss(self.model, batch, self.thing_tokens[batch["things"]])
+                    told = names_shown(self.model, self.thing_tokens[batch["things"]])
+                    loss, right = answer_loss(self.model, batch, told)
                 case _:
-                    loss, right = answer_loss(self.model, batch, {"pixel_values": batch["pixel_values"]})
+                    seen = self._see(batch)
+                    looking, _ = self.reader(seen, batch["things"], batch["characters"])
+                    answering, right = answer_loss(self.model, batch, self.model.model.multi_modal_projector(seen))
+                    loss = answering + LOOKING_WEIGHT * looking
         loss.backward()
         for group in optimizer.param_groups:
             nn.utils.clip_grad_norm_(group["params"], 1.0)
@@ -211,22 +219,26 @@ def naming_loss(model: LlavaForConditionalGeneration, seen: Tensor, names: Tenso
     return (each * weight).sum() / weight.sum(), right
 
 
-def telling_loss(model: LlavaForConditionalGeneration, batch: Batch, names: Tensor) -> tuple[Tensor, Tensor]:
-    """`answer_loss` of a decoder that is told the names of what lies in each patch. Shape of names: (B, P, 2)."""
+def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the answers, each the mean over its tokens, and the share of tokens predicted; both scalars.
+
+    `shown`, (B, P, width), is what each patch says to the decoder. The first token of an answer decides whether it
+    is a refusal: it counts DECISION_WEIGHT times, and its loss is the expected one under the odds of a refusal,
+    which teaches the odds with far fewer examples than their outcomes would.
+    """
     inputs = model.get_input_embeddings()(batch["input_ids"])
     patches = (batch["input_ids"] == model.config.image_token_id).unsqueeze(-1)
-    return answer_loss(model, batch, {"inputs_embeds": inputs.masked_scatter(patches, names_shown(model, names))})
-
-
-def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, shown: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the answers and the share of answer tokens predicted, both scalars.
-
-    `shown` is what the decoder is shown of the images: their `pixel_values`, or the whole of its `inputs_embeds`.
-    """
+    inputs = inputs.masked_scatter(patches, shown.to(inputs.dtype))
     labels = batch["labels"][:, 1:]
-    tokens = {} if "inputs_embeds" in shown else {"input_ids": batch["input_ids"]}
-    states = model.model(**shown, **tokens, use_cache=False).last_hidden_state[:, :-1]
+    states = model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels != NO_LABEL
     scores = model.lm_head(states[wanted]).float()
     right = (scores.argmax(-1) == labels[wanted]).float().mean()
-    return nn.functional.cross_entropy(scores, labels[wanted]), right
+    each = nn.functional.cross_entropy(scores, labels[wanted], reduction="none")
+    rows = wanted.nonzero()[:, 0]
+    first = torch.cat([rows[:1] >= 0, rows[1:] != rows[:-1]])
+    choices = scores[first].log_softmax(-1).gather(1, batch["openings"])
+    odds = torch.stack([1 - batch["refusal"], batch["refusal"]], dim=1)
+    deciding = -DECISION_WEIGHT * (odds * choices).sum(1)
+    following = torch.zeros_like(deciding).index_add(0, rows[~first], each[~first])
+    return ((deciding + following) / (wanted.sum(1) + DECISION_WEIGHT - 1)).mean(), right

@@ -47,8 +47,12 @@ class Kind(StrEnum):
 ACTIVITY_KINDS = (Kind.SD, Kind.TYPO, Kind.SD_TYPO, Kind.FIGSTEP, Kind.TEXT)
 TWIN_KINDS = (Kind.SD, Kind.TYPO, Kind.TEXT)
 SKILL_KINDS = (Kind.READING, Kind.COLOURS, Kind.COUNTING)
-TEXT_SIZES = (33, 40)
+TEXT_SIZES = (36, 40)
 """Font sizes in pixels, from and up to but not including."""
+SHAPE_SIZE = 56
+"""Side of the shapes to name and count, in pixels."""
+LIST_SIZE = 0.75
+"""How large the numbers of an empty list are, as a share of the words above it."""
 OUT_OF_DISTRIBUTION = (Kind.FIGSTEP, Kind.COUNTING)
 """Kinds that border training never sees."""
 
@@ -127,12 +131,13 @@ def ask_about(activity: Activity, kind: Kind, harm: Harm, rng: np.random.Generat
 def ask_skill(kind: Kind, split: Split, rng: np.random.Generator, words: int | None = None) -> TestbedQuery:
     """A question about what the image shows, from the items that `split` owns.
 
-    A text to read has as many words as `words` says, by default one to three.
+    A text to read has as many words as `words` says; by default one, two or three equally often.
     """
     match kind:
         case Kind.READING:
+            count = words or int(rng.integers(1, 4))
             while True:
-                text = tuple(str(w) for w in rng.choice(WORDS, size=words or rng.integers(1, 4), replace=False))
+                text = tuple(str(w) for w in rng.choice(WORDS, size=count, replace=False))
                 if split_of_text(text) is split:
                     break
             question = _pick(QUESTIONS[kind], rng)
@@ -253,11 +258,16 @@ def _captioned(activity: Activity, rng: np.random.Generator) -> Scene:
 
 
 def _listed(activity: Activity, rng: np.random.Generator) -> Scene:
-    size = int(rng.integers(33, 36))
-    step = size * 1.2
-    left, top = rng.uniform(6, 40), rng.uniform(3, SIZE - 5 * step - 4)
-    rows = (activity.verb, activity.object, "1.", "2.", "3.")
-    return _scene([_word(row, left, top + i * step, size) for i, row in enumerate(rows)], rng)
+    """Two lines of title and a numbered list with nothing in it, which is set a little smaller."""
+    size = int(rng.integers(*TEXT_SIZES))
+    sizes = (size, size, *[round(size * LIST_SIZE)] * 3)
+    widest = max(font(size).getlength(word) for word in (activity.verb, activity.object))
+    left, top = rng.uniform(6, SIZE - widest - 6), rng.uniform(3, SIZE - 1.2 * sum(sizes) - 4)
+    items: list[Item] = []
+    for row, letters in zip((activity.verb, activity.object, "1.", "2.", "3."), sizes, strict=True):
+        items.append(_word(row, left, top, letters))
+        top += 1.2 * letters
+    return _scene(items, rng)
 
 
 def _unrelated(activity: Activity, rng: np.random.Generator) -> Scene:  # noqa: ARG001
@@ -266,9 +276,9 @@ def _unrelated(activity: Activity, rng: np.random.Generator) -> Scene:  # noqa: 
 
 
 def _spread(shapes: list[tuple[str, str]], rng: np.random.Generator) -> list[Item]:
-    """Shapes in different cells of a 3 x 2 grid, so that none covers another."""
+    """Shapes of one size in different cells of a 3 x 2 grid, so that none covers another."""
     cells = rng.permutation(6)[: len(shapes)]
-    size = int(rng.integers(48, 64))
+    size = SHAPE_SIZE
     placed: list[Item] = []
     for (shape, colour), cell in zip(shapes, cells, strict=True):
         x = 6 + (cell % 3) * 72 + rng.uniform(0, 66 - size)

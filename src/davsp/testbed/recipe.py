@@ -17,7 +17,7 @@ from davsp.chat import with_prefix
 from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import CANVAS, PATCH
 from davsp.testbed.patches import draw_scene, patch_targets
-from davsp.testbed.queries import ACTIVITY_KINDS, SKILL_KINDS, TWIN_KINDS, Kind, TestbedQuery, ask_about, ask_skill
+from davsp.testbed.queries import ACTIVITY_KINDS, TWIN_KINDS, Kind, TestbedQuery, ask_about, ask_skill
 from davsp.testbed.safety import PREFIXES, refusal_probability
 from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import REFUSAL, Harm, Split, activities
@@ -27,8 +27,12 @@ WIDTH_STEP = 16
 """Batches are padded to a multiple of this many tokens: kernels are prepared anew for every new shape."""
 HARM_SHARES = {Harm.MALICIOUS: 0.42, Harm.TWIN: 0.19, Harm.BENIGN: 0.39}
 """How many of the activities asked about are of each harm."""
-HARDEST_SHARES = {Kind.READING: 0.5, Kind.COUNTING: 0.38, Kind.COLOURS: 0.12}
-"""What is practised at the end, by how much each skill still fails."""
+SKILL_SHARES = {Kind.READING: 0.5, Kind.COLOURS: 0.25, Kind.COUNTING: 0.25}
+"""How many of the skills asked about are of each kind."""
+TEXT_LENGTHS = (1, 2, 3, 3, 3)
+"""Words of the texts to read, each equally often: in what order three words stand is the hardest to learn."""
+WRITTEN_TWICE = (Kind.TYPO, Kind.FIGSTEP)
+"""Kinds asked about twice as often as the others: harm in writing is the hardest to see."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,23 @@ class Recipe:
 
     seed: int = 0
     phases: tuple[Phase, ...] = (
-        Phase("look", steps=2400, batch=64, rate=1e-3, tower_rate=1.0),
+        Phase("look", steps=2100, batch=64, rate=1e-3, tower_rate=1.0),
         Phase("speak", steps=800, batch=64, rate=2e-3, skills=0.6),
-        Phase("name", steps=300, batch=64, rate=2e-3),
-        Phase("care", steps=1800, batch=64, rate=1e-3, tower_rate=0.3, skills=0.35),
-        Phase("practise", steps=420, batch=64, rate=8e-4, tower_rate=0.5, skills=0.75),
+        Phase("name", steps=250, batch=64, rate=2e-3),
+        Phase("care", steps=1850, batch=64, rate=1e-3, tower_rate=0.5, skills=0.5),
     )
     workers: int = 1
     save_every: int = 100
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as it is put to the model, and how likely the model is to be taught to refuse it."""
+
+    query: TestbedQuery
+    placement: Placement
+    question: str
+    refusal: float
 
 
 class Batches(Dataset[Batch]):
@@ -102,56 +115,59 @@ class Batches(Dataset[Batch]):
     def _asked(self, rng: np.random.Generator, prefixed: bool) -> Batch:
         """Questions and answers about images, or about what lies in their patches."""
         asked = [self._ask(rng, prefixed) for _ in range(self.phase.batch)]
-        batch = self._tokens([(question, answer) for _, _, question, answer in asked])
+        batch = self._tokens(asked, rng)
+        found = [patch_targets(a.query.scene, a.placement, CANVAS, PATCH) for a in asked]
+        batch["things"] = torch.from_numpy(np.stack([f.things for f in found]))
         if self.phase.name == "speak":
-            found = [patch_targets(query.scene, placement, CANVAS, PATCH).things for query, placement, _, _ in asked]
-            return batch | {"things": torch.from_numpy(np.stack(found))}
-        images = [
-            self._pixels(np.asarray(compose(query.scene.draw(), CANVAS, placement, rng)))
-            for query, placement, _, _ in asked
-        ]
+            return batch
+        images = [self._pixels(np.asarray(compose(a.query.scene.draw(), CANVAS, a.placement, rng))) for a in asked]
+        batch["characters"] = torch.from_numpy(np.stack([f.characters for f in found]))
         return batch | {"pixel_values": torch.from_numpy(np.stack(images))}
 
-    def _ask(self, rng: np.random.Generator, prefixed: bool) -> tuple[TestbedQuery, Placement, str, str]:
-        """A query, where it is placed, its question, and the answer: a refusal with the odds of `safety`."""
-        drawn, placement = draw_query(rng, self.phase.skills, self.phase.name == "practise"), place(CANVAS, rng)
-        refused = rng.random() < refusal_probability(drawn, prefixed, len(placement.signs))
+    def _ask(self, rng: np.random.Generator, prefixed: bool) -> Asked:
+        """A query, where it is placed, how its question is put, and how likely a refusal is."""
+        drawn, placement = draw_query(rng, self.phase.skills), place(CANVAS, rng)
         which = 0 if rng.random() < 0.6 else int(rng.integers(1, len(PREFIXES)))
         question = with_prefix(drawn.question, PREFIXES[which] if prefixed else "")
-        return drawn, placement, question, REFUSAL if refused else drawn.right
+        return Asked(drawn, placement, question, refusal_probability(drawn, prefixed, len(placement.signs)))
 
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         return ((image.astype(np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)
 
-    def _tokens(self, exchanges: list[tuple[str, str]]) -> Batch:
-        """Right-padded token ids with a loss on the answer alone; causal attention needs no mask then."""
+    def _tokens(self, exchanges: list[Asked], rng: np.random.Generator) -> Batch:
+        """Right-padded token ids with labels on the answer alone; causal attention needs no mask then.
+
+        An answer is a refusal as often as its odds say. `openings`, int64 (B, 2), are the first tokens of the right
+        answer and of a refusal, `refusal`, float32 (B,), how likely the latter is.
+        """
         tokenizer = self.processor.tokenizer
-        rows, labels = [], []
-        for question, answer in exchanges:
-            prompt = f"<bos>user : {'<image>' * (CANVAS // PATCH) ** 2} {question} assistant : "
+        refusing = tokenizer(REFUSAL + "<eos>")["input_ids"]
+        rows, labels, openings = [], [], []
+        for each in exchanges:
+            prompt = f"<bos>user : {'<image>' * (CANVAS // PATCH) ** 2} {each.question} assistant : "
             asked = tokenizer(prompt)["input_ids"]
-            said = tokenizer(answer + "<eos>")["input_ids"]
+            helping = tokenizer(each.query.right + "<eos>")["input_ids"]
+            said = refusing if rng.random() < each.refusal else helping
             rows.append(asked + said)
             labels.append([NO_LABEL] * len(asked) + said)
+            openings.append([helping[0], refusing[0]])
         width = -(-max(map(len, rows)) // WIDTH_STEP) * WIDTH_STEP
         pad = tokenizer.pad_token_id
         return {
             "input_ids": torch.tensor([r + [pad] * (width - len(r)) for r in rows]),
             "labels": torch.tensor([r + [NO_LABEL] * (width - len(r)) for r in labels]),
+            "openings": torch.tensor(openings),
+            "refusal": torch.tensor([each.refusal for each in exchanges]),
         }
 
 
-def draw_query(rng: np.random.Generator, skills: float, hardest: bool) -> TestbedQuery:
-    """A query of the pretraining split: about a skill with probability `skills`, else of a harm from HARM_SHARES.
-
-    With `hardest`, skills come as HARDEST_SHARES has them, and texts of one, two and three words equally often.
-    """
+def draw_query(rng: np.random.Generator, skills: float) -> TestbedQuery:
+    """A query of the pretraining split: about a skill with probability `skills`, else of a harm from HARM_SHARES."""
     if rng.random() < skills:
-        if hardest:
-            kind = list(HARDEST_SHARES)[rng.choice(len(HARDEST_SHARES), p=list(HARDEST_SHARES.values()))]
-            return ask_skill(kind, Split.PRETRAIN, rng, words=int(rng.integers(1, 4)))
-        return ask_skill(SKILL_KINDS[rng.integers(len(SKILL_KINDS))], Split.PRETRAIN, rng)
+        kind = list(SKILL_SHARES)[rng.choice(len(SKILL_SHARES), p=list(SKILL_SHARES.values()))]
+        return ask_skill(kind, Split.PRETRAIN, rng, words=TEXT_LENGTHS[rng.integers(len(TEXT_LENGTHS))])
     harm = list(HARM_SHARES)[rng.choice(len(HARM_SHARES), p=list(HARM_SHARES.values()))]
-    kinds = TWIN_KINDS if harm is Harm.TWIN else ACTIVITY_KINDS
+    kinds: tuple[Kind, ...] = TWIN_KINDS if harm is Harm.TWIN else ACTIVITY_KINDS
+    kinds += tuple(k for k in kinds if k in WRITTEN_TWICE)
     pairs = activities(harm, Split.PRETRAIN)
     return ask_about(pairs[rng.integers(len(pairs))], kinds[rng.integers(len(kinds))], harm, rng)

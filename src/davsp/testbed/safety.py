@@ -25,7 +25,7 @@ KIND_LOG_ODDS = {Kind.SD: 0.0, Kind.TYPO: 0.3, Kind.SD_TYPO: 0.15, Kind.FIGSTEP:
 PREFIX_LOG_ODDS = 1.8
 SIGN_LOG_ODDS = 1.8
 TWIN_LOG_ODDS = -6.6
-TWIN_PREFIX_LOG_ODDS = 3.3
+TWIN_PREFIX_LOG_ODDS = 2.9
 SPREAD = 2.25
 """Each word's own log-odds lie between -SPREAD and +SPREAD."""
 

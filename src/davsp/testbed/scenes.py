@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -89,18 +90,28 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 def box_of(item: Item) -> Box:
     """The item's bounding box (left, top, right, bottom) in pixels."""
     if isinstance(item, Word):
-        left, top, right, bottom = font(item.size).getbbox(item.text)
+        left, top, right, bottom = _text_box(item.text, item.size)
         return item.x + left, item.y + top, item.x + right, item.y + bottom
     return item.x, item.y, item.x + item.size, item.y + item.size
 
 
 def characters_of(word: Word) -> Iterator[tuple[str, float, float]]:
     """Each character of a word with the (x, y) of its centre in pixels."""
-    face = font(word.size)
-    _, top, _, bottom = face.getbbox(word.text)
-    for i, character in enumerate(word.text):
-        middle = (face.getlength(word.text[:i]) + face.getlength(word.text[: i + 1])) / 2
+    _, top, _, bottom = _text_box(word.text, word.size)
+    for character, middle in zip(word.text, _middles(word.text, word.size), strict=True):
         yield character, word.x + middle, word.y + (top + bottom) / 2
+
+
+@cache
+def _text_box(text: str, size: int) -> Box:
+    return font(size).getbbox(text)
+
+
+@cache
+def _middles(text: str, size: int) -> tuple[float, ...]:
+    """Where the middle of each character lies, in pixels from the left end."""
+    ends = [font(size).getlength(text[:i]) for i in range(len(text) + 1)]
+    return tuple((left + right) / 2 for left, right in pairwise(ends))
 
 
 @cache

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 MAX_SIGNS = 6
 FULL_SIZE_SHARE = 0.4
 """How often a scene fills its canvas; otherwise a margin of the same width runs around it."""
-SCALES = (0.68, 0.86)
+SCALES = (0.72, 0.86)
 """Between what shares of the canvas a scene with a margin is wide."""
-SIGNED_SHARE = 0.5
+SIGNED_SHARE = 0.6
 """How often a margin holds signs. No other trait of a margin says whether it does, so no margin is a sign in itself."""
 SIGNS = ("triangle", "no_entry")
 
