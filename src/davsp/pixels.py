@@ -48,12 +48,12 @@ def to_image(pixels: Float[Tensor, "3 h w"]) -> Image.Image:
 def resize(pixels: Float[Tensor, "3 h w"], height: int, width: int, filter: int) -> Float[Tensor, "3 height width"]:
     """Pixels as Pillow resizes the image that they are saved as: one axis after the other, rounded to 256 levels.
 
-    Differentiable: the rounding is passed over backwards.
-    `filter`: one of
-    Image.Resampling.BILINEAR, BICUBIC and LANCZOS.
+    Differentiable: the rounding is passed over backwards. `filter`: Image.Resampling's BILINEAR, BICUBIC or LANCZOS.
     """
-    across = _weights(pixels.shape[2], width, Image.Resampling(filter)).to(pixels.device)
-    down = _weights(pixels.shape[1], height, Image.Resampling(filter)).to(pixels.device)
+    kind = Image.Resampling(filter)
+    # Tensors made anew: one made within `inference_mode` and kept would be of no use in training.
+    across = torch.from_numpy(_weights(pixels.shape[2], width, kind)).to(pixels.device)
+    down = torch.from_numpy(_weights(pixels.shape[1], height, kind)).to(pixels.device)
     levels = _to_levels(down @ _to_levels(_to_levels(pixels.double() * 255) @ across.T))
     return (levels / 255).to(pixels.dtype)
 
@@ -65,8 +65,8 @@ def _to_levels(values: Tensor) -> Tensor:
 
 
 @cache
-def _weights(before: int, after: int, filter: Image.Resampling) -> Float[Tensor, "after before"]:
-    """How much each old pixel of a line counts in each new one, float64, in steps of 2^-22 as Pillow has them.
+def _weights(before: int, after: int, filter: Image.Resampling) -> np.ndarray:
+    """How much each old pixel of a line counts in each new one, float64 (after, before), in Pillow's steps of 2^-22.
 
     The filter widens when a line shrinks.
     """
@@ -80,7 +80,8 @@ def _weights(before: int, after: int, filter: Image.Resampling) -> Float[Tensor,
         last = min(int(centre + reach * widening + 0.5), before)
         values = kernel((np.arange(first, last) - centre + 0.5) / widening)
         found[i, first:last] = values / values.sum()
-    return torch.from_numpy(np.trunc(found * 2**22 + np.copysign(0.5, found)) / 2**22)
+    steps: np.ndarray = np.trunc(found * 2**22 + np.copysign(0.5, found)) / 2**22
+    return steps
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
