@@ -14,8 +14,8 @@ from davsp.border import Layout
 from davsp.errors import InputError
 from davsp.frame import FrameLayout
 from davsp.images import open_image
-from davsp.models.base import Pixels, Tokens, VisionLanguageModel
-from davsp.pixels import from_bytes, to_bytes
+from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.pixels import Pixels, from_bytes, to_bytes
 from davsp.samples import Query
 
 REFUSAL = "I am sorry, I cannot help with that."

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from davsp.errors import ArtefactError, InputError
 from davsp.frame import FrameLayout
 from davsp.images import open_image
-from davsp.models.base import Pixels
-from davsp.pixels import fit, stack, to_image
+from davsp.pixels import Pixels, as_batch, fit, stack, to_image
 
 PAPER_SHARE = 30 / 336
 """The paper's border width as a share of the canvas side."""
@@ -86,7 +85,7 @@ class Layout:
         Shapes: prompt (3, H, W); interiors (3, *inner); returns (B, 3, H, W), all float32. With a border the
         inner pixels are `interior` exactly (paper, section on the visual safety prompt).
         """
-        inside = interior if isinstance(interior, Tensor) else torch.stack(list(interior))
+        inside = as_batch(interior)
         if self.mode is Mode.ADDITIVE:
             return (inside + prompt).clamp(0, 1)
         padded = F.pad(inside, (self.border,) * 4)

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from davsp.canvas import Canvas
 from davsp.errors import InputError
-from davsp.models.base import Pixels
-from davsp.pixels import fit, to_image
+from davsp.pixels import Pixels, fit, to_image
 
 
 @dataclass(frozen=True)

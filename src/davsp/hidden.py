@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from davsp.models.base import Pixels, Tokens, VisionLanguageModel
+from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.pixels import Pixels
 
 
 class _ReachedLastLayer(Exception):  # noqa: N818 - a signal, not an error

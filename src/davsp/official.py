@@ -7,7 +7,6 @@ noise-N.pt              float32 (1, 3, H, W), the whole canvas normalised by CLI
 from __future__ import annotations
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,8 @@ def read_directions(path: Path) -> Float[Tensor, "layers hidden"]:
     Raises InputError when there is no such file, ArtefactError when it holds something else.
     """
     found = _load(path)
-    names = [k for k in found if re.fullmatch(r"layer_\d+", str(k))] if isinstance(found, dict) else []
-    rows = [found[f"layer_{k}"] for k in range(1, len(names) + 1) if f"layer_{k}" in found] if names else []
-    same = all(isinstance(r, Tensor) and r.dim() == 1 and r.shape == rows[0].shape for r in rows)
-    if not rows or len(rows) != len(found) or not same:
+    rows: list[Any] = [found.get(f"layer_{k}") for k in range(1, len(found) + 1)] if isinstance(found, dict) else []
+    if not rows or not all(isinstance(r, Tensor) and r.dim() == 1 and r.shape == rows[0].shape for r in rows):
         raise ArtefactError(f"{path} is no harmfulness vector: expected vectors of one size, layer_1 to layer_n.")
     directions = torch.stack(rows).float()
     lengths = directions.norm(dim=1, keepdim=True)

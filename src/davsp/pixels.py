@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 WHITE = (255, 255, 255)
+Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
+"""A batch of images as float32 in [0, 1]; a list where their sizes differ."""
 
 
 def fit(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -32,6 +34,11 @@ def to_bytes(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
 def stack(images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
     """RGB images of one size as pixels, float32 (B, 3, H, W)."""
     return from_bytes(torch.stack([to_bytes(image) for image in images]))
+
+
+def as_batch(pixels: Pixels) -> Float[Tensor, "b 3 h w"]:
+    """Images of one size as one tensor; one that is a tensor already is not copied."""
+    return pixels if isinstance(pixels, Tensor) else torch.stack(list(pixels))
 
 
 def from_bytes(values: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

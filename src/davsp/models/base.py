@@ -19,12 +19,10 @@ from davsp.canvas import Canvas
 from davsp.chat import with_prefix
 from davsp.errors import InputError, ModelError
 from davsp.images import open_image
-from davsp.pixels import stack
+from davsp.pixels import Pixels, stack
 from davsp.samples import Query
 
 NO_LABEL = -100
-Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
-"""A batch of images as float32 in [0, 1]; a list where their sizes differ."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class VisionLanguageModel(ABC):
         self.name = name
         self.revision = revision
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
-        self.image_inputs = cache(self._image_inputs)
+        self.image_text = cache(self._image_text)
         processor.chat_template = processor.chat_template or self.default_chat_template
         if not processor.chat_template:
             raise ModelError(
@@ -94,14 +92,18 @@ class VisionLanguageModel(ABC):
         """What the model needs to know of its tokens beside ids; `prompt` is as in `Tokens`, `packed` from `pack`."""
         return {}
 
-    def _image_inputs(self, height: int, width: int) -> dict[str, Any]:
-        """What the model's own image processor makes of an image of a canvas size, but for its pixels."""
-        blank = Image.new("RGB", (width, height))
+    def _image_inputs(self, blank: Image.Image) -> dict[str, Any]:
+        """What the model's own image processor makes of an image."""
         return dict(self.processor.image_processor([blank], return_tensors="np"))
+
+    def _image_text(self, height: int, width: int) -> str:
+        """What stands for an image of a canvas size in a prompt, as the model's own processor says."""
+        text: str = self.processor.replace_image_token(self._image_inputs(Image.new("RGB", (width, height))), 0)
+        return text
 
     def expand_image(self, prompt: str, size: tuple[int, int]) -> str:
         """A prompt with the image placeholder replaced by the tokens of an image of `size` (height, width)."""
-        return prompt.replace(self.image_token, self.processor.replace_image_token(self.image_inputs(*size), 0), 1)
+        return prompt.replace(self.image_token, self.image_text(*size), 1)
 
     def normalise(self, pixels: Float[Tensor, "*shape 3 h w"]) -> Float[Tensor, "*shape 3 h w"]:
         """Pixels less the image processor's mean, over its spread, at the model's precision."""
@@ -185,7 +187,8 @@ class VisionLanguageModel(ABC):
 
     def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
         """All inputs of the model but attention masks, on its device."""
-        packed = self.pack([p.to(self.device) for p in pixels])
+        here = pixels.to(self.device) if isinstance(pixels, Tensor) else [p.to(self.device) for p in pixels]
+        packed = self.pack(here)
         return {"input_ids": ids, **packed, **self.token_inputs(ids, prompt, packed)}
 
     def forward(self, pixels: Pixels, tokens: Tokens) -> Float[Tensor, "b t hidden"]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from davsp.canvas import TiledCanvas
 from davsp.errors import ModelError
-from davsp.models.base import Pixels, VisionLanguageModel
-from davsp.models.tiles import cut, overview, pad_tiles
+from davsp.models.base import VisionLanguageModel
+from davsp.models.tiles import cut_with_overview, pad_tiles
+from davsp.pixels import Pixels
 
 
 class Idefics3(VisionLanguageModel):
@@ -41,25 +42,18 @@ class Idefics3(VisionLanguageModel):
         """A token covers `scale_factor` patches each way."""
         return int(self.model.config.vision_config.patch_size * self.model.config.scale_factor)
 
-    def _image_inputs(self, height: int, width: int) -> dict[str, Any]:
-        blank = Image.new("RGB", (width, height))
+    def _image_inputs(self, blank: Image.Image) -> dict[str, Any]:
         return dict(self.processor.image_processor([[blank]], return_tensors="np", return_row_col_info=True))
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
-        views = [self.normalise(self._views(p)) for p in pixels]
+        resample = self.processor.image_processor.resample
+        views = [self.normalise(cut_with_overview(p, self.tile, resample)) for p in pixels]
         values = pad_tiles(views)
         used = torch.arange(values.shape[1], device=self.device) < torch.tensor(
             [[len(v)] for v in views], device=self.device
         )
         mask = used[..., None, None].expand(*used.shape, self.tile, self.tile).long()
         return {"pixel_values": values, "pixel_attention_mask": mask}
-
-    def _views(self, pixels: Tensor) -> Tensor:
-        """One image's tiles and, if there are several, its overview: (n, 3, tile, tile)."""
-        tiles = cut(pixels, self.tile)
-        if len(tiles) == 1:
-            return tiles
-        return torch.cat([tiles, overview(pixels, self.tile, self.processor.image_processor.resample)])
 
 
 class SmolVLM(Idefics3):

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from davsp.canvas import Canvas, FixedCanvas, TiledCanvas
-from davsp.models.base import Pixels, VisionLanguageModel
-from davsp.models.tiles import cut, overview
+from davsp.models.base import VisionLanguageModel
+from davsp.models.tiles import cut_with_overview
+from davsp.pixels import Pixels
 
 
 class InternVL(VisionLanguageModel):
@@ -36,11 +37,5 @@ class InternVL(VisionLanguageModel):
         return int(side / self.model.config.downsample_ratio)
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
-        return {"pixel_values": torch.cat([self.normalise(self._views(p)) for p in pixels])}
-
-    def _views(self, pixels: Tensor) -> Tensor:
-        """One image's tiles and, if there are several, its overview: (n, 3, tile, tile)."""
-        tiles = cut(pixels, self.tile)
-        if len(tiles) == 1:
-            return tiles
-        return torch.cat([tiles, overview(pixels, self.tile, self.processor.image_processor.resample)])
+        resample = self.processor.image_processor.resample
+        return {"pixel_values": torch.cat([self.normalise(cut_with_overview(p, self.tile, resample)) for p in pixels])}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from davsp.canvas import FixedCanvas
-from davsp.models.base import Pixels, VisionLanguageModel
+from davsp.models.base import VisionLanguageModel
+from davsp.pixels import Pixels, as_batch
 
 
 class Llava(VisionLanguageModel):
@@ -24,4 +24,4 @@ class Llava(VisionLanguageModel):
         return int(self.model.config.vision_config.patch_size)
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
-        return {"pixel_values": self.normalise(torch.stack(list(pixels)))}
+        return {"pixel_values": self.normalise(as_batch(pixels))}

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from davsp.canvas import TiledCanvas
-from davsp.models.base import Pixels, VisionLanguageModel
+from davsp.models.base import VisionLanguageModel
 from davsp.models.tiles import cut, overview, pad_tiles
+from davsp.pixels import Pixels
 
 
 class LlavaNext(VisionLanguageModel):

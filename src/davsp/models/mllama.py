@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from davsp.canvas import TiledCanvas
-from davsp.models.base import Pixels, VisionLanguageModel
+from davsp.models.base import VisionLanguageModel
 from davsp.models.tiles import cut, pad_tiles
+from davsp.pixels import Pixels
 
 
 class Mllama(VisionLanguageModel):
@@ -30,15 +31,18 @@ class Mllama(VisionLanguageModel):
         return int(self.model.config.vision_config.patch_size)
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
-        inputs = [self.image_inputs(p.shape[1], p.shape[2]) for p in pixels]
         most = self.processor.image_processor.max_image_tiles
+        sizes = self.canvas.sizes
         views = [self.normalise(cut(p, self.tile)) for p in pixels]
         full = views[0].new_zeros(most, *views[0].shape[1:])
-        facts = {
-            name: torch.cat([torch.as_tensor(i[name]) for i in inputs]).to(self.device)
-            for name in ("aspect_ratio_ids", "aspect_ratio_mask")
+        # The model numbers the grids of tiles in the order of the canvas's sizes, from 1.
+        numbers = [[sizes.index((p.shape[1], p.shape[2])) + 1] for p in pixels]
+        counts = torch.tensor([len(v) for v in views], device=self.device)
+        return {
+            "pixel_values": pad_tiles([*views, full])[:-1].unsqueeze(1),
+            "aspect_ratio_ids": torch.tensor(numbers, device=self.device),
+            "aspect_ratio_mask": (torch.arange(most, device=self.device) < counts[:, None]).long().unsqueeze(1),
         }
-        return {"pixel_values": pad_tiles([*views, full])[:-1].unsqueeze(1), **facts}
 
     def token_inputs(self, ids: Tensor, prompt: Tensor, packed: dict[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         """Every token from the image on attends to the image's tiles: int64 (B, T, 1, tiles)."""

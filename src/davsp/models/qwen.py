@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from davsp.canvas import GridCanvas
-from davsp.models.base import Pixels, VisionLanguageModel
+from davsp.models.base import VisionLanguageModel
+from davsp.pixels import Pixels
 
 
 class Qwen2VL(VisionLanguageModel):

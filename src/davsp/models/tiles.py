@@ -20,6 +20,12 @@ def overview(pixels: Float[Tensor, "3 h w"], tile: int, filter: int) -> Float[Te
     return resize(pixels, tile, tile, filter)[None]
 
 
+def cut_with_overview(pixels: Float[Tensor, "3 h w"], tile: int, filter: int) -> Float[Tensor, "n 3 tile tile"]:
+    """The tiles of an image and, if there are several, its overview after them."""
+    tiles = cut(pixels, tile)
+    return tiles if len(tiles) == 1 else torch.cat([tiles, overview(pixels, tile, filter)])
+
+
 def pad_tiles(images: list[Float[Tensor, "_ 3 tile tile"]]) -> Float[Tensor, "b n 3 tile tile"]:
     """Images of different numbers of tiles as one batch, filled up with tiles of zeros."""
     most = max(map(len, images))
