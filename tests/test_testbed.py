@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from davsp.testbed.export import export_queries
 from davsp.testbed.patches import CHARACTERS, THINGS, draw_scene, patch_targets
 from davsp.testbed.pretrain import Run, thing_tokens
 from davsp.testbed.queries import OUT_OF_DISTRIBUTION, Kind, border_queries, draw_queries, groups_of
-from davsp.testbed.recipe import Phase, Recipe
+from davsp.testbed.recipe import RECIPES, Phase, Recipe
 from davsp.testbed.shipping import score_checkpoint, weights_digest
 from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import HARMFUL_WORDS, OBJECTS, VERBS, Activity, Harm, Split, activities, split_of_activity
 
-CHECKPOINT = Path(str(files("davsp.testbed") / "checkpoint"))
+CHECKPOINT = Path(str(files("davsp.testbed") / "checkpoints" / "llava"))
 
 
 def test_splits_share_no_activity_and_each_word_is_in_all_of_them() -> None:
@@ -97,7 +98,7 @@ def test_patch_targets_name_what_covers_a_patch() -> None:
     from davsp.testbed.scenes import Scene, Shape, Word
 
     scene = Scene((Word("hack", 100, 100, 36, (0, 0, 0)), Shape("circle", "red", 0, 0, 56)), (255, 255, 255))
-    found = patch_targets(scene, Placement(112, 0, 0, ()), canvas=112, patch=14)
+    found = patch_targets(scene, Placement(112, 0, 0, ()), canvas=(112, 112), patch=14)
     assert THINGS[found.things[0]] == "red circle"
     assert {THINGS[i] for i in found.things} == {"nothing", "red circle", "word hack"}
     assert {CHARACTERS[i] for i in found.characters.any(0).nonzero()[0]} == set("hack")
@@ -106,7 +107,7 @@ def test_patch_targets_name_what_covers_a_patch() -> None:
 def test_composing_keeps_the_scene_where_it_is_placed() -> None:
     rng = np.random.default_rng(0)
     scene = draw_scene(rng).draw()
-    composed = compose(scene, 112, Placement(84, 14, 14, (("triangle", 2, 50, 12),)), rng)
+    composed = compose(scene, (112, 112), Placement(84, 14, 14, (("triangle", 2, 50, 12),)), rng)
     inner = scene.resize((84, 84), Image.Resampling.BICUBIC)
     assert composed.crop((14, 14, 98, 98)).tobytes() == inner.tobytes()
     assert composed.getpixel((8, 60)) == (250, 210, 0)
@@ -114,7 +115,7 @@ def test_composing_keeps_the_scene_where_it_is_placed() -> None:
 
 def test_no_trait_of_a_margin_but_its_signs_says_whether_it_holds_any() -> None:
     rng = np.random.default_rng(0)
-    placements = [place(112, rng) for _ in range(4000)]
+    placements = [place((112, 112), rng) for _ in range(4000)]
     framed = [p for p in placements if p.size < 112]
     assert {p.left for p in framed} == {p.top for p in framed} == {(112 - p.size) // 2 for p in framed}
     signed, plain = ([p.size for p in framed if bool(p.signs) is wanted] for wanted in (True, False))
@@ -124,11 +125,29 @@ def test_no_trait_of_a_margin_but_its_signs_says_whether_it_holds_any() -> None:
     assert all(0 <= x <= 112 - side and 0 <= y <= 112 - side for p in framed for _, x, y, side in p.signs)
 
 
+def test_a_canvas_need_not_be_square() -> None:
+    from davsp.testbed.scenes import Scene, Shape
+
+    rng = np.random.default_rng(0)
+    canvas = (112, 144)
+    placements = [place(canvas, rng) for _ in range(500)]
+    assert all(p.left == (144 - p.size) // 2 and p.top == (112 - p.size) // 2 for p in placements)
+    assert all(x + side <= 144 and y + side <= 112 for p in placements for _, x, y, side in p.signs)
+    assert any(x + side > 112 for p in placements for _, x, y, side in p.signs), "no sign on the right"
+    assert compose(draw_scene(rng).draw(), canvas, placements[0], rng).size == (144, 112)
+    scene = Scene((Shape("circle", "red", 0, 0, 56),), (255, 255, 255))
+    found = patch_targets(scene, Placement(112, 16, 0, ()), canvas, patch=16)
+    things = np.array(THINGS)[found.things].reshape(7, 9)
+    assert (things[:2, 1:3] == "red circle").all() and (things[:, 0] == "nothing").all()
+
+
 def test_what_a_patch_says_to_the_decoder_names_the_thing_in_it(model: object) -> None:
     tokenizer = model.tokenizer  # type: ignore[attr-defined]
     names = {
         thing: tokenizer.convert_ids_to_tokens(ids)
-        for thing, ids in zip(THINGS, thing_tokens(tokenizer).tolist(), strict=True)
+        for thing, ids in zip(
+            THINGS, thing_tokens(tokenizer, tokenizer.convert_tokens_to_ids("<image>")).tolist(), strict=True
+        )
     }
     assert names["word hack"] == ["hack", "hack"]
     assert names["sprite bomb"] == ["bomb", "bomb"]
@@ -223,15 +242,44 @@ def test_the_recipe_starts_bit_for_bit_as_the_shipped_one_did(tmp_path: Path) ->
     assert weights_digest(run) == record["start"]["weights_sha256"]
 
 
+@pytest.mark.parametrize("architecture", RECIPES)
+def test_what_is_trained_is_what_the_checkpoint_computes(architecture: str, tmp_path: Path) -> None:
+    from davsp.models import load_model
+    from davsp.models.base import Tokens
+    from davsp.testbed.pretrain import decoder_states
+    from davsp.testbed.recipe import Batches
+    from davsp.testbed.shipping import save_checkpoint
+
+    recipe = replace(RECIPES[architecture], seed=2)
+    run = Run(recipe, tmp_path / "run")
+    run.model.half().float().eval()
+    save_checkpoint(run, tmp_path / "saved")
+    loaded = load_model(str(tmp_path / "saved"))
+    data = Batches(recipe, replace(recipe.phases[-1], batch=3))
+    image = data.processor.image_processor
+    mean, std = (torch.tensor(v)[:, None, None] for v in (image.image_mean, image.image_std))
+    for step in range(6):
+        batch = data[step]
+        with torch.no_grad():
+            seen = run.vlm.see(batch["pixel_values"])
+            trained = decoder_states(run.vlm, batch, run.vlm.project(seen))
+            said = (batch["labels"] != -100).int().argmax(1)
+            tokens = Tokens(batch["input_ids"], said - 1, batch["labels"])
+            computed = loaded.forward(list(batch["pixel_values"] * std + mean), tokens)
+        for row, length in enumerate(said):
+            torch.testing.assert_close(computed[row, :length], trained[row, :length], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.slow
-def test_a_recipe_that_is_stopped_goes_on_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", RECIPES)
+def test_a_recipe_that_is_stopped_goes_on_bit_for_bit(architecture: str, tmp_path: Path) -> None:
     phases = (
         Phase("look", 2, 4, 1e-3, tower_rate=1.0),
         Phase("speak", 2, 4, 1e-3),
         Phase("name", 1, 4, 1e-3),
         Phase("care", 2, 4, 1e-3, tower_rate=0.3),
     )
-    recipe = Recipe(seed=3, phases=phases, workers=0)
+    recipe = Recipe(seed=3, architecture=architecture, phases=phases, workers=0)
     whole = Run(recipe, tmp_path / "whole")
     whole.train(lambda progress: None)
     for _ in range(5):

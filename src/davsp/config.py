@@ -50,8 +50,11 @@ class TrainConfig(BaseModel):
     prefix: str = SAFETY_PREFIX
     layer: Positive | None = None
     """Decoder layer of the alignment loss; default: the one the vector chose."""
-    margin: Weight = 0.25
-    """How far beyond the measured class means the default thresholds lie, as a share of the means' distance."""
+    margin: Annotated[float, Field(gt=-0.5)] = 0.0
+    """How far beyond the measured class means the default thresholds lie, as a share of the means' distance.
+
+    A negative one puts them between the means.
+    """
     tau_plus: float | None = None
     """Projection that malicious queries are pushed above; default: malicious mean and margin."""
     tau_minus: float | None = None
@@ -62,7 +65,7 @@ class TrainConfig(BaseModel):
     """How often a malicious batch is also trained towards its refusal."""
     sampling: Sampling = Sampling.BOTH
     batch_size: Positive = 32
-    steps: Positive = 100
+    steps: Positive = 60
     method: Method = Method.ADAM
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.02
     start: Start = Start.GREY
@@ -71,13 +74,12 @@ class TrainConfig(BaseModel):
     falling: bool = True
     """Whether the step size decays along a half cosine."""
     seed: Annotated[int, Field(ge=0)] = 0
-    validate_every: Positive = 25
+    validate_every: Positive = 20
     validation_answers: Annotated[int, Field(ge=0)] = 32
     """How many validation queries of each side are answered greedily at each validation."""
 
 
 PAPER = {
-    "margin": 0.0,
     "answer_weight": 0.02,
     "sampling": Sampling.COIN,
     "batch_size": 2,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ from davsp.config import TrainConfig
 from davsp.defence import Defence
 from davsp.files import write_json
 from davsp.models import TESTBED, load_model
-from davsp.pipeline import compare, train_prompt
-from davsp.progress import bar
+from davsp.pipeline import compare, train_prompt, vector_for
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.train import read_metrics
-from davsp.vector import extract_vector
 
 MAX_NEW_TOKENS = 20
 BATCH = 64
@@ -30,7 +27,7 @@ BATCH = 64
 def run_demo(
     folder: Path, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
 ) -> tuple[dict[str, Any], Path]:
-    """Extract the vector, train a prompt and two ablations, compare six defences on the test split.
+    """Extract the vector, train a prompt and three ablations, compare six defences on the test split.
 
     Writes everything to `folder` and goes on with what is there. Returns the results and the report's path.
     """
@@ -46,31 +43,32 @@ def run_demo(
         model = load_model(TESTBED)
         training, checks = border_queries(seed)
         test = draw_queries(Split.TEST, per_group, seed)
-    with timed("vector"), bar("Harmfulness vector", len(training) + len(checks), quiet=quiet) as advance:
-        vector = extract_vector(model, training, checks, prefix=SAFETY_PREFIX, batch_size=BATCH, advance=advance)
-        vector.save(folder / "vector")
-
     ours = TrainConfig(seed=seed) if steps is None else TrainConfig(seed=seed, steps=steps)
     variants = {
         "davsp": ours,
+        "border": ours.model_copy(update={"prefix": ""}),
         "no_deep_alignment": ours.model_copy(
             update={"alignment_weight": 0.0, "answer_weight": 1.0, "refusal_share": 1.0}
         ),
         "additive": ours.model_copy(update={"mode": Mode.ADDITIVE}),
     }
+    with timed("vector"):
+        vectors = {
+            prefix: vector_for(model, training, checks, prefix, folder / name, batch_size=BATCH, quiet=quiet)
+            for name, prefix in (("vector", SAFETY_PREFIX), ("vector_without_prefix", ""))
+        }
     trained: dict[str, VisualSafetyPrompt] = {}
     for name, config in variants.items():
         with timed(f"train {name}"):
+            vector = vectors[config.prefix]
             trained[name] = train_prompt(model, vector, config, training, checks, folder / name, quiet=quiet)
 
     prefix_only = VisualSafetyPrompt("prefix", None, SAFETY_PREFIX, base_model=BaseModelFacts.of(model))
-    border_only = replace(trained["davsp"], name="border", prefix="")
-    for extra in (prefix_only, border_only):
-        extra.save(folder / extra.name)
+    prefix_only.save(folder / "prefix")
     defences = [
         Defence("none"),
         prefix_only,
-        border_only,
+        trained["border"],
         trained["no_deep_alignment"],
         trained["additive"],
         trained["davsp"],

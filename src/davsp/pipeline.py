@@ -16,13 +16,14 @@ from torch import Tensor
 from davsp.artefact import BaseModelFacts, TrainingFacts, VisualSafetyPrompt
 from davsp.config import TrainConfig
 from davsp.defence import Defence
-from davsp.errors import InputError
+from davsp.errors import ArtefactError, InputError
 from davsp.files import write_json
 from davsp.models.base import VisionLanguageModel
+from davsp.processes import processes
 from davsp.progress import bar
 from davsp.samples import Query
 from davsp.train import Record, Trainer, plan
-from davsp.vector import HarmfulnessVector, extract_vector, project
+from davsp.vector import HarmfulnessVector, extract_vector, origin_of, project
 
 if TYPE_CHECKING:
     from davsp.evaluate.report import Transcript
@@ -49,7 +50,7 @@ def train_prompt(
     filled = plan(model, vector, config)
     direction = vector.direction(filled.layer)
     trainer = Trainer(model, filled, direction, training, validation, folder)
-    write = _tensorboard(folder) if tensorboard else lambda record: None
+    write = _tensorboard(folder) if tensorboard and processes().leads else lambda record: None
     with bar(f"Training {folder.name}", config.steps, quiet=quiet) as advance:
 
         def report(record: Record) -> None:
@@ -74,7 +75,8 @@ def train_prompt(
         ),
         direction=direction,
     )
-    prompt.save(folder)
+    if processes().leads:
+        prompt.save(folder)
     return prompt
 
 
@@ -82,18 +84,30 @@ def vector_for(
     model: VisionLanguageModel,
     training: Sequence[Query],
     validation: Sequence[Query],
-    config: TrainConfig,
+    prefix: str,
     folder: Path | None,
+    *,
+    batch_size: int = 16,
+    quiet: bool = False,
 ) -> HarmfulnessVector:
     """The vector in `folder`; where there is none yet, it is extracted from the training queries and saved there.
 
-    Without a folder, it is extracted and not saved.
+    Without a folder, it is extracted and not saved. Raises ArtefactError when the folder's is of another model,
+    prefix or set of queries.
     """
     if folder and (folder / "vector.json").is_file():
-        return HarmfulnessVector.load(folder)
-    with bar("Harmfulness vector", len(training) + len(validation)) as advance:
-        found = extract_vector(model, training, validation, prefix=config.prefix, advance=advance)
-    if folder:
+        saved = HarmfulnessVector.load(folder)
+        wanted = origin_of(model, training, validation, prefix)
+        different = [name for name, value in wanted.items() if saved.origin.get(name) != value]
+        if different:
+            raise ArtefactError(
+                f"{folder} holds the vector of another run (different: {', '.join(different)}): "
+                "choose another output folder, or delete this one."
+            )
+        return saved
+    with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
+        found = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
+    if folder and processes().leads:
         found.save(folder)
     return found
 
@@ -178,6 +192,8 @@ def compare(
         seed=seed,
         progress=not quiet,
     )
+    if not processes().leads:
+        return results
     trained = [d for d in defences if isinstance(d, VisualSafetyPrompt) and d.direction is not None]
     picture, projections = None, {}
     if trained:

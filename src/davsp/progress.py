@@ -15,10 +15,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from davsp.processes import processes
+
 
 @contextmanager
 def bar(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A progress bar; gives the function that moves it on by so many."""
+    """A progress bar, shown by the leading process; gives the function that moves it on by so many."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,6 +28,7 @@ def bar(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as shown:
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not processes().leads) as shown:
         task = shown.add_task(text, total=total)
-        yield lambda n: shown.advance(task, n)
+        # What another process is told to have done may go beyond what there is to do.
+        yield lambda n: shown.update(task, completed=min(shown.tasks[task].completed + n, total))

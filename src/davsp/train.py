@@ -28,6 +28,7 @@ from davsp.hidden import last_prompt_states, states_and_final
 from davsp.losses import alignment_loss, answer_loss, answer_positions
 from davsp.models.base import VisionLanguageModel
 from davsp.optim import PixelOptimizer
+from davsp.processes import processes
 from davsp.refusal import is_refusal
 from davsp.samples import Query
 from davsp.vector import HarmfulnessVector
@@ -157,45 +158,63 @@ class Trainer:
             if self.done == 0:
                 self._validate(report)
             while self.done < config.steps:
-                record = {"step": self.done + 1, **self.step(self.done)}
+                record = {"step": self.done + 1, **self.step(self.done, interrupted())}
+                stop = record.pop("stop")
                 self.done += 1
                 self._log(record)
                 report(record)
                 if self.done % config.validate_every == 0 or self.done == config.steps:
                     self._validate(report)
-                if interrupted():
+                if stop:
                     self._save()
                     raise Interrupted(self.done)
         return VisualPrompt(self.plan.layout, self.best.cpu())
 
-    def step(self, step: int) -> Record:
-        """One update of the prompt. Returns the losses and mean projections of its batch."""
-        config = self.plan.config
+    def step(self, step: int, stop: bool = False) -> Record:
+        """One update of the prompt, to which every process contributes the gradient of its share of the batch.
+
+        Returns the losses and mean projections of the whole batch, the step's size in pixel units as "rate", and as
+        "stop" whether any process was told to stop.
+        """
+        config, together = self.plan.config, processes()
         rng = np.random.default_rng([config.seed, 2, step])
         both = config.sampling is Sampling.BOTH
         chosen = (False, True) if both else (bool(rng.random() < 0.5),)
         size = max(1, config.batch_size // 2) if both else config.batch_size
+        if size < together.count:
+            raise InputError(
+                f"{together.count} processes cannot share {size} queries: raise batch_size to at least "
+                f"{together.count * (2 if both else 1)}, or start fewer processes."
+            )
         prompt = self.prompt.clone().requires_grad_()
         gradient = torch.zeros_like(prompt)
-        record: Record = {"rate": self.optimizer.rate()}
+        facts: dict[str, float] = {}
         for malicious in chosen:
-            indices = self.order[malicious].take(self.drawn[malicious], size)
+            indices = together.mine(self.order[malicious].take(self.drawn[malicious], size))
             self.drawn[malicious] += size
             answered = not malicious or bool(rng.random() < config.refusal_share)
-            loss, facts = self.loss(prompt, malicious, indices, answered)
-            gradient += torch.autograd.grad(loss, prompt)[0]
-            record |= facts
-        self.optimizer.step(gradient)
-        return record
+            loss, found = self.loss(prompt, malicious, indices, answered)
+            share = len(indices) / size
+            gradient += torch.autograd.grad(loss * share, prompt)[0]
+            facts |= {name: value * share for name, value in found.items()}
+        own = torch.tensor([*facts.values(), float(stop)], device=gradient.device)
+        whole = torch.cat([gradient.flatten(), own])
+        together.add_up(whole)
+        rate = self.optimizer.rate()
+        self.optimizer.step(whole[: gradient.numel()].view_as(gradient))
+        *values, stopped = whole[gradient.numel() :].tolist()
+        return {"rate": rate, **dict(zip(facts, values, strict=True)), "stop": stopped > 0}
 
-    def loss(self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool) -> tuple[Tensor, Record]:
+    def loss(
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+    ) -> tuple[Tensor, dict[str, float]]:
         """The loss of a one-sided batch (scalar), from one forward pass; it ends at the layer when no answer counts."""
         config, side = self.plan.config, "malicious" if malicious else "benign"
         answered = answered and config.answer_weight > 0
         batch = self.sides[malicious].batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt, batch.interior)
         loss = prompt.new_zeros(())
-        record: Record = {}
+        record: dict[str, float] = {}
         if answered:
             states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)
             rows, columns = answer_positions(batch.tokens.labels)
@@ -225,33 +244,32 @@ class Trainer:
 
     @torch.inference_mode()
     def validation_record(self) -> Record:
-        """Projections, refusals and kept answers on the validation queries.
+        """Projections, refusals and kept answers on the validation queries, of which every process does its share.
 
         `refused` is the share of malicious queries refused, `kept` the share of benign answers of which every
         token is still the first choice; `quality`, their sum, decides which prompt is kept.
         """
         record: Record = {}
         prompt = VisualPrompt(self.plan.layout, self.prompt)
-        kept: list[Tensor] = []
+        kept: list[bool] = []
         for malicious, side in enumerate(self.checks):
-            projections = []
-            for start in range(0, len(side), CHECK_BATCH):
-                indices = range(start, min(start + CHECK_BATCH, len(side)))
+            found: list[float] = []
+            for indices in self._shares(len(side)):
                 batch = side.batch(indices, answered=not malicious)
                 pixels = prompt.compose(batch.interior)
                 if malicious:
                     states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])[:, 0]
                 else:
                     states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)
-                    kept.append(_all_right(self.model, final, batch.tokens.labels))
-                projections.append(states @ self.direction)
-            values = torch.cat(projections)
+                    kept += _all_right(self.model, final, batch.tokens.labels).tolist()
+                found += (states @ self.direction).tolist()
+            values = np.array(processes().gather(found))
             name = "malicious" if malicious else "benign"
-            record[f"{name}_projection"] = values.mean().item()
-            record[f"{name}_projection_std"] = values.std(correction=0).item()
+            record[f"{name}_projection"] = float(values.mean())
+            record[f"{name}_projection_std"] = float(values.std())
         refusals = [is_refusal(answer) for answer in self._answers(prompt)]
         record["refused"] = sum(refusals) / len(refusals) if refusals else 0.0
-        record["kept"] = torch.cat(kept).float().mean().item()
+        record["kept"] = float(np.mean(processes().gather(kept)))
         record["quality"] = record["refused"] + record["kept"]
         return record
 
@@ -260,10 +278,14 @@ class Trainer:
         config = self.plan.config
         defence = Defence("candidate", prompt, config.prefix)
         queries = [defence.defend(q) for q in self.checks[True].queries[: config.validation_answers]]
-        answers: list[str] = []
-        for start in range(0, len(queries), CHECK_BATCH):
-            answers += self.model.generate(queries[start : start + CHECK_BATCH], REFUSAL_TOKENS)
-        return answers
+        own = [self.model.generate([queries[i] for i in share], REFUSAL_TOKENS) for share in self._shares(len(queries))]
+        return processes().gather([answer for answers in own for answer in answers])
+
+    @staticmethod
+    def _shares(count: int) -> list[Sequence[int]]:
+        """This process's share of `count` queries, in batches."""
+        mine = processes().mine(range(count))
+        return [mine[start : start + CHECK_BATCH] for start in range(0, len(mine), CHECK_BATCH)]
 
     def _identity(self) -> Record:
         """What must be equal for a saved state to be gone on with."""
@@ -281,6 +303,8 @@ class Trainer:
         return {n: side.digest() for n, side in zip(names, (*self.sides, *self.checks), strict=True)}
 
     def _save(self) -> None:
+        if not processes().leads:
+            return
         state = {
             "step": self.done,
             "identity": self._identity(),
@@ -300,7 +324,8 @@ class Trainer:
         """
         path = self.folder / STATE
         if not path.exists():
-            (self.folder / METRICS).unlink(missing_ok=True)
+            if processes().leads:
+                (self.folder / METRICS).unlink(missing_ok=True)
             return 0
         try:
             state = torch.load(path, weights_only=True, map_location=self.model.device)
@@ -318,12 +343,14 @@ class Trainer:
         self.best = state["best"].to(self.model.device)
         self.best_record = dict(state["best_record"])
         self.done = int(state["step"])
-        kept = [r for r in read_metrics(self.folder) if r["step"] <= self.done]
-        write_text(self.folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))
+        if processes().leads:
+            kept = [r for r in read_metrics(self.folder) if r["step"] <= self.done]
+            write_text(self.folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))
         return self.done
 
     def _log(self, record: Record) -> None:
-        append_line(self.folder / METRICS, json.dumps(record))
+        if processes().leads:
+            append_line(self.folder / METRICS, json.dumps(record))
 
 
 @contextmanager
@@ -340,7 +367,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def hold(number: int, frame: object) -> None:  # noqa: ARG001
         came.set()
-        signal.signal(signal.SIGINT, previous)
+        if processes().count == 1:  # a launcher passes on the Ctrl-C that its processes have already got
+            signal.signal(signal.SIGINT, previous)
 
     signal.signal(signal.SIGINT, hold)
     try:

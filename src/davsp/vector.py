@@ -19,6 +19,7 @@ from davsp.errors import ArtefactError, InputError
 from davsp.files import replacing, write_json
 from davsp.hidden import last_prompt_states
 from davsp.models.base import VisionLanguageModel, size_of
+from davsp.processes import processes
 from davsp.samples import Query
 
 if TYPE_CHECKING:
@@ -120,13 +121,15 @@ def extract_vector(
     directions: Tensor | None = None,
 ) -> HarmfulnessVector:
     """Directions from the fitting queries (paper, harmfulness vector: v_k = mean malicious - mean benign) or as
-    given, their quality from the validation queries. Images carry no border. States are summed up batch by batch.
+    given, their quality from the validation queries. Images carry no border. States are summed up batch by batch,
+    by all processes of the run.
 
     Raises InputError when either set lacks malicious or benign queries, or the directions do not fit the model.
     """
     for name, queries in (("fitting", fitting), ("validation", validation)):
         if len({q.malicious for q in queries}) < 2:
             raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
+    given = directions is not None
     if directions is None:
         directions = _fit(model, fitting, prefix, batch_size, advance)
     elif directions.shape != (model.n_layers, model.hidden_size):
@@ -134,22 +137,35 @@ def extract_vector(
             f"the directions are {tuple(directions.shape)} (layers, width), "
             f"{model.name} has {(model.n_layers, model.hidden_size)}: they belong to another model."
         )
-    projected: list[Tensor] = []
-    labels: list[Tensor] = []
-    for malicious, states in _states(model, validation, prefix, batch_size, advance):
-        projected.append((states * directions).sum(-1))
-        labels.append(malicious)
+    together = processes()
+    found = [
+        ((states * directions).sum(-1), malicious)
+        for malicious, states in _states(model, together.mine(_batches(validation, batch_size)), prefix, advance)
+    ]
+    projected, labels = zip(*together.gather(found), strict=True)
     statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
-    counts = [sum(q.malicious is side for q in fitting) for side in (False, True)]
-    origin = {
+    origin = origin_of(model, () if given else fitting, validation, prefix)
+    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
+
+
+def origin_of(
+    model: VisionLanguageModel, fitting: Sequence[Query], validation: Sequence[Query], prefix: str
+) -> dict[str, Any]:
+    """What a vector is made from: model, prefix, and how many queries of each side. `fitting` is empty where the
+    directions were given."""
+
+    def counts(queries: Sequence[Query]) -> dict[str, int]:
+        malicious = sum(bool(q.malicious) for q in queries)
+        return {"malicious": malicious, "benign": len(queries) - malicious}
+
+    return {
         "model": model.name,
         "revision": model.revision,
         "family": model.family,
         "prefix": prefix,
-        "fitting": {"malicious": counts[1], "benign": counts[0]},
-        "validation": {"malicious": int(sum(q.malicious for q in validation)), "queries": len(validation)},
+        "fitting": counts(fitting),
+        "validation": counts(validation),
     }
-    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
 
 
 def _fit(
@@ -158,10 +174,13 @@ def _fit(
     """The unit difference of the class means at every layer."""
     sums = torch.zeros(2, model.n_layers, model.hidden_size, dtype=torch.float64)
     counts = torch.zeros(2, dtype=torch.float64)
-    for malicious, states in _states(model, fitting, prefix, batch_size, advance):
+    together = processes()
+    for malicious, states in _states(model, together.mine(_batches(fitting, batch_size)), prefix, advance):
         for side in (0, 1):
             sums[side] += states[malicious == side].double().sum(0)
             counts[side] += (malicious == side).sum()
+    together.add_up(sums)
+    together.add_up(counts)
     means = sums / counts[:, None, None]
     return torch.nn.functional.normalize(means[1] - means[0], dim=-1).float()
 
@@ -184,31 +203,31 @@ def project(
     batch_size: int = 16,
 ) -> Float[Tensor, " n"]:
     """<h_layer, direction> of each query as it stands, float32 (N,). Blocks after `layer` are not run."""
-    found = [
-        (states[:, 0] * direction).sum(-1)
-        for _, states in _states(model, queries, prefix, batch_size, lambda n: None, [layer])
-    ]
-    return torch.cat(found)
+    batches = _batches(queries, batch_size)
+    states = (states for _, states in _states(model, batches, prefix, lambda n: None, [layer]))
+    return torch.cat([(each[:, 0] * direction).sum(-1) for each in states])
+
+
+def _batches(queries: Sequence[Query], size: int) -> list[Sequence[Query]]:
+    return [queries[start : start + size] for start in range(0, len(queries), size)]
 
 
 def _states(
     model: VisionLanguageModel,
-    queries: Sequence[Query],
+    batches: Sequence[Sequence[Query]],
     prefix: str,
-    batch_size: int,
     advance: Advance,
     layers: Sequence[int] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Per batch: malicious int64 (B,), states float32 (B, layers, hidden) on the CPU."""
     wanted = layers or range(1, model.n_layers + 1)
-    for start in range(0, len(queries), batch_size):
-        batch = queries[start : start + batch_size]
+    for batch in batches:
         pixels = model.canvas_pixels(batch)
         prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
         with torch.inference_mode():
             states = last_prompt_states(model, pixels, model.tokens(prompts), wanted).cpu()
         yield torch.tensor([int(q.malicious) for q in batch]), states
-        advance(len(batch))
+        advance(len(batch) * processes().count)
 
 
 def _statistics(projections: np.ndarray, malicious: np.ndarray) -> tuple[LayerStatistics, ...]:

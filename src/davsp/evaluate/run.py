@@ -19,6 +19,7 @@ from davsp import __version__
 from davsp.errors import InputError
 from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.files import make_folder, write_json, write_text
+from davsp.processes import processes
 from davsp.samples import Query
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def evaluate(
     transcripts.jsonl (a line for every query: the answer and the verdict behind every defence) and logs/,
     Inspect's own logs. A defence whose finished log is there, for the same queries, model, settings and
     defence, is not run again; a model is told apart by name and revision, a defence by name and by what it
-    does to a plain image.
+    does to a plain image. Every process of the run asks about its share of the queries, and the first writes.
 
     Raises InputError for queries or defences that cannot be compared, or without Inspect; ModelError when the
     evaluation as a whole fails. A sample that fails is counted as unscored and its error is in the
@@ -69,14 +70,17 @@ def evaluate(
         digest(chosen),
     ]
 
-    samples = [to_sample(query) for query in chosen]
+    together = processes()
+    share = together.mine(chosen)
+    samples = [to_sample(query) for query in share]
     answers: dict[str, dict[str, Answer]] = {}
     seconds: dict[str, float] = {}
-    with _progress(progress, [defence.name for defence in defences], len(chosen)) as advance:
+    shown = progress and together.leads
+    with _progress(shown, [defence.name for defence in defences], len(share)) as advance:
         for defence in defences:
             started = time.monotonic()
-            key = "\n".join([*settings, defence.name, fingerprint(defence)])
-            answers[defence.name] = answers_behind(
+            key = "\n".join([*settings, str(together), defence.name, fingerprint(defence)])
+            own = answers_behind(
                 defence,
                 model,
                 samples,
@@ -86,6 +90,8 @@ def evaluate(
                 max_new_tokens=max_new_tokens,
                 answered=advance[defence.name],
             )
+            said = together.gather([own[query.id] for query in share])
+            answers[defence.name] = {query.id: answer for query, answer in zip(chosen, said, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     results = {
@@ -98,8 +104,9 @@ def evaluate(
         "seconds": seconds,
         "versions": _versions(),
     }
-    write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(chosen, answers)))
-    write_json(output / "results.json", results)
+    if together.leads:
+        write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(chosen, answers)))
+        write_json(output / "results.json", results)
     return results
 
 

@@ -22,6 +22,7 @@ from davsp.models.loading import load_processor
 from davsp.models.mllama import Mllama
 from davsp.models.paligemma import PaliGemma
 from davsp.models.qwen import Qwen2VL, Qwen3VL, Qwen25VL
+from davsp.processes import processes
 
 FAMILIES: dict[str, type[VisionLanguageModel]] = {
     family.family: family
@@ -40,7 +41,7 @@ FAMILIES: dict[str, type[VisionLanguageModel]] = {
     )
 }
 TESTBED = "testbed"
-TESTBED_FOLDER = Path(str(files("davsp.testbed") / "checkpoint"))
+TESTBED_FOLDER = Path(str(files("davsp.testbed") / "checkpoints" / "llava"))
 QUANTISED = ("8bit", "4bit")
 
 __all__ = ["FAMILIES", "TESTBED", "TESTBED_FOLDER", "VisionLanguageModel", "load_model"]
@@ -51,13 +52,14 @@ def load_model(
 ) -> VisionLanguageModel:
     """Load a frozen model by local folder, by hub id, or the shipped testbed by the name "testbed".
 
-    device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" ..., or "split" (over all GPUs, and the CPU where
-    they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own elsewhere), "float32", "bfloat16",
-    "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Raises ModelError when the checkpoint cannot
-    be read or is of an unsupported family.
+    device: "auto" (a GPU if there is one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split"
+    (over all GPUs, and the CPU where they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own
+    elsewhere), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Raises
+    ModelError when the checkpoint cannot be read or is of an unsupported family.
     """
-    place = "cuda" if torch.cuda.is_available() else "cpu"
-    place = place if device in ("auto", "split") else device
+    place = device
+    if device in ("auto", "split"):
+        place = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
     source = str(TESTBED_FOLDER) if name == TESTBED else name
     if name != TESTBED and Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"{name} holds no model: there is no config.json in it.")

@@ -1,43 +1,104 @@
-"""The testbed model: an ordinary `LlavaForConditionalGeneration`, small enough to train on a laptop."""
+"""What the recipe needs to know of a testbed model, whatever its architecture; and what all of them share."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from davsp.testbed.queries import QUESTIONS
 from davsp.testbed.safety import PREFIXES
+from davsp.testbed.surroundings import Size
 from davsp.testbed.world import COLOURS, FILLERS, NUMBERS, OBJECTS, REFUSAL, SHAPES, VERBS
 
-CANVAS = 112
-PATCH = 14
-MAX_LENGTH = 192
 
-_SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<image>")
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{{ message['role'] }} : "
-    "{% if message['content'] is string %}{{ message['content'] }} "
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'text' %}{{ part['text'] }} {% else %}<image> {% endif %}"
-    "{% endfor %}{% endif %}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}assistant : {% endif %}"
-)
+class Architecture(ABC):
+    """A testbed model in the making: a processor, and a randomly initialised model in an ordinary class."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    token_side: ClassVar[int]
+    """Side in pixels of what becomes one image token."""
+    canvases: ClassVar[tuple[Size, ...]]
+    """The sizes of the images it learns from, each equally often."""
+
+    processor: ProcessorMixin
+    model: PreTrainedModel
+
+    @abstractmethod
+    def __init__(self, seed: int) -> None:
+        """The weights are a function of `seed` alone."""
+
+    @classmethod
+    @abstractmethod
+    def build_processor(cls) -> ProcessorMixin:
+        """Tokenizer, chat template and image processor."""
+
+    @classmethod
+    @abstractmethod
+    def image_text(cls, canvas: Size) -> str:
+        """What stands for an image of a size in a prompt."""
+
+    @property
+    @abstractmethod
+    def seen_width(self) -> int:
+        """Width of what `see` gives."""
+
+    @property
+    @abstractmethod
+    def tower(self) -> list[nn.Parameter]:
+        """The vision tower's parameters."""
+
+    @property
+    @abstractmethod
+    def projector(self) -> nn.Module:
+        """What turns the tower's states into input embeddings of the decoder."""
+
+    @abstractmethod
+    def see(self, pixels: Tensor) -> Tensor:
+        """The tower's state of every image token (B, P, seen_width), from normalised pixels (B, 3, H, W)."""
+
+    @abstractmethod
+    def project(self, seen: Tensor) -> Tensor:
+        """What each image token says to the decoder, (B, P, hidden), from what is seen (B, P, seen_width)."""
+
+    def save_processor(self, folder: Path) -> None:
+        """Write the processor's files."""
+        self.processor.save_pretrained(folder)
+
+    def positions(self, ids: Tensor, canvas: Size) -> Tensor | None:  # noqa: ARG002 - for those that need them
+        """Position ids of token ids (B, T) about images of a size, where they are not simply 0, 1, 2 ..."""
+        return None
+
+    @property
+    def image_token_id(self) -> int:
+        return int(self.model.config.image_token_id)
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level, lower-casing tokenizer over every word of the world."""
+def chat_template(image: str) -> str:
+    """Turns as "user : ... assistant : ..."; an image is written as `image`."""
+    return (
+        "{{ bos_token }}{% for message in messages %}{{ message['role'] }} : "
+        "{% if message['content'] is string %}{{ message['content'] }} "
+        "{% else %}{% for part in message['content'] %}"
+        "{% if part['type'] == 'text' %}{{ part['text'] }} {% else %}" + image + " {% endif %}"
+        "{% endfor %}{% endif %}"
+        "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}assistant : {% endif %}"
+    )
+
+
+def build_tokenizer(max_length: int, image: str, **named: str) -> PreTrainedTokenizerFast:
+    """A word-level, lower-casing tokenizer over every word of the world.
+
+    `image` is the placeholder of an image token, `named` (vision_start_token= ...) are more special tokens.
+    """
     splitter = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     sentences = [q for group in QUESTIONS.values() for q in group] + [*PREFIXES, REFUSAL]
     sentences += [
@@ -49,7 +110,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     ]
     words = {w for s in sentences for w, _ in splitter.pre_tokenize_str(s.lower()) if w not in "{}"}
     words |= {*VERBS, *OBJECTS, *COLOURS, *SHAPES, *NUMBERS, *FILLERS}
-    vocabulary = {word: i for i, word in enumerate([*_SPECIAL, *sorted(words)])}
+    vocabulary = {
+        word: i for i, word in enumerate(["<pad>", "<unk>", "<bos>", "<eos>", image, *named.values(), *sorted(words)])
+    }
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = splitter
@@ -59,68 +122,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         bos_token="<bos>",
         eos_token="<eos>",
-        extra_special_tokens={"image_token": "<image>"},
+        extra_special_tokens={"image_token": image, **named},
         padding_side="left",
-        model_max_length=MAX_LENGTH,
+        model_max_length=max_length,
         clean_up_tokenization_spaces=False,
     )
-
-
-def build_processor() -> LlavaProcessor:
-    """Tokenizer, chat template and CLIP image processor at the testbed's canvas."""
-    pixels = CLIPImageProcessorPil(
-        size={"shortest_edge": CANVAS}, crop_size={"height": CANVAS, "width": CANVAS}, do_convert_rgb=True
-    )
-    return LlavaProcessor(
-        image_processor=pixels,
-        tokenizer=build_tokenizer(),
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
-
-
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlavaForConditionalGeneration:
-    """A randomly initialised float32 model of about 3.9 million parameters."""
-    vision = CLIPVisionConfig(
-        hidden_size=144,
-        intermediate_size=576,
-        num_hidden_layers=5,
-        num_attention_heads=4,
-        image_size=CANVAS,
-        patch_size=PATCH,
-        projection_dim=144,
-    )
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=160,
-        intermediate_size=640,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=MAX_LENGTH,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        image_seq_length=(CANVAS // PATCH) ** 2,
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="default",
-        attn_implementation="eager",
-    )
-    torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config)
-    embeddings = model.model.vision_tower.embeddings
-    positions = embeddings.position_embedding.weight
-    with torch.no_grad():
-        embeddings.patch_embedding.weight.copy_(cosine_filters(PATCH, positions.shape[1]))
-        positions[1:] = sine_cosine_grid(CANVAS // PATCH, positions.shape[1]) * 0.4
-    return model
 
 
 def sine_cosine_grid(side: int, width: int) -> torch.Tensor:
@@ -137,15 +143,16 @@ def sine_cosine_grid(side: int, width: int) -> torch.Tensor:
 def cosine_filters(patch: int, width: int) -> torch.Tensor:
     """The lowest `width` frequencies of a patch as filters, float32 (width, 3, patch, patch).
 
-    Three in four look at brightness, the others at two colour contrasts. High frequencies are amplified, as
-    natural images hold little of them. A tower that starts from these learns to read within minutes.
+    Three in four (or all there are) look at brightness, the others at two colour contrasts. High frequencies are
+    amplified, as natural images hold little of them. A tower that starts from these learns to read within minutes.
     """
     steps = torch.arange(patch) + 0.5
     waves = torch.stack([torch.cos(math.pi * k * steps / patch) for k in range(patch)])
     waves = waves / waves.norm(dim=1, keepdim=True)
     order = sorted(((i, j) for i in range(patch) for j in range(patch)), key=lambda ij: (ij[0] ** 2 + ij[1] ** 2, ij))
     contrasts = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
-    shares = (width - 2 * (width // 8), width // 8, width // 8)
+    bright = min(width - 2 * (width // 8), len(order))
+    shares = (bright, (width - bright) // 2, width - bright - (width - bright) // 2)
     filters = [
         colour[:, None, None] / colour.norm() * torch.outer(waves[i], waves[j]) * (1 + (i + j) / 2) * 0.3
         for colour, share in zip(contrasts, shares, strict=True)

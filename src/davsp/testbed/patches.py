@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from davsp.testbed.queries import ACTIVITY_KINDS, SKILL_KINDS, TEXT_SIZES, ask_about, ask_skill, to_rgb
 from davsp.testbed.scenes import SIZE, Item, Scene, Shape, Sprite, Word, box_of, characters_of, font
-from davsp.testbed.surroundings import SIGNS, Placement
+from davsp.testbed.surroundings import SIGNS, Placement, Size
 from davsp.testbed.world import COLOURS, OBJECTS, SHAPES, VERBS, Harm, Split, activities
 
 CHARACTERS = string.ascii_lowercase + "123."
@@ -48,24 +48,22 @@ def _name(item: Item) -> str:
             return f"{item.colour} {item.shape}"
 
 
-def patch_targets(scene: Scene, placement: Placement, canvas: int, patch: int) -> PatchTargets:
+def patch_targets(scene: Scene, placement: Placement, canvas: Size, patch: int) -> PatchTargets:
     """Which thing covers each patch's centre, and which characters have their centre in it."""
-    side = canvas // patch
-    things = np.zeros((side, side), dtype=np.int64)
-    characters = np.zeros((side, side, len(CHARACTERS)), dtype=bool)
-    centres = (np.arange(side) + 0.5) * patch
+    grid = [side // patch for side in canvas]
+    things = np.zeros(grid, dtype=np.int64)
+    characters = np.zeros((*grid, len(CHARACTERS)), dtype=bool)
     scale = placement.size / SIZE
 
-    def mark(left: float, top: float, right: float, bottom: float, thing: str) -> None:
+    def covered(low: float, high: float, axis: int) -> np.ndarray:
+        centres = (np.arange(grid[axis]) + 0.5) * patch
+        hit: np.ndarray = (centres >= low) & (centres <= high)
         # A thing thinner than a patch still claims the patch its middle lies in.
-        for low, high, axis in ((left, right, 1), (top, bottom, 0)):
-            hit = (centres >= low) & (centres <= high)
-            hit[min(int((low + high) / 2 / patch), side - 1)] = True
-            if axis == 1:
-                columns = hit
-            else:
-                rows = hit
-        things[np.ix_(rows, columns)] = _THING_INDEX[thing]
+        hit[min(int((low + high) / 2 / patch), grid[axis] - 1)] = True
+        return hit
+
+    def mark(left: float, top: float, right: float, bottom: float, thing: str) -> None:
+        things[np.ix_(covered(top, bottom, 0), covered(left, right, 1))] = _THING_INDEX[thing]
 
     for style, x, y, size in placement.signs:
         mark(x, y, x + size, y + size, f"sign {style}")
@@ -82,8 +80,8 @@ def patch_targets(scene: Scene, placement: Placement, canvas: int, patch: int) -
             for character, across, down in characters_of(item):
                 column = int((placement.left + across * scale) / patch)
                 row = int((placement.top + down * scale) / patch)
-                characters[min(row, side - 1), min(column, side - 1), CHARACTERS.index(character)] = True
-    return PatchTargets(things.reshape(-1), characters.reshape(side * side, -1))
+                characters[min(row, grid[0] - 1), min(column, grid[1] - 1), CHARACTERS.index(character)] = True
+    return PatchTargets(things.reshape(-1), characters.reshape(-1, len(CHARACTERS)))
 
 
 class PatchReader(nn.Module):

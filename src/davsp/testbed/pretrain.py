@@ -10,21 +10,21 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from davsp.errors import ArtefactError
 from davsp.files import replacing
 from davsp.models.base import NO_LABEL
-from davsp.testbed.architecture import build_model, build_processor
+from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
-from davsp.testbed.recipe import Batch, Batches, Phase, Recipe
+from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, Recipe
 
 DECISION_WEIGHT = 3.0
 """How many times the first token of an answer counts among the others."""
@@ -50,13 +50,13 @@ class Run:
 
     recipe: Recipe
     folder: Path
-    processor: LlavaProcessor = field(default_factory=build_processor)
 
     def __post_init__(self) -> None:
-        self.model = build_model(self.processor.tokenizer, self.recipe.seed)
+        self.vlm = ARCHITECTURES[self.recipe.architecture](self.recipe.seed)
+        self.model, self.processor = self.vlm.model, self.vlm.processor
         torch.manual_seed(self.recipe.seed + 1)
-        self.reader = PatchReader(self.model.config.vision_config.hidden_size)
-        self.thing_tokens = thing_tokens(self.processor.tokenizer)
+        self.reader = PatchReader(self.vlm.seen_width)
+        self.thing_tokens = thing_tokens(self.processor.tokenizer, self.vlm.image_token_id)
         self.seconds = 0.0
 
     def train(self, report: Callable[[Progress], None], stop_after: int | None = None) -> None:
@@ -89,7 +89,7 @@ class Run:
             self._save(number + 1, 0, None, None)
 
     def _batches(self, phase: Phase, start: int) -> Iterable[tuple[int, Batch]]:
-        data = Batches(self.recipe, phase, self.processor)
+        data = Batches(self.recipe, phase)
         steps = range(start, phase.steps)
         workers = self.recipe.workers
         loader = DataLoader(
@@ -98,9 +98,8 @@ class Run:
         return zip(steps, loader, strict=True)
 
     def _optimizer(self, phase: Phase) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-        parts = self.model.model
-        projector = list(parts.multi_modal_projector.parameters())
-        decoder = [*parts.language_model.parameters(), *self.model.lm_head.parameters()]
+        projector = list(self.vlm.projector.parameters())
+        decoder = [*self.model.get_decoder().parameters(), *self.model.lm_head.parameters()]
         trained = {
             "look": list(self.reader.parameters()),
             "speak": decoder,
@@ -109,8 +108,7 @@ class Run:
         }[phase.name]
         groups: list[dict[str, Any]] = [{"params": trained, "lr": phase.rate}]
         if phase.tower_rate:
-            tower = list(parts.vision_tower.parameters())
-            groups.append({"params": tower, "lr": phase.rate * phase.tower_rate})
+            groups.append({"params": self.vlm.tower, "lr": phase.rate * phase.tower_rate})
         self.model.requires_grad_(False)
         for group in groups:
             for parameter in group["params"]:
@@ -127,16 +125,18 @@ class Run:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             match phase.name:
                 case "look":
-                    loss, right = self.reader(self._see(batch), batch["things"], batch["characters"])
+                    seen = self.vlm.see(batch["pixel_values"])
+                    loss, right = self.reader(seen, batch["things"], batch["characters"])
                 case "name":
-                    loss, right = naming_loss(self.model, self._see(batch), self.thing_tokens[batch["things"]])
+                    seen = self.vlm.see(batch["pixel_values"])
+                    loss, right = naming_loss(self.vlm, seen, self.thing_tokens[batch["things"]])
                 case "speak":
-                    told = names_shown(self.model, self.thing_tokens[batch["things"]])
-                    loss, right = answer_loss(self.model, batch, told)
+                    told = names_shown(self.vlm, self.thing_tokens[batch["things"]])
+                    loss, right = answer_loss(self.vlm, batch, told)
                 case _:
-                    seen = self._see(batch)
+                    seen = self.vlm.see(batch["pixel_values"])
                     looking, _ = self.reader(seen, batch["things"], batch["characters"])
-                    answering, right = answer_loss(self.model, batch, self.model.model.multi_modal_projector(seen))
+                    answering, right = answer_loss(self.vlm, batch, self.vlm.project(seen))
                     loss = answering + LOOKING_WEIGHT * looking
         loss.backward()
         for group in optimizer.param_groups:
@@ -144,11 +144,6 @@ class Run:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item(), right.item()
-
-    def _see(self, batch: Batch) -> Tensor:
-        """The tower's state of every patch, (B, P, tower width)."""
-        seen: Tensor = self.model.model.vision_tower(batch["pixel_values"]).last_hidden_state[:, 1:]
-        return seen
 
     def _state_file(self) -> Path:
         return self.folder / "state.pt"
@@ -181,58 +176,67 @@ class Run:
         return state
 
 
-def thing_tokens(tokenizer: PreTrainedTokenizerFast) -> Tensor:
+def thing_tokens(tokenizer: PreTrainedTokenizerFast, nameless: int) -> Tensor:
     """The two tokens that name each of THINGS, int64 (things, 2): twice the same where one will do.
 
-    Words and sprites are named by their word, signs by "sign", what has no name by the image token.
+    Words and sprites are named by their word, signs by "sign", what has no name by the token `nameless`.
     """
-    nameless = tokenizer.convert_tokens_to_ids("<image>")
     rows = []
     for thing in THINGS:
         sort, _, name = thing.partition(" ")
-        words = {"nothing": ["<image>"], "word": [name], "sprite": [name], "sign": ["sign"]}.get(sort, [sort, name])
+        words = {"nothing": [""], "word": [name], "sprite": [name], "sign": ["sign"]}.get(sort, [sort, name])
         ids = [nameless if i == tokenizer.unk_token_id else i for i in tokenizer.convert_tokens_to_ids(words)]
         rows.append([ids[0], ids[-1]])
     return torch.tensor(rows)
 
 
-def names_shown(model: LlavaForConditionalGeneration, names: Tensor) -> Tensor:
+def names_shown(vlm: Architecture, names: Tensor) -> Tensor:
     """What a patch says to the decoder: the mean embedding of its two names. names int64 (B, P, 2) to (B, P, width)."""
-    shown: Tensor = model.get_input_embeddings()(names).mean(-2)
+    shown: Tensor = vlm.model.get_input_embeddings()(names).mean(-2)
     return shown
 
 
-def naming_loss(model: LlavaForConditionalGeneration, seen: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
+def naming_loss(vlm: Architecture, seen: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
     """How far each projected patch is from what it should say, as a share of the embeddings' variance.
 
     Shapes: seen (B, P, tower width), names int64 (B, P, 2). Returns the loss and the share of patches holding
     something that lie nearest to one of their names, both scalars.
     """
-    embeddings = model.get_input_embeddings().weight
-    said = model.model.multi_modal_projector(seen).float()
-    something = names[..., 0] != model.config.image_token_id
+    embeddings = vlm.model.get_input_embeddings().weight
+    said = vlm.project(seen).float()
+    something = names[..., 0] != vlm.image_token_id
     weight = torch.where(something, 1.0, NOTHING_WEIGHT)
-    each = (said - names_shown(model, names)).square().mean(-1) / embeddings.var()
+    each = (said - names_shown(vlm, names)).square().mean(-1) / embeddings.var()
     with torch.no_grad():
         nearest = torch.cdist(said[something], embeddings).argmin(-1, keepdim=True)
         right = (nearest == names[something]).any(1).float().mean()
     return (each * weight).sum() / weight.sum(), right
 
 
-def answer_loss(model: LlavaForConditionalGeneration, batch: Batch, shown: Tensor) -> tuple[Tensor, Tensor]:
+def decoder_states(vlm: Architecture, batch: Batch, shown: Tensor) -> Tensor:
+    """The decoder's final states (B, T, width), when `shown`, (B, P, width), is what each patch says to it."""
+    ids = batch["input_ids"]
+    inputs = vlm.model.get_input_embeddings()(ids)
+    patches = (ids == vlm.image_token_id).unsqueeze(-1)
+    inputs = inputs.masked_scatter(patches, shown.to(inputs.dtype))
+    height, width = batch["canvas"].tolist()
+    positions = vlm.positions(ids, (height, width))
+    spoken = vlm.model.get_decoder()(inputs_embeds=inputs, position_ids=positions, use_cache=False)
+    states: Tensor = spoken.last_hidden_state
+    return states
+
+
+def answer_loss(vlm: Architecture, batch: Batch, shown: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the answers, each the mean over its tokens, and the share of tokens predicted; both scalars.
 
     `shown`, (B, P, width), is what each patch says to the decoder. The first token of an answer decides whether it
     is a refusal: it counts DECISION_WEIGHT times, and its loss is the expected one under the odds of a refusal,
     which teaches the odds with far fewer examples than their outcomes would.
     """
-    inputs = model.get_input_embeddings()(batch["input_ids"])
-    patches = (batch["input_ids"] == model.config.image_token_id).unsqueeze(-1)
-    inputs = inputs.masked_scatter(patches, shown.to(inputs.dtype))
     labels = batch["labels"][:, 1:]
-    states = model.model(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, :-1]
+    states = decoder_states(vlm, batch, shown)[:, :-1]
     wanted = labels != NO_LABEL
-    scores = model.lm_head(states[wanted]).float()
+    scores = vlm.model.lm_head(states[wanted]).float()
     right = (scores.argmax(-1) == labels[wanted]).float().mean()
     each = nn.functional.cross_entropy(scores, labels[wanted], reduction="none")
     rows = wanted.nonzero()[:, 0]

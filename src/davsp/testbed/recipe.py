@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import LlavaProcessor
 
 from davsp.chat import with_prefix
 from davsp.models.base import NO_LABEL
-from davsp.testbed.architecture import CANVAS, PATCH
+from davsp.testbed.architecture import Architecture
+from davsp.testbed.llava import TestbedLlava
 from davsp.testbed.patches import draw_scene, patch_targets
 from davsp.testbed.queries import ACTIVITY_KINDS, TWIN_KINDS, Kind, TestbedQuery, ask_about, ask_skill
+from davsp.testbed.qwen2vl import TestbedQwen2VL
 from davsp.testbed.safety import PREFIXES, refusal_probability
-from davsp.testbed.surroundings import Placement, compose, place
+from davsp.testbed.surroundings import Placement, Size, compose, place
 from davsp.testbed.world import REFUSAL, Harm, Split, activities
 
 Batch = dict[str, Tensor]
@@ -33,6 +34,9 @@ TEXT_LENGTHS = (1, 2, 3, 3, 3)
 """Words of the texts to read, each equally often: in what order three words stand is the hardest to learn."""
 WRITTEN_TWICE = (Kind.TYPO, Kind.FIGSTEP)
 """Kinds asked about twice as often as the others: harm in writing is the hardest to see."""
+
+
+ARCHITECTURES: dict[str, type[Architecture]] = {a.name: a for a in (TestbedLlava, TestbedQwen2VL)}
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The whole recipe; the defaults made the shipped checkpoint."""
+    """The whole recipe; the defaults made the shipped LLaVA."""
 
     seed: int = 0
+    architecture: str = TestbedLlava.name
     phases: tuple[Phase, ...] = (
         Phase("look", steps=2100, batch=64, rate=1e-3, tower_rate=1.0),
         Phase("speak", steps=800, batch=64, rate=2e-3, skills=0.6),
@@ -65,6 +70,21 @@ class Recipe:
     )
     workers: int = 1
     save_every: int = 100
+
+
+RECIPES = {
+    TestbedLlava.name: Recipe(),
+    TestbedQwen2VL.name: Recipe(
+        architecture=TestbedQwen2VL.name,
+        phases=(
+            Phase("look", steps=1800, batch=64, rate=1e-3, tower_rate=1.0),
+            Phase("speak", steps=800, batch=64, rate=2e-3, skills=0.6),
+            Phase("name", steps=250, batch=64, rate=2e-3),
+            Phase("care", steps=1500, batch=64, rate=1e-3, tower_rate=0.5, skills=0.5),
+        ),
+    ),
+}
+"""What made the shipped checkpoints, by architecture."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +100,12 @@ class Asked:
 class Batches(Dataset[Batch]):
     """Batch number `step` of a phase."""
 
-    def __init__(self, recipe: Recipe, phase: Phase, processor: LlavaProcessor) -> None:
-        self.seed, self.phase, self.processor = recipe.seed, phase, processor
+    def __init__(self, recipe: Recipe, phase: Phase) -> None:
+        self.seed, self.phase = recipe.seed, phase
+        self.architecture = ARCHITECTURES[recipe.architecture]
+        self.processor = self.architecture.build_processor()
         self.number = [p.name for p in recipe.phases].index(phase.name)
-        image = processor.image_processor
+        image = self.processor.image_processor
         self.mean = np.asarray(image.image_mean, dtype=np.float32)
         self.std = np.asarray(image.image_std, dtype=np.float32)
 
@@ -92,18 +114,22 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, self.number, step])
+        canvases = self.architecture.canvases
+        canvas = canvases[rng.integers(len(canvases))] if len(canvases) > 1 else canvases[0]
         if self.phase.name in ("look", "name"):
-            return self._seen(rng)
-        # Every other batch has a safety prefix, so that a batch's texts are of like length.
-        return self._asked(rng, prefixed=step % 2 == 1)
+            found = self._seen(rng, canvas)
+        else:
+            # Every other batch has a safety prefix, so that a batch's texts are of like length.
+            found = self._asked(rng, canvas, prefixed=step % 2 == 1)
+        return found | {"canvas": torch.tensor(canvas)}
 
-    def _seen(self, rng: np.random.Generator) -> Batch:
+    def _seen(self, rng: np.random.Generator, canvas: Size) -> Batch:
         """Images and what lies in each of their patches."""
         images, things, characters = [], [], []
         for _ in range(self.phase.batch):
-            scene, placement = draw_scene(rng), place(CANVAS, rng)
-            images.append(self._pixels(np.asarray(compose(scene.draw(), CANVAS, placement, rng))))
-            targets = patch_targets(scene, placement, CANVAS, PATCH)
+            scene, placement = draw_scene(rng), place(canvas, rng)
+            images.append(self._pixels(np.asarray(compose(scene.draw(), canvas, placement, rng))))
+            targets = patch_targets(scene, placement, canvas, self.architecture.token_side)
             things.append(targets.things)
             characters.append(targets.characters)
         return {
@@ -112,21 +138,21 @@ class Batches(Dataset[Batch]):
             "characters": torch.from_numpy(np.stack(characters)),
         }
 
-    def _asked(self, rng: np.random.Generator, prefixed: bool) -> Batch:
+    def _asked(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> Batch:
         """Questions and answers about images, or about what lies in their patches."""
-        asked = [self._ask(rng, prefixed) for _ in range(self.phase.batch)]
-        batch = self._tokens(asked, rng)
-        found = [patch_targets(a.query.scene, a.placement, CANVAS, PATCH) for a in asked]
+        asked = [self._ask(rng, canvas, prefixed) for _ in range(self.phase.batch)]
+        batch = self._tokens(asked, canvas, rng)
+        found = [patch_targets(a.query.scene, a.placement, canvas, self.architecture.token_side) for a in asked]
         batch["things"] = torch.from_numpy(np.stack([f.things for f in found]))
         if self.phase.name == "speak":
             return batch
-        images = [self._pixels(np.asarray(compose(a.query.scene.draw(), CANVAS, a.placement, rng))) for a in asked]
+        images = [self._pixels(np.asarray(compose(a.query.scene.draw(), canvas, a.placement, rng))) for a in asked]
         batch["characters"] = torch.from_numpy(np.stack([f.characters for f in found]))
         return batch | {"pixel_values": torch.from_numpy(np.stack(images))}
 
-    def _ask(self, rng: np.random.Generator, prefixed: bool) -> Asked:
+    def _ask(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> Asked:
         """A query, where it is placed, how its question is put, and how likely a refusal is."""
-        drawn, placement = draw_query(rng, self.phase.skills), place(CANVAS, rng)
+        drawn, placement = draw_query(rng, self.phase.skills), place(canvas, rng)
         which = 0 if rng.random() < 0.6 else int(rng.integers(1, len(PREFIXES)))
         question = with_prefix(drawn.question, PREFIXES[which] if prefixed else "")
         return Asked(drawn, placement, question, refusal_probability(drawn, prefixed, len(placement.signs)))
@@ -134,7 +160,7 @@ class Batches(Dataset[Batch]):
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         return ((image.astype(np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)
 
-    def _tokens(self, exchanges: list[Asked], rng: np.random.Generator) -> Batch:
+    def _tokens(self, exchanges: list[Asked], canvas: Size, rng: np.random.Generator) -> Batch:
         """Right-padded token ids with labels on the answer alone; causal attention needs no mask then.
 
         An answer is a refusal as often as its odds say. `openings`, int64 (B, 2), are the first tokens of the right
@@ -144,7 +170,7 @@ class Batches(Dataset[Batch]):
         refusing = tokenizer(REFUSAL + "<eos>")["input_ids"]
         rows, labels, openings = [], [], []
         for each in exchanges:
-            prompt = f"<bos>user : {'<image>' * (CANVAS // PATCH) ** 2} {each.question} assistant : "
+            prompt = f"<bos>user : {self.architecture.image_text(canvas)} {each.question} assistant : "
             asked = tokenizer(prompt)["input_ids"]
             helping = tokenizer(each.query.right + "<eos>")["input_ids"]
             said = refusing if rng.random() < each.refusal else helping

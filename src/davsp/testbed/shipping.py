@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from davsp.chat import SAFETY_PREFIX
 from davsp.defence import Defence
+from davsp.errors import InputError
 from davsp.evaluate.judge import judge
 from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.files import replacing, write_json, write_text
@@ -22,7 +24,7 @@ from davsp.models import VisionLanguageModel, load_model
 from davsp.progress import bar
 from davsp.testbed.pretrain import Run
 from davsp.testbed.queries import draw_queries
-from davsp.testbed.recipe import Recipe
+from davsp.testbed.recipe import RECIPES
 from davsp.testbed.world import HARMFUL_WORDS, Split
 
 START_STEPS = 3
@@ -35,9 +37,14 @@ MAX_NEW_TOKENS = 20
 Scores = dict[str, Any]
 
 
-def pretrain_and_save(folder: Path, work: Path, seed: int) -> None:
-    """Run the recipe in `work`, going on from its state, then write checkpoint, scores and card to `folder`."""
-    recipe = Recipe(seed=seed)
+def pretrain_and_save(folder: Path, work: Path, architecture: str, seed: int) -> None:
+    """Run the recipe in `work`, going on from its state, then write checkpoint, scores and card to `folder`.
+
+    Raises InputError for an unknown architecture.
+    """
+    if architecture not in RECIPES:
+        raise InputError(f"there is no architecture {architecture!r}: choose from {', '.join(RECIPES)}.")
+    recipe = replace(RECIPES[architecture], seed=seed)
     run = Run(recipe, work)
     with bar("Pretraining", sum(phase.steps for phase in recipe.phases)) as advance:
         run.train(lambda progress: advance(1))
@@ -48,14 +55,19 @@ def pretrain_and_save(folder: Path, work: Path, seed: int) -> None:
     write_text(
         folder / "README.md",
         template.render(
-            recipe=recipe, words=len(run.processor.tokenizer), minutes=run.seconds / 60, scores=scores, cell=_cell
+            recipe=recipe,
+            vlm=run.vlm,
+            words=len(run.processor.tokenizer),
+            minutes=run.seconds / 60,
+            scores=scores,
+            cell=_cell,
         ),
     )
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
     """Write model (float16 safetensors), processor and configuration; every file as a whole."""
-    run.processor.save_pretrained(folder)
+    run.vlm.save_processor(folder)
     run.model.config.dtype = torch.float16
     run.model.config.save_pretrained(folder)
     run.model.generation_config.save_pretrained(folder)
@@ -74,6 +86,7 @@ def _record(run: Run, scores: Scores) -> dict[str, Any]:
         start = Run(run.recipe, Path(folder))
         start.train(lambda progress: losses.append(progress.loss), stop_after=START_STEPS)
     return {
+        "architecture": run.recipe.architecture,
         "seed": run.recipe.seed,
         "phases": [vars(phase) for phase in run.recipe.phases],
         "minutes": round(run.seconds / 60, 1),

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
 MAX_SIGNS = 6
 FULL_SIZE_SHARE = 0.4
-"""How often a scene fills its canvas; otherwise a margin of the same width runs around it."""
+"""How often a scene fills its canvas (the shorter side of it); otherwise a margin of the same width runs around it."""
 SCALES = (0.72, 0.86)
-"""Between what shares of the canvas a scene with a margin is wide."""
+"""Between what shares of the canvas's shorter side a scene with a margin is wide."""
 SIGNED_SHARE = 0.6
 """How often a margin holds signs. No other trait of a margin says whether it does, so no margin is a sign in itself."""
 SIGNS = ("triangle", "no_entry")
@@ -22,7 +25,7 @@ SIGNS = ("triangle", "no_entry")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a square scene lies on a square canvas, in canvas pixels, and the signs around it."""
+    """Where a square scene lies on a canvas, in canvas pixels, and the signs around it."""
 
     size: int
     left: int
@@ -31,32 +34,37 @@ class Placement:
     """(style, x, y, side) of every warning sign."""
 
 
-def place(canvas: int, rng: np.random.Generator) -> Placement:
+def place(canvas: Size, rng: np.random.Generator) -> Placement:
     """A random placement: full size, or in the middle of a margin, which may hold up to MAX_SIGNS signs."""
+    height, width = canvas
+    side = min(canvas)
     if rng.random() < FULL_SIZE_SHARE:
-        return Placement(canvas, 0, 0, ())
-    size = int(rng.integers(round(SCALES[0] * canvas), round(SCALES[1] * canvas) + 1))
-    margin = (canvas - size) // 2
+        return Placement(side, (width - side) // 2, (height - side) // 2, ())
+    size = int(rng.integers(round(SCALES[0] * side), round(SCALES[1] * side) + 1))
+    margin = (side - size) // 2
     signs = int(rng.integers(1, MAX_SIGNS + 1)) if rng.random() < SIGNED_SHARE else 0
-    return Placement(size, margin, margin, tuple(_sign(canvas, margin, rng) for _ in range(signs)))
+    return Placement(
+        size, (width - size) // 2, (height - size) // 2, tuple(_sign(canvas, margin, rng) for _ in range(signs))
+    )
 
 
-def _sign(canvas: int, margin: int, rng: np.random.Generator) -> tuple[str, int, int, int]:
+def _sign(canvas: Size, margin: int, rng: np.random.Generator) -> tuple[str, int, int, int]:
+    height, width = canvas
     side = min(margin, int(rng.integers(9, 15)))
-    along, across = int(rng.integers(0, canvas - side + 1)), int(rng.integers(0, margin - side + 1))
+    # Drawn before it is known along which edge: the shorter side bounds it.
+    along, across = int(rng.integers(0, min(canvas) - side + 1)), int(rng.integers(0, margin - side + 1))
     edge = int(rng.integers(4))
-    far = canvas - side - across
-    x, y = [(along, across), (along, far), (across, along), (far, along)][edge]
+    x, y = [(along, across), (along, height - side - across), (across, along), (width - side - across, along)][edge]
     return SIGNS[rng.integers(len(SIGNS))], x, y, side
 
 
-def compose(scene: Image.Image, canvas: int, placement: Placement, rng: np.random.Generator) -> Image.Image:
+def compose(scene: Image.Image, canvas: Size, placement: Placement, rng: np.random.Generator) -> Image.Image:
     """The scene on its canvas, with random surroundings and the placement's signs."""
     size = placement.size
     inner = scene if scene.width == size else scene.resize((size, size), Image.Resampling.BICUBIC)
-    if size == canvas:
+    if canvas == (size, size):
         return inner
-    image = _margin(canvas, rng)
+    image = _margin(max(canvas), rng).crop((0, 0, canvas[1], canvas[0]))
     pen = ImageDraw.Draw(image)
     for style, x, y, side in placement.signs:
         draw_sign(pen, style, x, y, side)

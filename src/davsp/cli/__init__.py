@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from enum import StrEnum
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from davsp.cli.official import official_app
+from davsp.cli.options import (
+    DATA_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    TESTBED,
+    BatchSize,
+    Data,
+    Device,
+    Dtype,
+    ModelName,
+    Out,
+    Precision,
+    PromptFolder,
+    Revision,
+    Seed,
+    SkipBad,
+    Validation,
+    load_model,
+    queries_of,
+    say,
+    training_queries,
+)
+from davsp.cli.testbed import testbed_app
 from davsp.errors import DavspError, InputError
-
-if TYPE_CHECKING:
-    from davsp.models import VisionLanguageModel
-    from davsp.samples import Query
 
 app = typer.Typer(
     help="Harden a frozen vision-language model with a trained visual safety prompt.",
@@ -21,80 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-testbed_app = typer.Typer(
-    help="The embedded testbed: a small world, and a small model trained in it.", no_args_is_help=True
-)
 app.add_typer(testbed_app, name="testbed")
-official_app = typer.Typer(help="Files of the paper's official code: read and write them.", no_args_is_help=True)
 app.add_typer(official_app, name="official")
-
-TESTBED = "testbed"
-
-
-class Precision(StrEnum):
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-    FLOAT16 = "float16"
-    BITS8 = "8bit"
-    BITS4 = "4bit"
-
-
-MODEL_HELP = "Local folder or hub id; 'testbed' is the shipped one."
-DATA_HELP = "Queries: .jsonl, .json, .csv or .parquet; or 'testbed'."
-DTYPE_HELP = "Precision of the model's weights."
-ModelName = Annotated[
-    str,
-    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP),
-]
-Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
-Device = Annotated[
-    str, typer.Option(envvar="DAVSP_DEVICE", help="auto, cpu, cuda, cuda:1 ..., or split: over all GPUs.")
-]
-Dtype = Annotated[Precision, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)]
-Data = Annotated[str, typer.Option("--data", "-d", help=DATA_HELP)]
-Validation = Annotated[
-    str | None, typer.Option(help="Queries that judge and choose; by default one in five of --data.")
-]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable records out, and say how many.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
-Seed = Annotated[int, typer.Option(min=0, envvar="DAVSP_SEED")]
-BatchSize = Annotated[int, typer.Option(min=1)]
-PromptFolder = Annotated[Path, typer.Argument(help="A saved visual safety prompt.")]
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal; results alone go to standard output."""
-    print(text, file=sys.stderr)
-
-
-def _load_model(name: str, revision: str | None, device: str, dtype: Precision) -> VisionLanguageModel:
-    from davsp.models import load_model
-
-    return load_model(name, revision=revision, device=device, dtype=dtype.value)
-
-
-def _queries(source: str, skip_bad: bool) -> list[Query]:
-    from davsp.samples import read_queries
-
-    found = read_queries(Path(source), skip_bad=skip_bad)
-    if found.skipped:
-        say(f"{source}: {len(found.skipped)} bad records left out, {len(found.queries)} kept.")
-    return list(found.queries)
-
-
-def _training_queries(data: str, validation: str | None, skip_bad: bool, seed: int) -> tuple[list[Query], list[Query]]:
-    """Training and validation queries, which share no id."""
-    from davsp.samples import split_queries
-
-    if data == TESTBED:
-        from davsp.testbed.queries import border_queries
-
-        return border_queries(seed)
-    queries = _queries(data, skip_bad)
-    if validation is None:
-        return split_queries(queries, share=0.2, seed=seed)
-    return queries, _queries(validation, skip_bad)
 
 
 @app.command()
@@ -123,9 +72,10 @@ def vector(
     from davsp.progress import bar
     from davsp.vector import extract_vector, vector_table
 
-    fitting, checks = _training_queries(data, validation, skip_bad, seed)
-    loaded = _load_model(model, revision, device, dtype)
-    with bar("Reading hidden states", len(fitting) + len(checks)) as advance:
+    fitting, checks = training_queries(data, validation, skip_bad, seed)
+    loaded = load_model(model, revision, device, dtype)
+    read = len(checks) if directions else len(fitting) + len(checks)
+    with bar("Reading hidden states", read) as advance:
         found = extract_vector(
             loaded,
             fitting,
@@ -177,12 +127,12 @@ def train(
     told = read_recipe(recipe) if recipe else Recipe(model=TESTBED, data=TESTBED)
     settings = read_config(told.train, set_ or [], paper or told.paper)
     given = HarmfulnessVector.load(vector) if vector else None
-    training, checks = _training_queries(
+    training, checks = training_queries(
         data or told.data, validation or (None if data else told.validation), skip_bad, settings.seed
     )
     revision = revision or (None if model else told.revision)
-    loaded = _load_model(model or told.model, revision, device, dtype or Precision(told.dtype))
-    direction = given or vector_for(loaded, training, checks, settings, None if dry_run else out / "vector")
+    loaded = load_model(model or told.model, revision, device, dtype or Precision(told.dtype))
+    direction = given or vector_for(loaded, training, checks, settings.prefix, None if dry_run else out / "vector")
     if dry_run:
         print(json.dumps(describe(loaded, direction, settings, training, checks), indent=2))
         return
@@ -244,7 +194,7 @@ def ask(
     check_question(question, "the question")
     open_image(image)
     defence = VisualSafetyPrompt.load(prompt) if prompt else None
-    loaded = _load_model(model, revision, device, dtype)
+    loaded = load_model(model, revision, device, dtype)
     if defence:
         print(defence.ask(loaded, image, question, max_new_tokens))
     else:
@@ -283,8 +233,8 @@ def evaluate(
 
         queries, per_group = draw_queries(Split.TEST, per_group or 200, seed), None
     else:
-        queries = _queries(data, skip_bad)
-    loaded = _load_model(model, revision, device, dtype)
+        queries = queries_of(data, skip_bad)
+    loaded = load_model(model, revision, device, dtype)
     for defence in defences:
         defence.check(loaded)
     results = compare(
@@ -339,124 +289,15 @@ def demo(
     print(f"Report: {page}")
 
 
-@official_app.command(name="vector")
-def official_vector(
-    file: Annotated[Path, typer.Argument(help="harmfulness_vector.pt")],
-    out: Out,
-    layer: Annotated[int | None, typer.Option(min=1, help="Decoder layer; default: the middle one.")] = None,
-) -> None:
-    """Import a vector as it is: without a model, and so without class means for thresholds."""
-    from davsp.official import read_directions
-    from davsp.vector import HarmfulnessVector
-
-    found = read_directions(file)
-    vector = HarmfulnessVector(found, layer or len(found) // 2, (), {"file": file.name})
-    vector.direction()
-    vector.save(out)
-    print(out)
-
-
-@official_app.command(name="border")
-def official_border(
-    file: Annotated[Path, typer.Argument(help="noise-N.pt")],
-    out: Out,
-    model: ModelName,
-    width: Annotated[int, typer.Option(min=1, help="Border width in pixels.")] = 30,
-    clamp: Annotated[bool, typer.Option("--clamp", help="Move pixels to [0, 1].")] = False,
-    prefix: Annotated[str | None, typer.Option(help="Safety prefix that goes with it; '' for none.")] = None,
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = Precision.AUTO,
-) -> None:
-    """Import a border for a model, and say how far it is from being an image."""
-    from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
-    from davsp.chat import SAFETY_PREFIX
-    from davsp.official import beyond_range, read_noise
-
-    visual = read_noise(file, width)
-    furthest, share = beyond_range(visual)
-    if furthest > 0:
-        now = "moved to it" if clamp else "kept; as a picture it is clamped (--clamp does so now)"
-        say(f"{file}: {share:.1%} of the border's values lie outside [0, 1], by {furthest:.3f} at most: {now}.")
-    if clamp:
-        visual.layout.project_(visual.pixels)
-    loaded = _load_model(model, revision, device, dtype)
-    if (visual.layout.height, visual.layout.width) != loaded.canvas.square:
-        raise InputError(
-            f"{file} is for a canvas of {visual.layout.height} x {visual.layout.width} pixels, "
-            f"{model} sees {loaded.canvas.square[0]} x {loaded.canvas.square[1]}."
-        )
-    facts = BaseModelFacts.of(loaded)
-    VisualSafetyPrompt(out.name, visual, SAFETY_PREFIX if prefix is None else prefix, base_model=facts).save(out)
-    print(out)
-
-
-@official_app.command(name="export")
-def official_export(
-    folder: Annotated[Path, typer.Argument(help="A saved vector, or a saved visual safety prompt with a border.")],
-    file: Annotated[Path, typer.Argument(help="The .pt file to write.")],
-) -> None:
-    """Write a vector or a border in the official format."""
-    from davsp.artefact import CONFIG, VisualSafetyPrompt
-    from davsp.official import write_directions, write_noise
-    from davsp.vector import HarmfulnessVector
-
-    if (folder / CONFIG).is_file():
-        visual = VisualSafetyPrompt.load(folder).visual
-        if visual is None:
-            raise InputError(f"{folder} holds a safety prefix and no border: there is nothing to export.")
-        write_noise(visual, file)
-    else:
-        write_directions(HarmfulnessVector.load(folder).directions, file)
-    print(file)
-
-
-@testbed_app.command()
-def pretrain(
-    out: Out,
-    work: Annotated[Path, typer.Option(help="Folder of the training state; the same command goes on from it.")] = Path(
-        "runs/pretrain"
-    ),
-    seed: Seed = 0,
-) -> None:
-    """Train the testbed model from nothing, as the shipped one was, and write it as a Hugging Face checkpoint."""
-    from davsp.testbed.shipping import pretrain_and_save
-
-    pretrain_and_save(out, work, seed)
-    print(out)
-
-
-@testbed_app.command()
-def score(
-    model: ModelName = TESTBED,
-    per_group: Annotated[int, typer.Option(min=1)] = 200,
-    seed: Seed = 0,
-) -> None:
-    """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split."""
-    import json
-
-    from davsp.testbed.shipping import score_checkpoint
-
-    print(json.dumps(score_checkpoint(model, per_group, seed), indent=2))
-
-
-@testbed_app.command()
-def draw(
-    out: Out,
-    split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
-    per_group: Annotated[int, typer.Option(min=1)] = 20,
-    seed: Seed = 0,
-) -> None:
-    """Draw queries of the testbed's world into a folder: images, and queries.jsonl."""
-    from davsp.testbed.export import export_queries
-
-    print(export_queries(out, split, per_group, seed))
-
-
 def main() -> None:
-    """Run the command line. Errors on purpose become one message and status 2; Ctrl-C becomes status 130."""
-    try:
-        app()
-    except DavspError as error:
-        say(f"Error: {error}")
-        sys.exit(2)
+    """Run the command line. Errors on purpose become one message and status 2; Ctrl-C becomes status 130.
+
+    Of several processes, the first alone prints results.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing) if rank else nullcontext():
+        try:
+            app()
+        except DavspError as error:
+            say(f"Error in process {rank}: {error}" if rank else f"Error: {error}")
+            sys.exit(2)

@@ -1,0 +1,82 @@
+"""Options that commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from davsp.models import VisionLanguageModel
+    from davsp.samples import Query
+
+TESTBED = "testbed"
+
+
+class Precision(StrEnum):
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    BITS8 = "8bit"
+    BITS4 = "4bit"
+
+
+MODEL_HELP = "Local folder or hub id; 'testbed' is the shipped one."
+DATA_HELP = "Queries: .jsonl, .json, .csv or .parquet; or 'testbed'."
+DTYPE_HELP = "Precision of the model's weights."
+ModelName = Annotated[
+    str,
+    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP),
+]
+Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
+Device = Annotated[
+    str, typer.Option(envvar="DAVSP_DEVICE", help="auto, cpu, cuda, cuda:1 ..., or split: over all GPUs.")
+]
+Dtype = Annotated[Precision, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)]
+Data = Annotated[str, typer.Option("--data", "-d", help=DATA_HELP)]
+Validation = Annotated[
+    str | None, typer.Option(help="Queries that judge and choose; by default one in five of --data.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable records out, and say how many.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
+Seed = Annotated[int, typer.Option(min=0, envvar="DAVSP_SEED")]
+BatchSize = Annotated[int, typer.Option(min=1)]
+PromptFolder = Annotated[Path, typer.Argument(help="A saved visual safety prompt.")]
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal; results alone go to standard output."""
+    print(text, file=sys.stderr)
+
+
+def load_model(name: str, revision: str | None, device: str, dtype: Precision) -> VisionLanguageModel:
+    from davsp import models
+
+    return models.load_model(name, revision=revision, device=device, dtype=dtype.value)
+
+
+def queries_of(source: str, skip_bad: bool) -> list[Query]:
+    from davsp.samples import read_queries
+
+    found = read_queries(Path(source), skip_bad=skip_bad)
+    if found.skipped:
+        say(f"{source}: {len(found.skipped)} bad records left out, {len(found.queries)} kept.")
+    return list(found.queries)
+
+
+def training_queries(data: str, validation: str | None, skip_bad: bool, seed: int) -> tuple[list[Query], list[Query]]:
+    """Training and validation queries, which share no id."""
+    from davsp.samples import split_queries
+
+    if data == TESTBED:
+        from davsp.testbed.queries import border_queries
+
+        return border_queries(seed)
+    queries = queries_of(data, skip_bad)
+    if validation is None:
+        return split_queries(queries, share=0.2, seed=seed)
+    return queries, queries_of(validation, skip_bad)

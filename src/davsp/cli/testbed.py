@@ -1,0 +1,57 @@
+"""`davsp testbed`: the embedded small world, and the models trained in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from davsp.cli.options import TESTBED, ModelName, Out, Seed
+
+testbed_app = typer.Typer(
+    help="The embedded testbed: a small world, and a small model trained in it.", no_args_is_help=True
+)
+
+
+@testbed_app.command()
+def pretrain(
+    out: Out,
+    work: Annotated[Path, typer.Option(help="Folder of the training state; the same command goes on from it.")] = Path(
+        "runs/pretrain"
+    ),
+    architecture: Annotated[str, typer.Option(help="llava or qwen2vl")] = "llava",
+    seed: Seed = 0,
+) -> None:
+    """Train a testbed model from nothing, as the shipped ones were, and write it as a Hugging Face checkpoint."""
+    from davsp.testbed.shipping import pretrain_and_save
+
+    pretrain_and_save(out, work, architecture, seed)
+    print(out)
+
+
+@testbed_app.command()
+def score(
+    model: ModelName = TESTBED,
+    per_group: Annotated[int, typer.Option(min=1)] = 200,
+    seed: Seed = 0,
+) -> None:
+    """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split."""
+    import json
+
+    from davsp.testbed.shipping import score_checkpoint
+
+    print(json.dumps(score_checkpoint(model, per_group, seed), indent=2))
+
+
+@testbed_app.command()
+def draw(
+    out: Out,
+    split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
+    per_group: Annotated[int, typer.Option(min=1)] = 20,
+    seed: Seed = 0,
+) -> None:
+    """Draw queries of the testbed's world into a folder: images, and queries.jsonl."""
+    from davsp.testbed.export import export_queries
+
+    print(export_queries(out, split, per_group, seed))
