@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from transformers import LlamaConfig
 
 from davsp.errors import InputError, ModelError
-from davsp.models import VisionLanguageModel, load_model
+from davsp.models import TESTBED_FOLDER, VisionLanguageModel, load_model
 from davsp.samples import Query
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
@@ -75,10 +76,7 @@ def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def _copy_of_testbed(folder: Path) -> Path:
-    import davsp.testbed
-
-    source = Path(davsp.testbed.__file__).parent / "checkpoint"
-    shutil.copytree(source, folder / "copy")
+    shutil.copytree(TESTBED_FOLDER, folder / "copy")
     return folder / "copy"
 
 
@@ -87,6 +85,20 @@ def test_an_unsupported_family_names_the_supported_ones(tmp_path: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "blip-2"}))
     with pytest.raises(ModelError, match=r"Supported: gemma3, .*docs/families\.md"):
+        load_model(str(copy))
+
+
+def test_a_text_model_is_said_to_see_nothing(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"'llama', which reads text alone, no images\. Supported: "):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["processor_config.json", "tokenizer.json"])
+def test_a_checkpoint_without_processor_says_how_to_add_it(tmp_path: Path, part: str) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    (copy / part).unlink()
+    with pytest.raises(ModelError, match=r"has no processor that can be read.*\n.*save_pretrained\(FOLDER\)"):
         load_model(str(copy))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedConfig, ProcessorMixin
 
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel
@@ -43,6 +43,8 @@ FAMILIES: dict[str, type[VisionLanguageModel]] = {
 TESTBED = "testbed"
 TESTBED_FOLDER = Path(str(files("davsp.testbed") / "checkpoints" / "llava"))
 QUANTISED = ("8bit", "4bit")
+SEEING = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
+"""Modules that are never quantised: the border is trained through those that see."""
 
 __all__ = ["FAMILIES", "TESTBED", "TESTBED_FOLDER", "VisionLanguageModel", "load_model"]
 
@@ -67,11 +69,12 @@ def load_model(
         config = AutoConfig.from_pretrained(source, revision=revision)
         family = FAMILIES.get(config.model_type)
         if family is None:
+            kind = "is not supported" if hasattr(config, "vision_config") else "reads text alone, no images"
             raise ModelError(
-                f"{name} is of family {config.model_type!r}, which is not supported. "
+                f"{name} is of family {config.model_type!r}, which {kind}. "
                 f"Supported: {', '.join(sorted(FAMILIES))}. docs/families.md says how to add one."
             )
-        processor = load_processor(source, config, revision)
+        processor = _processor(name, source, config, revision)
         model = AutoModelForImageTextToText.from_pretrained(
             source,
             revision=revision,
@@ -81,12 +84,28 @@ def load_model(
             **_precision(dtype, place),
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"cannot load the model {name!r}: {reason}\n"
+            f"cannot load the model {name!r}: {_reason(error)}\n"
             "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
         ) from error
     return family(model, processor, name, revision)
+
+
+def _processor(name: str, source: str, config: PreTrainedConfig, revision: str | None) -> ProcessorMixin:
+    try:
+        return load_processor(source, config, revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{name} has no processor that can be read (files such as preprocessor_config.json and tokenizer.json): "
+            f"{_reason(error)}\nSave the original model's beside the weights: "
+            "AutoProcessor.from_pretrained(ORIGINAL).save_pretrained(FOLDER)."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of what a library says."""
+    text = str(error).strip()
+    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__
 
 
 def _precision(dtype: str, place: str) -> dict[str, Any]:
@@ -94,7 +113,7 @@ def _precision(dtype: str, place: str) -> dict[str, Any]:
     if dtype in QUANTISED:
         if find_spec("bitsandbytes") is None:
             raise ModelError(f"{dtype} weights need bitsandbytes. Run: pip install 'davsp[quantise]'")
-        bits = {f"load_in_{dtype}": True, "bnb_4bit_compute_dtype": torch.bfloat16}
+        bits = {f"load_in_{dtype}": True, "bnb_4bit_compute_dtype": torch.bfloat16, "llm_int8_skip_modules": SEEING}
         return {"quantization_config": BitsAndBytesConfig(**bits)}
     if dtype == "auto":
         return {"dtype": torch.float32 if place == "cpu" else "auto"}
