@@ -21,8 +21,9 @@ from tests.reference.deep_alignment import Method, Sample
 from davsp.chat import SAFETY_PREFIX
 from davsp.config import TrainConfig
 from davsp.models import load_model
+from davsp.objective import Objective, plan
 from davsp.testbed.queries import border_queries
-from davsp.train import Trainer, plan
+from davsp.train import Trainer
 from davsp.vector import extract_vector
 
 PAIRS = 7
@@ -37,7 +38,7 @@ def main() -> None:
     rows = []
     with TemporaryDirectory() as folder:
         filled = plan(model, vector, TrainConfig())
-        trainer = Trainer(model, filled, vector.direction(filled.layer), *queries, Path(folder))
+        trainer = Trainer([Objective(model, filled, vector.direction(filled.layer), *queries)], Path(folder))
         image = model.processor.image_processor
         mean, std = (torch.tensor(v)[:, None, None] for v in (image.image_mean, image.image_std))
         reference = Method(
@@ -46,7 +47,7 @@ def main() -> None:
             std,
             filled.layout.border,
             filled.layer,
-            trainer.direction,
+            trainer.objectives[0].direction,
             filled.tau_plus,
             filled.tau_minus,
             filled.config.answer_weight,
@@ -79,7 +80,7 @@ def _pair(trainer: Trainer, reference: Method, batch: int) -> float:
         malicious: [
             Sample(side.interiors[i].float() / 255, side.prompts[i], side.answers[i], malicious) for i in indices
         ]
-        for malicious, side in ((False, trainer.sides[0]), (True, trainer.sides[1]))
+        for malicious, side in ((False, trainer.objectives[0].sides[0]), (True, trainer.objectives[0].sides[1]))
     }
     prompt = trainer.prompt.clone().requires_grad_()
     begun = time.perf_counter()
@@ -88,7 +89,7 @@ def _pair(trainer: Trainer, reference: Method, batch: int) -> float:
     slow = time.perf_counter() - begun
     begun = time.perf_counter()
     for malicious in (True, False):
-        trainer.loss(prompt, malicious, indices, not malicious)[0].backward()
+        trainer.objectives[0].loss(prompt, malicious, indices, not malicious)[0].backward()
     return slow / (time.perf_counter() - begun)
 
 

@@ -183,7 +183,7 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
     status, out, _ = run(monkeypatch, capsys, *arguments)
     assert status == 0
     told = json.loads(out)
-    assert told["shapes"]["prompt"] == [3, 112, 112]
-    assert told["shapes"]["interiors"] == [[3, 84, 84]]
+    assert told["prompt"] == [3, 112, 112]
+    assert told["models"][0]["interiors"] == [[3, 84, 84]]
     assert told["seconds"]["whole_run"] > 0
     assert not (tmp_path / "x").exists()

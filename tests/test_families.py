@@ -19,9 +19,10 @@ from davsp.errors import ModelError
 from davsp.hidden import last_prompt_states, states_and_final
 from davsp.images import open_image
 from davsp.models import FAMILIES, VisionLanguageModel, load_model
+from davsp.objective import Objective, plan
 from davsp.pixels import stack
 from davsp.samples import Query
-from davsp.train import Trainer, plan
+from davsp.train import Trainer
 from davsp.vector import extract_vector
 from tests.tiny import BUILDERS, save_tiny
 
@@ -153,17 +154,18 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
     config = TrainConfig(
         prefix="", steps=8, batch_size=8, validate_every=8, step_size=0.05, margin=2.0, answer_weight=0.0
     )
-    trainer = Trainer(tiny, plan(tiny, vector, config), vector.direction(2), queries, queries, tmp_path / "run")
+    objective = Objective(tiny, plan(tiny, vector, config), vector.direction(2), queries, queries)
+    trainer = Trainer([objective], tmp_path / "run")
 
     def loss(prompt: Tensor) -> float:
-        sides = (trainer.loss(prompt, malicious, range(4), answered=False)[0] for malicious in (False, True))
+        sides = (objective.loss(prompt, malicious, range(4), answered=False)[0] for malicious in (False, True))
         return sum(side.item() for side in sides)
 
     before = loss(trainer.prompt)
     trainer.run(lambda record: None)
     assert loss(trainer.prompt) < before
 
-    visual = VisualPrompt(trainer.plan.layout, trainer.prompt)
+    visual = VisualPrompt(trainer.layout, trainer.prompt)
     png = BytesIO()
     visual.apply_to_image(noise(50, 70)).save(png, format="PNG")
     sent = open_image(png.getvalue())

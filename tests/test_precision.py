@@ -14,8 +14,8 @@ from davsp.config import TrainConfig
 from davsp.errors import ModelError
 from davsp.hidden import last_prompt_states
 from davsp.models import VisionLanguageModel, load_model
+from davsp.objective import lay_out
 from davsp.samples import Query
-from davsp.train import lay_out
 from tests.test_families import noise
 from tests.tiny import BUILDERS, save_tiny
 

@@ -9,22 +9,25 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
 from davsp.batches import Shuffle
 from davsp.border import Layout, Mode
 from davsp.config import PAPER, Sampling, TrainConfig, read_config
 from davsp.errors import ArtefactError, InputError
 from davsp.losses import alignment_loss, answer_loss, answer_positions
 from davsp.models import VisionLanguageModel
+from davsp.objective import Objective, plan
 from davsp.optim import Method, PixelOptimizer
 from davsp.pipeline import train_prompt
 from davsp.samples import Query
-from davsp.train import Interrupted, Trainer, plan, read_metrics
+from davsp.train import Interrupted, Trainer, read_metrics
 from davsp.vector import HarmfulnessVector
 from tests.reference.deep_alignment import Method as Reference
 from tests.reference.deep_alignment import Sample, alignment, answer_cross_entropy
@@ -37,20 +40,20 @@ def make_trainer(
 ) -> Trainer:
     quick = {"prefix": "be careful .", "steps": 4, "validate_every": 2, "validation_answers": 2, "batch_size": 6}
     filled = plan(model, vector, TrainConfig.model_validate(quick | options))
-    return Trainer(model, filled, vector.direction(filled.layer), *queries, folder)
+    return Trainer([Objective(model, filled, vector.direction(filled.layer), *queries)], folder)
 
 
 def reference_of(trainer: Trainer) -> Reference:
-    image = trainer.model.processor.image_processor
+    image = trainer.objectives[0].model.processor.image_processor
     mean, std = (torch.tensor(v)[:, None, None] for v in (image.image_mean, image.image_std))
-    p = trainer.plan
+    p = trainer.objectives[0].plan
     return Reference(
-        trainer.model.model,
+        trainer.objectives[0].model.model,
         mean,
         std,
         p.layout.border,
         p.layer,
-        trainer.direction,
+        trainer.objectives[0].direction,
         p.tau_plus,
         p.tau_minus,
         p.config.answer_weight,
@@ -58,7 +61,7 @@ def reference_of(trainer: Trainer) -> Reference:
 
 
 def samples_of(trainer: Trainer, malicious: bool, indices: list[int]) -> list[Sample]:
-    side = trainer.sides[malicious]
+    side = trainer.objectives[0].sides[malicious]
     return [Sample(side.interiors[i].float() / 255, side.prompts[i], side.answers[i], malicious) for i in indices]
 
 
@@ -91,7 +94,7 @@ def test_a_batch_loss_and_its_gradient_agree_with_the_reference(
     trainer = make_trainer(model, vector, queries, tmp_path, answer_weight=0.5)
     indices = [0, 3, 7]
     prompt = trainer.prompt.clone().requires_grad_()
-    loss, _ = trainer.loss(prompt, malicious, indices, answered)
+    loss, _ = trainer.objectives[0].loss(prompt, malicious, indices, answered)
     fast = torch.autograd.grad(loss, prompt)[0]
 
     reference = reference_of(trainer)
@@ -145,7 +148,7 @@ def test_every_step_ends_in_valid_pixels(
     before = trainer.prompt.clone()
     for step in range(2):
         trainer.step(step)
-    layout = trainer.plan.layout
+    layout = trainer.layout
     low, high = (-layout.eps, layout.eps) if isinstance(layout, Layout) and mode is Mode.ADDITIVE else (0, 1)
     assert low <= trainer.prompt.min() and trainer.prompt.max() <= high
     assert not torch.equal(before, trainer.prompt)
@@ -158,7 +161,10 @@ def test_training_lowers_the_loss(
 
     def total() -> float:
         with torch.no_grad():
-            return sum(trainer.loss(trainer.prompt, side, list(range(8)), not side)[0].item() for side in (True, False))
+            return sum(
+                trainer.objectives[0].loss(trainer.prompt, side, list(range(8)), not side)[0].item()
+                for side in (True, False)
+            )
 
     before = total()
     for step in range(12):
@@ -243,7 +249,7 @@ def test_tensorboard_shows_every_step_and_validation(
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     config = TrainConfig(steps=2, validate_every=2, validation_answers=1, batch_size=4)
-    train_prompt(model, vector, config, *queries, tmp_path, tensorboard=True, quiet=True)
+    train_prompt([(model, vector)], config, *queries, tmp_path, tensorboard=True, quiet=True)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     logged = {r["step"]: r["malicious_alignment_loss"] for r in read_metrics(tmp_path) if "validation" not in r}
@@ -287,6 +293,55 @@ def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Pat
     assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
         tmp_path / "whole" / "model.safetensors"
     ).read_bytes()
+
+
+def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    options = {"method": "sign", "step_size": 0.01, "steps": 2}
+    alone = make_trainer(model, vector, queries, tmp_path / "alone", **options)
+    twice = Trainer(alone.objectives * 2, tmp_path / "twice")
+    one, two = alone.step(0), twice.step(0)
+    assert torch.equal(alone.prompt, twice.prompt), "two equal models ask for the same step as one"
+    assert two["malicious_projection_1"] == two["malicious_projection_2"] == one["malicious_projection"]
+    assert twice.validation_record()["quality"] == alone.validation_record()["quality"]
+
+    first = make_trainer(model, vector, queries, tmp_path, refusal_share=0, batch_size=4).objectives[0]
+    second = replace(first, direction=-first.direction)
+    both = Trainer([first, second], tmp_path / "both")
+    both.order = [FixedOrder(), FixedOrder()]  # type: ignore[list-item]
+    prompt, gradients = both.prompt.clone().requires_grad_(), []
+    both.optimizer.step = gradients.append  # type: ignore[method-assign]
+    both.step(0)
+    losses = [o.loss(prompt, side, [0, 1], not side)[0] for o in both.objectives for side in (False, True)]
+    expected = torch.autograd.grad(torch.stack(losses).sum(), prompt)[0]
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-3, atol=1e-6)
+
+
+class FixedOrder:
+    def take(self, start: int, count: int) -> list[int]:
+        return list(range(start, start + count))
+
+
+def test_a_prompt_for_two_models_fits_both_and_no_third(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    config = TrainConfig(steps=1, validate_every=1, validation_answers=1, batch_size=4)
+    prompt = train_prompt([(model, vector), (model, vector)], config, *queries, tmp_path / "both", quiet=True)
+    other = BaseModelFacts.of(model).model_copy(update={"fingerprint": "another"})
+    third = VisualSafetyPrompt.load(tmp_path / "both")
+    assert third.further_models == prompt.further_models == (BaseModelFacts.of(model),)
+    assert not replace(third, base_model=other).misfits(model), "it is the second of the two"
+    assert replace(third, base_model=other, further_models=(other,)).misfits(model)
+
+
+def test_models_that_see_a_prompt_differently_cannot_share_it(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    first = make_trainer(model, vector, queries, tmp_path).objectives[0]
+    wider = plan(model, vector, TrainConfig(width=28))
+    with pytest.raises(InputError, match="cannot share a prompt"):
+        Trainer([first, replace(first, plan=wider)], tmp_path)
 
 
 def test_another_run_in_the_same_folder_is_refused(

@@ -112,6 +112,7 @@ class _Config(BaseModel):
     prefix: str
     visual: VisualFacts | None
     base_model: BaseModelFacts
+    further_models: tuple[BaseModelFacts, ...] = ()
     training: TrainingFacts | None
     versions: dict[str, str]
     weights_sha256: str
@@ -143,6 +144,8 @@ class VisualSafetyPrompt(
     _hub_mixin_config = {"library": "davsp"}  # noqa: RUF012 - without annotation, so that it is no field
 
     base_model: BaseModelFacts = field(kw_only=True)
+    further_models: tuple[BaseModelFacts, ...] = field(default=(), kw_only=True)
+    """Models it was trained for at the same time; what `training` and `direction` say is of `base_model`."""
     training: TrainingFacts | None = field(default=None, kw_only=True)
     direction: Tensor | None = field(default=None, kw_only=True)
     """float32 (hidden,): the harmfulness direction it was trained along."""
@@ -161,10 +164,19 @@ class VisualSafetyPrompt(
         return query.image, query.question
 
     def misfits(self, model: VisionLanguageModel) -> list[str]:
-        """One line for everything in which `model` differs from the model the prompt was trained for."""
-        mine, other = self.base_model.model_dump(), BaseModelFacts.of(model).model_dump()
-        names = [k for k in mine if k not in ("name", "revision") and mine[k] != other[k]]
-        return [f"{k}: the prompt was trained for {mine[k]}, {model.name} has {other[k]}" for k in names]
+        """One line for everything in which `model` differs from the model the prompt was trained for.
+
+        None, if it is one of `further_models`.
+        """
+        other = BaseModelFacts.of(model).model_dump()
+
+        def differing(facts: BaseModelFacts) -> list[str]:
+            mine = facts.model_dump()
+            names = [k for k in mine if k not in ("name", "revision") and mine[k] != other[k]]
+            return [f"{k}: the prompt was trained for {mine[k]}, {model.name} has {other[k]}" for k in names]
+
+        found = [differing(facts) for facts in (self.base_model, *self.further_models)]
+        return found[0] if all(found) else []
 
     def check(self, model: VisionLanguageModel) -> None:
         """Raise ArtefactError when the prompt was trained for another model than `model`."""
@@ -203,6 +215,7 @@ class VisualSafetyPrompt(
             prefix=self.prefix,
             visual=visual,
             base_model=self.base_model,
+            further_models=self.further_models,
             training=self.training,
             versions=self.versions,
             weights_sha256=sha256(folder / WEIGHTS),
@@ -288,6 +301,7 @@ class VisualSafetyPrompt(
             visual,
             config.prefix,
             base_model=config.base_model,
+            further_models=config.further_models,
             training=config.training,
             direction=direction,
             versions=config.versions,

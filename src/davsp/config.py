@@ -45,6 +45,8 @@ class TrainConfig(BaseModel):
     """Default: a frame for models that take images of any size, a border on a square canvas for the others."""
     width: Positive | None = None
     """Border width in pixels; default: the multiple of the patch nearest to the paper's share of the canvas."""
+    side: Positive | None = None
+    """Side in pixels of the square canvas of a border, for models that take any size; default: the paper's 336."""
     eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
     """Bound of an additive change, in pixel units."""
     prefix: str = SAFETY_PREFIX

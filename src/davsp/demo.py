@@ -60,8 +60,8 @@ def run_demo(
     trained: dict[str, VisualSafetyPrompt] = {}
     for name, config in variants.items():
         with timed(f"train {name}"):
-            vector = vectors[config.prefix]
-            trained[name] = train_prompt(model, vector, config, training, checks, folder / name, quiet=quiet)
+            pair = (model, vectors[config.prefix])
+            trained[name] = train_prompt([pair], config, training, checks, folder / name, quiet=quiet)
 
     prefix_only = VisualSafetyPrompt("prefix", None, SAFETY_PREFIX, base_model=BaseModelFacts.of(model))
     prefix_only.save(folder / "prefix")

@@ -19,10 +19,11 @@ from davsp.defence import Defence
 from davsp.errors import ArtefactError, InputError
 from davsp.files import write_json
 from davsp.models.base import VisionLanguageModel
+from davsp.objective import Objective, Record, plan
 from davsp.processes import processes
 from davsp.progress import bar
 from davsp.samples import Query
-from davsp.train import Record, Trainer, plan
+from davsp.train import Trainer
 from davsp.vector import HarmfulnessVector, extract_vector, origin_of, project
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ HISTOGRAM_QUERIES = 400
 
 
 def train_prompt(
-    model: VisionLanguageModel,
-    vector: HarmfulnessVector,
+    models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
     config: TrainConfig,
     training: Sequence[Query],
     validation: Sequence[Query],
@@ -43,13 +43,12 @@ def train_prompt(
     tensorboard: bool = False,
     quiet: bool = False,
 ) -> VisualSafetyPrompt:
-    """Train a prompt in `folder`, going on from the state saved there, and save it there under the folder's name.
+    """Train a prompt for one model or several in `folder`, going on from the state saved there, and save it there
+    under the folder's name.
 
     Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
     """
-    filled = plan(model, vector, config)
-    direction = vector.direction(filled.layer)
-    trainer = Trainer(model, filled, direction, training, validation, folder)
+    trainer = Trainer(_objectives(models, config, training, validation), folder)
     write = _tensorboard(folder) if tensorboard and processes().leads else lambda record: None
     with bar(f"Training {folder.name}", config.steps, quiet=quiet) as advance:
 
@@ -60,24 +59,39 @@ def train_prompt(
 
         advance(trainer.resume())
         visual = trainer.run(report)
+    first, *further = trainer.objectives
     prompt = VisualSafetyPrompt(
         folder.name,
         visual,
         config.prefix,
-        base_model=BaseModelFacts.of(model),
+        base_model=BaseModelFacts.of(first.model),
+        further_models=tuple(BaseModelFacts.of(other.model) for other in further),
         training=TrainingFacts(
-            layer=filled.layer,
-            tau_plus=filled.tau_plus,
-            tau_minus=filled.tau_minus,
+            layer=first.plan.layer,
+            tau_plus=first.plan.tau_plus,
+            tau_minus=first.plan.tau_minus,
             config=config.model_dump(mode="json"),
-            data=trainer.data_digests(),
+            data=first.data_digests(),
             metrics=trainer.best_record,
         ),
-        direction=direction,
+        direction=first.direction.cpu(),
     )
     if processes().leads:
         prompt.save(folder)
     return prompt
+
+
+def _objectives(
+    models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
+    config: TrainConfig,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+) -> list[Objective]:
+    plans = [plan(model, vector, config) for model, vector in models]
+    return [
+        Objective(model, filled, vector.direction(filled.layer), training, validation)
+        for (model, vector), filled in zip(models, plans, strict=True)
+    ]
 
 
 def vector_for(
@@ -113,15 +127,13 @@ def vector_for(
 
 
 def dry_run(
-    model: VisionLanguageModel,
-    vector: HarmfulnessVector,
+    models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
     config: TrainConfig,
     training: Sequence[Query],
     validation: Sequence[Query],
 ) -> dict[str, Any]:
     """What a training run would do and cost: the resolved options, shapes, memory, and time from two real steps."""
-    filled = plan(model, vector, config)
-    trainer = Trainer(model, filled, vector.direction(filled.layer), training, validation, Path("unused"))
+    trainer = Trainer(_objectives(models, config, training, validation), Path("unused"))
     trainer.step(0)
     begun = time.perf_counter()
     trainer.step(1)
@@ -130,24 +142,14 @@ def dry_run(
     trainer.validation_record()
     per_validation = time.perf_counter() - begun
     validations = 1 + -(-config.steps // config.validate_every)
+    kept = [interior for o in trainer.objectives for s in (*o.sides, *o.checks) for interior in s.interiors]
     return {
         "config": config.model_dump(mode="json"),
-        "layer": filled.layer,
-        "tau_plus": filled.tau_plus,
-        "tau_minus": filled.tau_minus,
-        "shapes": {
-            "prompt": [3, filled.layout.height, filled.layout.width],
-            "interiors": sorted({tuple(i.shape) for side in trainer.sides for i in side.interiors}),
-            "longest_prompt_tokens": max(len(p) for side in trainer.sides for p in side.prompts),
-            "hidden": model.hidden_size,
-        },
-        "queries": {
-            "training": {"benign": len(trainer.sides[0]), "malicious": len(trainer.sides[1])},
-            "validation": {"benign": len(trainer.checks[0]), "malicious": len(trainer.checks[1])},
-        },
+        "prompt": [3, trainer.layout.height, trainer.layout.width],
+        "models": [_described(objective) for objective in trainer.objectives],
         "memory_mb": {
-            "weights": sum(p.numel() * p.element_size() for p in model.model.parameters()) / 2**20,
-            "images": sum(i.numel() for s in (*trainer.sides, *trainer.checks) for i in s.interiors) / 2**20,
+            "weights": sum(p.numel() * p.element_size() for m, _ in models for p in m.model.parameters()) / 2**20,
+            "images": sum(i.numel() for i in kept) / 2**20,
             "peak_of_this_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
             "peak_on_gpu": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         },
@@ -155,6 +157,23 @@ def dry_run(
             "per_step": per_step,
             "per_validation": per_validation,
             "whole_run": per_step * config.steps + per_validation * validations,
+        },
+    }
+
+
+def _described(objective: Objective) -> dict[str, Any]:
+    """What a dry run says of each model."""
+    return {
+        "model": objective.model.name,
+        "layer": objective.plan.layer,
+        "tau_plus": objective.plan.tau_plus,
+        "tau_minus": objective.plan.tau_minus,
+        "hidden": objective.model.hidden_size,
+        "interiors": sorted({tuple(i.shape) for side in objective.sides for i in side.interiors}),
+        "longest_prompt_tokens": max(len(p) for side in objective.sides for p in side.prompts),
+        "queries": {
+            name: {"benign": len(sides[0]), "malicious": len(sides[1])}
+            for name, sides in (("training", objective.sides), ("validation", objective.checks))
         },
     }
 

@@ -94,13 +94,22 @@ def vector(
 @app.command()
 def train(
     out: Out,
-    vector: Annotated[
-        Path | None, typer.Option(help="Folder written by `davsp vector`; by default it is made first, in --out.")
+    vectors: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--vector",
+            help="Folder written by `davsp vector`, one for each model; by default they are made first, in --out.",
+        ),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="YAML file of model, data and training options; options here go before it.")
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP)] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", envvar="DAVSP_MODEL", help=f"{MODEL_HELP} Repeatable: one prompt for several models."
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
     validation: Validation = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One training option: steps=500. Repeatable.")] = None,
@@ -126,18 +135,31 @@ def train(
 
     told = read_recipe(recipe) if recipe else Recipe(model=TESTBED, data=TESTBED)
     settings = read_config(told.train, set_ or [], paper or told.paper)
-    given = HarmfulnessVector.load(vector) if vector else None
+    given = [HarmfulnessVector.load(folder) for folder in vectors or []]
+    names = models or [told.model]
+    if given and len(given) != len(names):
+        raise InputError(f"{len(names)} models and {len(given)} vectors: give a --vector for each --model, in order.")
     training, checks = training_queries(
         data or told.data, validation or (None if data else told.validation), skip_bad, settings.seed
     )
-    revision = revision or (None if model else told.revision)
-    loaded = load_model(model or told.model, revision, device, dtype or Precision(told.dtype))
-    direction = given or vector_for(loaded, training, checks, settings.prefix, None if dry_run else out / "vector")
+    revision = revision or (None if models else told.revision)
+    pairs = []
+    for number, name in enumerate(names):
+        loaded = load_model(name, revision, device, dtype or Precision(told.dtype))
+        folder = out / (f"vector_{number + 1}" if number else "vector")
+        pairs.append(
+            (
+                loaded,
+                given[number]
+                if given
+                else vector_for(loaded, training, checks, settings.prefix, None if dry_run else folder),
+            )
+        )
     if dry_run:
-        print(json.dumps(describe(loaded, direction, settings, training, checks), indent=2))
+        print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return
     try:
-        train_prompt(loaded, direction, settings, training, checks, out, tensorboard=tensorboard)
+        train_prompt(pairs, settings, training, checks, out, tensorboard=tensorboard)
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop
@@ -212,6 +234,9 @@ def evaluate(
     per_group: Annotated[int | None, typer.Option(min=1, help="At most so many queries of each group.")] = None,
     batch_size: BatchSize = 32,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="Also take prompts that were trained for other models.")
+    ] = False,
     skip_bad: SkipBad = False,
     seed: Seed = 0,
     revision: Revision = None,
@@ -235,7 +260,7 @@ def evaluate(
     else:
         queries = queries_of(data, skip_bad)
     loaded = load_model(model, revision, device, dtype)
-    for defence in defences:
+    for defence in () if transfer else defences:
         defence.check(loaded)
     results = compare(
         loaded,

@@ -17,7 +17,7 @@ from davsp.testbed.surroundings import Size
 PATCH, MERGE, TIMES = 8, 2, 2
 SIDE = PATCH * MERGE
 IMAGE, START, END, VIDEO = "<|image_pad|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>"
-PIXELS = (3 * SIDE) ** 2, (10 * SIDE) ** 2
+PIXELS = (3 * SIDE) ** 2, (9 * SIDE) ** 2
 """Images of fewer pixels are enlarged, of more are shrunk."""
 MAX_LENGTH = 192
 
@@ -29,7 +29,7 @@ class TestbedQwen2VL(Architecture):
     name = "qwen2vl"
     description = "rotary tower of 3 layers that merges 2 x 2 patches, Qwen2 decoder of 6"
     token_side = SIDE
-    canvases = ((112, 112),) * 8 + ((144, 144), (128, 128), (144, 112), (112, 144))
+    canvases = ((112, 112),) * 7 + ((144, 144),) * 3 + ((144, 112), (112, 144))
 
     model: Qwen2VLForConditionalGeneration
 
