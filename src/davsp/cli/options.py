@@ -26,7 +26,7 @@ class Precision(StrEnum):
 
 
 MODEL_HELP = "Local folder or hub id; 'testbed' is the shipped one."
-DATA_HELP = "Queries: .jsonl, .json, .csv or .parquet; or 'testbed'."
+DATA_HELP = "Queries: a .jsonl, .json, .csv or .parquet file, a folder with one, a hub id, or 'testbed'."
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
@@ -61,8 +61,9 @@ def load_model(name: str, revision: str | None, device: str, dtype: Precision) -
 
 def queries_of(source: str, skip_bad: bool) -> list[Query]:
     from davsp.samples import read_queries
+    from davsp.sources import locate_queries
 
-    found = read_queries(Path(source), skip_bad=skip_bad)
+    found = read_queries(locate_queries(source), skip_bad=skip_bad)
     if found.skipped:
         say(f"{source}: {len(found.skipped)} bad records left out, {len(found.queries)} kept.")
     return list(found.queries)

@@ -1,0 +1,49 @@
+"""Where queries come from: a file, a folder, or a data set on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from davsp.errors import InputError
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+
+
+def locate_queries(name: str) -> Path:
+    """The file of queries that a name stands for.
+
+    A file is itself. In a folder it is the file named "queries", or the only one with a suffix of SUFFIXES. Any other
+    "owner/name" is a data set on the hub, "owner/name@revision" at a commit, branch or tag; it is fetched into the
+    local cache once, and found there without a network. Raises InputError where there is no such file.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _only_file(path)
+    if path.is_file() or path.suffix in SUFFIXES or not HUB_ID.fullmatch(name):
+        return path
+    repository, _, revision = name.partition("@")
+    try:
+        return _only_file(Path(snapshot_download(repository, repo_type="dataset", revision=revision or None)))
+    except (OSError, HfHubHTTPError) as error:
+        raise InputError(
+            f"{name} is no file and no folder, and no data set on the hub that can be reached: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def _only_file(folder: Path) -> Path:
+    found = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES)
+    named = [p for p in found if p.stem == "queries"]
+    chosen = named or found
+    if len(chosen) != 1:
+        names = ", ".join(str(p.relative_to(folder)) for p in chosen[:10]) or "none"
+        raise InputError(
+            f"{folder} should hold one file of queries ({', '.join(SUFFIXES)}); found: {names}. Name the file, "
+            "or call it queries.jsonl."
+        )
+    return chosen[0]
