@@ -12,9 +12,10 @@ from PIL import Image
 from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.errors import ArtefactError
-from davsp.models import TESTBED_FOLDER, VisionLanguageModel
+from davsp.models import VisionLanguageModel
 from davsp.samples import Query
 from davsp.testbed.queries import draw_queries
+from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 
 
@@ -67,8 +68,8 @@ def test_a_user_of_plain_transformers_needs_two_lines(
     prompt: VisualSafetyPrompt, model: VisionLanguageModel, query: Query, tmp_path: Path
 ) -> None:
     prompt.save_pretrained(tmp_path / "shared")
-    processor = transformers.AutoProcessor.from_pretrained(TESTBED_FOLDER)
-    plain = transformers.AutoModelForImageTextToText.from_pretrained(TESTBED_FOLDER)
+    processor = transformers.AutoProcessor.from_pretrained(SHIPPED["testbed"].folder)
+    plain = transformers.AutoModelForImageTextToText.from_pretrained(SHIPPED["testbed"].folder)
     image, question = query.image, query.question
     assert isinstance(image, Image.Image)
 
@@ -89,7 +90,7 @@ def test_a_user_of_the_pipeline_needs_two_lines(
     prompt: VisualSafetyPrompt, model: VisionLanguageModel, query: Query, tmp_path: Path
 ) -> None:
     prompt.save_pretrained(tmp_path / "shared")
-    pipe = transformers.pipeline("image-text-to-text", model=str(TESTBED_FOLDER))
+    pipe = transformers.pipeline("image-text-to-text", model=str(SHIPPED["testbed"].folder))
     image, question = query.image, query.question
     assert isinstance(image, Image.Image)
 

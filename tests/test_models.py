@@ -12,9 +12,10 @@ from PIL import Image
 from transformers import LlamaConfig
 
 from davsp.errors import InputError, ModelError
-from davsp.models import TESTBED_FOLDER, VisionLanguageModel, load_model
+from davsp.models import VisionLanguageModel, load_model
 from davsp.samples import Query
 from davsp.testbed.queries import draw_queries
+from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 
 
@@ -76,7 +77,7 @@ def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def _copy_of_testbed(folder: Path) -> Path:
-    shutil.copytree(TESTBED_FOLDER, folder / "copy")
+    shutil.copytree(SHIPPED["testbed"].folder, folder / "copy")
     return folder / "copy"
 
 

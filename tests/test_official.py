@@ -12,6 +12,7 @@ from davsp.border import Layout, Mode, VisualPrompt
 from davsp.config import TrainConfig
 from davsp.errors import ArtefactError, InputError
 from davsp.models import VisionLanguageModel
+from davsp.objective import plan
 from davsp.official import (
     beyond_range,
     read_directions,
@@ -20,7 +21,6 @@ from davsp.official import (
     write_noise,
 )
 from davsp.samples import Query
-from davsp.train import plan
 from davsp.vector import HarmfulnessVector, extract_vector
 
 

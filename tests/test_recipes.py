@@ -86,7 +86,7 @@ def test_a_dry_run_of_a_recipe_works_offline_on_a_tiny_checkpoint(
     assert found.exit_code == 0, found.output
     assert not (tmp_path / "run").exists()
     told = json.loads(found.stdout)
-    assert (told["config"]["mode"] or "border", told["layer"]) == (mode, 2)
+    assert (told["config"]["mode"] or "border", told["models"][0]["layer"]) == (mode, 2)
 
 
 def test_a_folder_stands_for_its_file_of_queries(queries: Path) -> None:

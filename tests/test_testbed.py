@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from davsp.cli.options import side_of_testbed
+from davsp.demo import run_demo
 from davsp.errors import ArtefactError, InputError
 from davsp.samples import read_queries
 from davsp.testbed.export import export_queries
@@ -168,6 +170,28 @@ def test_exported_queries_read_back_the_same(tmp_path: Path) -> None:
     ]
     assert isinstance(read[0].image, Path)
     assert Image.open(read[0].image).tobytes() == drawn[0].image.tobytes()  # type: ignore[union-attr]
+
+
+def test_images_are_drawn_at_the_wanted_size() -> None:
+    small, large = (draw_queries(Split.TEST, 1, 0, side=side)[0].image for side in (112, 224))
+    assert isinstance(small, Image.Image) and isinstance(large, Image.Image)
+    assert small.tobytes() == large.resize((112, 112), Image.Resampling.BICUBIC).tobytes()
+
+
+@pytest.mark.parametrize("data", ["testbed@", "testbed@112"])
+def test_the_command_line_names_the_size_after_the_testbed(data: str) -> None:
+    assert side_of_testbed(data) == (112 if "112" in data else 224)
+
+
+@pytest.mark.parametrize("data", ["testbed@x", "testbed@4"])
+def test_a_bad_size_is_a_clear_error(data: str) -> None:
+    with pytest.raises(InputError, match="such as testbed@112"):
+        side_of_testbed(data)
+
+
+def test_the_demo_runs_on_testbed_models_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choose from testbed"):
+        run_demo(tmp_path, "some/model", seed=0, per_group=1)
 
 
 def test_an_unknown_split_is_a_clear_error(tmp_path: Path) -> None:

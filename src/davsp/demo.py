@@ -13,10 +13,12 @@ from davsp.border import Mode
 from davsp.chat import SAFETY_PREFIX
 from davsp.config import TrainConfig
 from davsp.defence import Defence
+from davsp.errors import InputError
 from davsp.files import write_json
-from davsp.models import TESTBED, load_model
+from davsp.models import load_model
 from davsp.pipeline import compare, train_prompt, vector_for
 from davsp.testbed.queries import border_queries, draw_queries
+from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 from davsp.train import read_metrics
 
@@ -25,12 +27,16 @@ BATCH = 64
 
 
 def run_demo(
-    folder: Path, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
+    folder: Path, name: str, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
 ) -> tuple[dict[str, Any], Path]:
     """Extract the vector, train a prompt and three ablations, compare six defences on the test split.
 
-    Writes everything to `folder` and goes on with what is there. Returns the results and the report's path.
+    `name`: a shipped testbed model. Writes everything to `folder` and goes on with what is there. Returns the results
+    and the report's path. Raises InputError for another model.
     """
+    if name not in SHIPPED:
+        raise InputError(f"the demo runs on the testbed's own models: choose from {', '.join(SHIPPED)}.")
+    side = SHIPPED[name].image_side
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -40,9 +46,9 @@ def run_demo(
         seconds[stage] = round(time.perf_counter() - begun, 1)
 
     with timed("load"):
-        model = load_model(TESTBED)
-        training, checks = border_queries(seed)
-        test = draw_queries(Split.TEST, per_group, seed)
+        model = load_model(name)
+        training, checks = border_queries(seed, side=side)
+        test = draw_queries(Split.TEST, per_group, seed, side=side)
     ours = TrainConfig(seed=seed) if steps is None else TrainConfig(seed=seed, steps=steps)
     variants = {
         "davsp": ours,
@@ -50,7 +56,7 @@ def run_demo(
         "no_deep_alignment": ours.model_copy(
             update={"alignment_weight": 0.0, "answer_weight": 1.0, "refusal_share": 1.0}
         ),
-        "additive": ours.model_copy(update={"mode": Mode.ADDITIVE}),
+        "additive": ours.model_copy(update={"mode": Mode.ADDITIVE, "side": side}),
     }
     with timed("vector"):
         vectors = {
@@ -79,7 +85,7 @@ def run_demo(
             defences,
             test,
             folder,
-            title="Visual safety prompt on the testbed",
+            title=f"Visual safety prompt on {name}",
             training=read_metrics(folder / "davsp"),
             batch_size=BATCH,
             max_new_tokens=MAX_NEW_TOKENS,

@@ -31,6 +31,7 @@ from davsp.cli.options import (
     load_model,
     queries_of,
     say,
+    side_of_testbed,
     training_queries,
 )
 from davsp.cli.testbed import testbed_app
@@ -252,11 +253,11 @@ def evaluate(
     from davsp.train import read_metrics
 
     defences: list[Any] = [VisualSafetyPrompt.load(folder) for folder in prompts or []]
-    if data == TESTBED:
+    if (side := side_of_testbed(data)) is not None:
         from davsp.testbed.queries import draw_queries
         from davsp.testbed.world import Split
 
-        queries, per_group = draw_queries(Split.TEST, per_group or 200, seed), None
+        queries, per_group = draw_queries(Split.TEST, per_group or 200, seed, side=side), None
     else:
         queries = queries_of(data, skip_bad)
     loaded = load_model(model, revision, device, dtype)
@@ -293,6 +294,7 @@ def report(
 @app.command()
 def demo(
     out: Out = Path("runs/demo"),
+    model: Annotated[str, typer.Option("--model", "-m", help="A testbed model.")] = TESTBED,
     seed: Seed = 0,
     per_group: Annotated[int, typer.Option(min=1, help="Test queries of each group.")] = 40,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps of each prompt.")] = None,
@@ -306,7 +308,7 @@ def demo(
     from davsp.demo import run_demo
     from davsp.evaluate.report import print_table
 
-    results, page = run_demo(out, seed=seed, per_group=per_group, steps=steps, quiet=json_only)
+    results, page = run_demo(out, model, seed=seed, per_group=per_group, steps=steps, quiet=json_only)
     if json_only:
         print(json.dumps(results))
         return

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.errors import InputError
+
 if TYPE_CHECKING:
     from davsp.models import VisionLanguageModel
     from davsp.samples import Query
@@ -26,7 +28,10 @@ class Precision(StrEnum):
 
 
 MODEL_HELP = "Local folder or hub id; 'testbed' is the shipped one."
-DATA_HELP = "Queries: a .jsonl, .json, .csv or .parquet file, a folder with one, a hub id, or 'testbed'."
+DATA_HELP = (
+    "Queries: a .jsonl, .json, .csv or .parquet file, a folder with one, or a hub id; 'testbed' are the testbed's, "
+    "'testbed@112' the same in images of 112 pixels."
+)
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
@@ -69,14 +74,24 @@ def queries_of(source: str, skip_bad: bool) -> list[Query]:
     return list(found.queries)
 
 
+def side_of_testbed(data: str) -> int | None:
+    """The side in pixels of the testbed's images, if `data` names it: "testbed", or "testbed@112" for other sizes."""
+    name, _, side = data.partition("@")
+    if name != TESTBED or Path(data).exists():
+        return None
+    if side and not (side.isdecimal() and 8 <= int(side) <= 4096):
+        raise InputError(f"{data}: write the side of the testbed's images in pixels, such as testbed@112.")
+    return int(side or 224)
+
+
 def training_queries(data: str, validation: str | None, skip_bad: bool, seed: int) -> tuple[list[Query], list[Query]]:
     """Training and validation queries, which share no id."""
     from davsp.samples import split_queries
 
-    if data == TESTBED:
+    if (side := side_of_testbed(data)) is not None:
         from davsp.testbed.queries import border_queries
 
-        return border_queries(seed)
+        return border_queries(seed, side=side)
     queries = queries_of(data, skip_bad)
     if validation is None:
         return split_queries(queries, share=0.2, seed=seed)

@@ -34,6 +34,7 @@ def pretrain(
 def score(
     model: ModelName = TESTBED,
     per_group: Annotated[int, typer.Option(min=1)] = 200,
+    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 224,
     seed: Seed = 0,
 ) -> None:
     """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split."""
@@ -41,7 +42,7 @@ def score(
 
     from davsp.testbed.shipping import score_checkpoint
 
-    print(json.dumps(score_checkpoint(model, per_group, seed), indent=2))
+    print(json.dumps(score_checkpoint(model, per_group, seed, side), indent=2))
 
 
 @testbed_app.command()
@@ -49,9 +50,10 @@ def draw(
     out: Out,
     split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
     per_group: Annotated[int, typer.Option(min=1)] = 20,
+    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 224,
     seed: Seed = 0,
 ) -> None:
     """Draw queries of the testbed's world into a folder: images, and queries.jsonl."""
     from davsp.testbed.export import export_queries
 
-    print(export_queries(out, split, per_group, seed))
+    print(export_queries(out, split, per_group, seed, side))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from davsp.models.mllama import Mllama
 from davsp.models.paligemma import PaliGemma
 from davsp.models.qwen import Qwen2VL, Qwen3VL, Qwen25VL
 from davsp.processes import processes
+from davsp.testbed.shipped import SHIPPED
 
 FAMILIES: dict[str, type[VisionLanguageModel]] = {
     family.family: family
@@ -40,19 +40,17 @@ FAMILIES: dict[str, type[VisionLanguageModel]] = {
         Mllama,
     )
 }
-TESTBED = "testbed"
-TESTBED_FOLDER = Path(str(files("davsp.testbed") / "checkpoints" / "llava"))
 QUANTISED = ("8bit", "4bit")
 SEEING = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
 """Modules that are never quantised: the border is trained through those that see."""
 
-__all__ = ["FAMILIES", "TESTBED", "TESTBED_FOLDER", "VisionLanguageModel", "load_model"]
+__all__ = ["FAMILIES", "VisionLanguageModel", "load_model"]
 
 
 def load_model(
     name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
 ) -> VisionLanguageModel:
-    """Load a frozen model by local folder, by hub id, or the shipped testbed by the name "testbed".
+    """Load a frozen model by local folder, by hub id, or a shipped testbed model by its name in SHIPPED.
 
     device: "auto" (a GPU if there is one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split"
     (over all GPUs, and the CPU where they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own
@@ -62,8 +60,8 @@ def load_model(
     place = device
     if device in ("auto", "split"):
         place = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
-    source = str(TESTBED_FOLDER) if name == TESTBED else name
-    if name != TESTBED and Path(name).exists() and not (Path(name) / "config.json").is_file():
+    source = str(SHIPPED[name].folder) if name in SHIPPED else name
+    if name not in SHIPPED and Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"{name} holds no model: there is no config.json in it.")
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)

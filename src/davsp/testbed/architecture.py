@@ -25,6 +25,8 @@ class Architecture(ABC):
     description: ClassVar[str]
     token_side: ClassVar[int]
     """Side in pixels of what becomes one image token."""
+    image_side: ClassVar[int]
+    """Side in pixels of the images that it is scored on."""
     canvases: ClassVar[tuple[Size, ...]]
     """The sizes of the images it learns from, each equally often."""
 

@@ -10,10 +10,11 @@ from PIL import Image
 from davsp.errors import InputError
 from davsp.files import replacing, write_text
 from davsp.testbed.queries import draw_queries
+from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import Split
 
 
-def export_queries(folder: Path, split: str, per_group: int, seed: int) -> Path:
+def export_queries(folder: Path, split: str, per_group: int, seed: int, side: int = SIZE) -> Path:
     """Write images and queries.jsonl, which `read_queries` reads, and return the latter's path.
 
     Raises InputError for an unknown split, StorageError when the folder cannot be written.
@@ -21,7 +22,7 @@ def export_queries(folder: Path, split: str, per_group: int, seed: int) -> Path:
     if split not in list(Split):
         raise InputError(f"there is no split {split!r}: choose from {', '.join(Split)}.")
     lines = []
-    for query in draw_queries(Split(split), per_group, seed):
+    for query in draw_queries(Split(split), per_group, seed, side=side):
         assert isinstance(query.image, Image.Image)
         with replacing(folder / "images" / f"{query.id}.png") as partial:
             query.image.save(partial, format="PNG")

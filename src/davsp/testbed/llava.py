@@ -14,6 +14,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from davsp.testbed.architecture import Architecture, build_tokenizer, chat_template, cosine_filters, sine_cosine_grid
+from davsp.testbed.scenes import SIZE
 from davsp.testbed.surroundings import Size
 
 CANVAS = 112
@@ -29,6 +30,7 @@ class TestbedLlava(Architecture):
     name = "llava"
     description = "CLIP tower of 5 layers, Llama decoder of 6"
     token_side = PATCH
+    image_side = SIZE
     canvases = ((CANVAS, CANVAS),)
 
     model: LlavaForConditionalGeneration

@@ -8,6 +8,7 @@ from enum import StrEnum
 from itertools import product
 
 import numpy as np
+from PIL import Image
 
 from davsp.samples import Query
 from davsp.testbed.scenes import SIZE, Item, Rgb, Scene, Shape, Sprite, Word, font
@@ -107,12 +108,14 @@ class TestbedQuery:
         """`malicious/sd`, `benign/reading`, `twin/text` ..."""
         return f"{self.harm}/{self.kind}"
 
-    def to_query(self, identifier: str) -> Query:
-        """Draw the scene. For a malicious query the answer is the refusal, `metadata["forbidden"]` the filler."""
+    def to_query(self, identifier: str, side: int = SIZE) -> Query:
+        """Draw the scene, as an image of `side` x `side` pixels. For a malicious query the answer is the refusal,
+        `metadata["forbidden"]` the filler."""
+        image = self.scene.draw()
         malicious = self.harm is Harm.MALICIOUS
         return Query(
             id=identifier,
-            image=self.scene.draw(),
+            image=image if side == SIZE else image.resize((side, side), Image.Resampling.BICUBIC),
             question=self.question,
             answer=REFUSAL if malicious else self.right,
             malicious=malicious,
@@ -175,8 +178,10 @@ def groups_of(split: Split) -> Iterator[tuple[Harm, Kind]]:
             yield harm, kind
 
 
-def draw_queries(split: Split, per_group: int, seed: int, kinds: Collection[Kind] = frozenset(Kind)) -> list[Query]:
-    """A seeded set of queries, `per_group` of every group, each activity equally often.
+def draw_queries(
+    split: Split, per_group: int, seed: int, kinds: Collection[Kind] = frozenset(Kind), side: int = SIZE
+) -> list[Query]:
+    """A seeded set of queries, `per_group` of every group, each activity equally often; images of `side` pixels.
 
     Ids are unique and name split, group and number.
     """
@@ -192,15 +197,18 @@ def draw_queries(split: Split, per_group: int, seed: int, kinds: Collection[Kind
                 drawn = ask_skill(kind, split, rng)
             else:
                 drawn = ask_about(pairs[order[i % len(pairs)]], kind, harm, rng)
-            found.append(drawn.to_query(f"{split}-{harm}-{kind}-{i:04d}"))
+            found.append(drawn.to_query(f"{split}-{harm}-{kind}-{i:04d}", side))
     return found
 
 
-def border_queries(seed: int, per_group: int = 48, checks_per_group: int = 12) -> tuple[list[Query], list[Query]]:
+def border_queries(
+    seed: int, per_group: int = 48, checks_per_group: int = 12, side: int = SIZE
+) -> tuple[list[Query], list[Query]]:
     """What a border is trained on, and what it is validated on while it is trained; neither is out of distribution."""
     known = frozenset(Kind) - set(OUT_OF_DISTRIBUTION)
-    return draw_queries(Split.BORDER, per_group, seed, known), draw_queries(
-        Split.VALIDATION, checks_per_group, seed, known
+    return (
+        draw_queries(Split.BORDER, per_group, seed, known, side),
+        draw_queries(Split.VALIDATION, checks_per_group, seed, known, side),
     )
 
 

@@ -29,6 +29,7 @@ class TestbedQwen2VL(Architecture):
     name = "qwen2vl"
     description = "rotary tower of 3 layers that merges 2 x 2 patches, Qwen2 decoder of 6"
     token_side = SIDE
+    image_side = 112
     canvases = ((112, 112),) * 7 + ((144, 144),) * 3 + ((144, 112), (112, 144))
 
     model: Qwen2VLForConditionalGeneration

@@ -25,6 +25,7 @@ from davsp.progress import bar
 from davsp.testbed.pretrain import Run
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES
+from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import HARMFUL_WORDS, Split
 
 START_STEPS = 3
@@ -49,7 +50,7 @@ def pretrain_and_save(folder: Path, work: Path, architecture: str, seed: int) ->
     with bar("Pretraining", sum(phase.steps for phase in recipe.phases)) as advance:
         run.train(lambda progress: advance(1))
     save_checkpoint(run, folder)
-    scores = score_checkpoint(str(folder), SCORED_PER_GROUP, seed=0)
+    scores = score_checkpoint(str(folder), SCORED_PER_GROUP, 0, run.vlm.image_side)
     write_json(folder / "recipe.json", _record(run, scores))
     template = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("testbed_card.md.j2")  # noqa: S701
     write_text(
@@ -102,13 +103,13 @@ def _record(run: Run, scores: Scores) -> dict[str, Any]:
     }
 
 
-def score_checkpoint(name: str, per_group: int, seed: int) -> Scores:
+def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> Scores:
     """The rates a testbed checkpoint must have, undefended and behind the safety prefix, on the test split.
 
-    Greedy decoding. "malicious_words": reading accuracy on the texts that hold a harmful word.
+    Greedy decoding; images of `side` pixels. "malicious_words": reading accuracy on the texts that hold a harmful word.
     """
     model = load_model(name)
-    queries = draw_queries(Split.TEST, per_group, seed)
+    queries = draw_queries(Split.TEST, per_group, seed, side=side)
     scores: Scores = {}
     for defence in (Defence("none"), Defence("prefix", prefix=SAFETY_PREFIX)):
         judged = _judge_all(model, defence, queries)
