@@ -296,7 +296,7 @@ def demo(
     out: Out = Path("runs/demo"),
     model: Annotated[str, typer.Option("--model", "-m", help="A testbed model.")] = TESTBED,
     seed: Seed = 0,
-    per_group: Annotated[int, typer.Option(min=1, help="Test queries of each group.")] = 40,
+    per_group: Annotated[int, typer.Option(min=1, help="Test queries of each group.")] = 32,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps of each prompt.")] = None,
     json_only: Annotated[bool, typer.Option("--json", help="Print only the results, as JSON.")] = False,
 ) -> None:
