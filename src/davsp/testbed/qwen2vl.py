@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+from transformers import AttentionInterface, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from davsp.files import write_json, write_text
@@ -20,6 +20,36 @@ IMAGE, START, END, VIDEO = "<|image_pad|>", "<|vision_start|>", "<|vision_end|>"
 PIXELS = (3 * SIDE) ** 2, (9 * SIDE) ** 2
 """Images of fewer pixels are enlarged, of more are shrunk."""
 MAX_LENGTH = 192
+
+
+def attention_within_each(
+    module: nn.Module,  # noqa: ARG001 - transformers' interface
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,  # noqa: ARG001
+    scaling: float,
+    max_length_q: int,
+    **others: object,  # noqa: ARG001
+) -> tuple[Tensor, None]:
+    """Attention within each of many images of one size, a few at a time (transformers takes them one by one).
+
+    query, key, value: (1, heads, images * patches, width); patches is `max_length_q`. Returns (1, images * patches,
+    heads, width).
+    """
+    asked, keys, values = (
+        torch.split(t.reshape(t.shape[1], -1, max_length_q, t.shape[-1]).transpose(0, 1), AT_ONCE)
+        for t in (query * scaling, key, value)
+    )
+    found = [torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v for q, k, v in zip(asked, keys, values, strict=True)]
+    return torch.cat(found).transpose(1, 2).flatten(0, 1).unsqueeze(0), None
+
+
+# A name with "flash" in it is handed all images of a batch together.
+ATTENTION = "flash_within_each"
+AT_ONCE = 8
+"""So many images' attention weights stay in a processor's cache."""
+AttentionInterface.register(ATTENTION, attention_within_each)
 
 
 class TestbedQwen2VL(Architecture):
@@ -38,10 +68,10 @@ class TestbedQwen2VL(Architecture):
         self.processor = self.build_processor()
         words = self.processor.tokenizer
         vision = {
-            "embed_dim": 96,
+            "embed_dim": 128,
             "hidden_size": 160,
             "depth": 3,
-            "num_heads": 3,
+            "num_heads": 4,
             "mlp_ratio": 4,
             "patch_size": PATCH,
             "spatial_merge_size": MERGE,
@@ -69,6 +99,7 @@ class TestbedQwen2VL(Architecture):
         )
         torch.manual_seed(seed)
         self.model = Qwen2VLForConditionalGeneration(config)
+        self.model.model.visual.config._attn_implementation = ATTENTION
         filters = self.model.model.visual.patch_embed.proj.weight
         with torch.no_grad():
             # An image is a film of TIMES equal pictures.

@@ -77,10 +77,10 @@ RECIPES = {
     TestbedQwen2VL.name: Recipe(
         architecture=TestbedQwen2VL.name,
         phases=(
-            Phase("look", steps=1600, batch=64, rate=1e-3, tower_rate=1.0),
+            Phase("look", steps=2000, batch=64, rate=1e-3, tower_rate=1.0),
             Phase("speak", steps=800, batch=64, rate=2e-3, skills=0.6),
             Phase("name", steps=250, batch=64, rate=2e-3),
-            Phase("care", steps=1300, batch=64, rate=1e-3, tower_rate=0.5, skills=0.5),
+            Phase("care", steps=1500, batch=64, rate=1e-3, tower_rate=0.5, skills=0.5),
         ),
     ),
 }
