@@ -70,6 +70,7 @@ def vector(
 
     from davsp.chat import SAFETY_PREFIX
     from davsp.official import read_directions
+    from davsp.processes import processes
     from davsp.progress import bar
     from davsp.vector import extract_vector, vector_table
 
@@ -87,8 +88,9 @@ def vector(
             advance=advance,
             directions=read_directions(directions) if directions else None,
         )
-    found.save(out)
-    Console(stderr=True).print(vector_table(found))
+    if processes().leads:
+        found.save(out)
+        Console(stderr=True).print(vector_table(found))
     print(out)
 
 
