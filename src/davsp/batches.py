@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -66,6 +67,7 @@ class Prepared:
             return Batch(from_bytes(torch.stack(inside)).to(device), self.model.tokens(prompts, answers))
         return Batch([from_bytes(i).to(device) for i in inside], self.model.tokens(prompts, answers))
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over ids, prompts, answers and interiors: equal exactly when training would see the same data."""
         found = hashlib.sha256()

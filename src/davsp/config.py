@@ -78,7 +78,7 @@ class TrainConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     validate_every: Positive = 20
     validation_answers: Annotated[int, Field(ge=0)] = 32
-    """How many validation queries of each side are answered greedily at each validation."""
+    """How many malicious validation queries are answered greedily at each validation."""
 
 
 PAPER = {

@@ -27,16 +27,16 @@ BATCH = 64
 
 
 def run_demo(
-    folder: Path, name: str, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
+    folder: Path, testbed: str, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
 ) -> tuple[dict[str, Any], Path]:
     """Extract the vector, train a prompt and three ablations, compare six defences on the test split.
 
-    `name`: a shipped testbed model. Writes everything to `folder` and goes on with what is there. Returns the results
-    and the report's path. Raises InputError for another model.
+    `testbed`: a shipped testbed model. Writes everything to `folder` and goes on with what is there. Returns the
+    results and the report's path. Raises InputError for another model.
     """
-    if name not in SHIPPED:
+    if testbed not in SHIPPED:
         raise InputError(f"the demo runs on the testbed's own models: choose from {', '.join(SHIPPED)}.")
-    side = SHIPPED[name].image_side
+    side = SHIPPED[testbed].image_side
     seconds: dict[str, float] = {}
 
     @contextmanager
@@ -46,7 +46,7 @@ def run_demo(
         seconds[stage] = round(time.perf_counter() - begun, 1)
 
     with timed("load"):
-        model = load_model(name)
+        model = load_model(testbed)
         training, checks = border_queries(seed, side=side)
         test = draw_queries(Split.TEST, per_group, seed, side=side)
     ours = TrainConfig(seed=seed) if steps is None else TrainConfig(seed=seed, steps=steps)
@@ -85,7 +85,7 @@ def run_demo(
             defences,
             test,
             folder,
-            title=f"Visual safety prompt on {name}",
+            title=f"Visual safety prompt on {testbed}",
             training=read_metrics(folder / "davsp"),
             batch_size=BATCH,
             max_new_tokens=MAX_NEW_TOKENS,

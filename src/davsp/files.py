@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from davsp.errors import StorageError
+from davsp.errors import ArtefactError, StorageError
 
 
 @contextmanager
@@ -35,6 +35,16 @@ def replacing(path: Path) -> Iterator[Path]:
         raise StorageError(f"cannot write {path}: {error.strerror}. Nothing was changed there.") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_same_run(folder: Path, what: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ArtefactError, naming what differs, unless a folder's saved facts are those of this run."""
+    different = [name for name, value in wanted.items() if saved.get(name) != value]
+    if different:
+        raise ArtefactError(
+            f"{folder} holds {what} (different: {', '.join(different)}): "
+            "choose another output folder, or delete this one."
+        )
 
 
 def make_folder(path: Path) -> Path:

@@ -182,7 +182,7 @@ class Objective:
     def data_digests(self) -> dict[str, str]:
         """SHA-256 of each set of queries, as prepared."""
         names = ("training_benign", "training_malicious", "validation_benign", "validation_malicious")
-        return {n: side.digest() for n, side in zip(names, (*self.sides, *self.checks), strict=True)}
+        return {n: side.digest for n, side in zip(names, (*self.sides, *self.checks), strict=True)}
 
     def identity(self) -> Record:
         """What must be equal for a saved state to be gone on with."""

@@ -16,8 +16,8 @@ from torch import Tensor
 from davsp.artefact import BaseModelFacts, TrainingFacts, VisualSafetyPrompt
 from davsp.config import TrainConfig
 from davsp.defence import Defence
-from davsp.errors import ArtefactError, InputError
-from davsp.files import write_json
+from davsp.errors import InputError
+from davsp.files import check_same_run, write_json
 from davsp.models.base import VisionLanguageModel
 from davsp.objective import Objective, Record, plan
 from davsp.processes import processes
@@ -112,12 +112,7 @@ def vector_for(
     if folder and (folder / "vector.json").is_file():
         saved = HarmfulnessVector.load(folder)
         wanted = origin_of(model, training, validation, prefix)
-        different = [name for name, value in wanted.items() if saved.origin.get(name) != value]
-        if different:
-            raise ArtefactError(
-                f"{folder} holds the vector of another run (different: {', '.join(different)}): "
-                "choose another output folder, or delete this one."
-            )
+        check_same_run(folder, "the vector of another run", saved.origin, wanted)
         return saved
     with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
         found = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)

@@ -19,7 +19,7 @@ from davsp.batches import Shuffle
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.config import Sampling, Start
 from davsp.errors import ArtefactError, InputError
-from davsp.files import append_line, make_folder, replacing, write_text
+from davsp.files import append_line, check_same_run, make_folder, replacing, write_text
 from davsp.objective import Objective, Record
 from davsp.optim import PixelOptimizer
 from davsp.processes import processes
@@ -194,12 +194,7 @@ class Trainer:
             state = torch.load(path, weights_only=True, map_location=self.prompt.device)
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
             raise ArtefactError(f"{path} is damaged: delete it to start the training again.") from error
-        if state["identity"] != self._identity():
-            different = [k for k, v in self._identity().items() if state["identity"].get(k) != v]
-            raise ArtefactError(
-                f"{self.folder} holds another run (different: {', '.join(different)}): "
-                "choose another output folder, or delete this one."
-            )
+        check_same_run(self.folder, "another run", state["identity"], self._identity())
         self.prompt.copy_(state["prompt"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.drawn = list(state["drawn"])

@@ -146,18 +146,13 @@ def train(
         data or told.data, validation or (None if data else told.validation), skip_bad, settings.seed
     )
     revision = revision or (None if models else told.revision)
-    pairs = []
-    for number, name in enumerate(names):
-        loaded = load_model(name, revision, device, dtype or Precision(told.dtype))
-        folder = out / (f"vector_{number + 1}" if number else "vector")
-        pairs.append(
-            (
-                loaded,
-                given[number]
-                if given
-                else vector_for(loaded, training, checks, settings.prefix, None if dry_run else folder),
-            )
-        )
+    loaded = [load_model(name, revision, device, dtype or Precision(told.dtype)) for name in names]
+    folders = [None if dry_run else out / (f"vector_{i + 1}" if i else "vector") for i in range(len(names))]
+    directions = given or [
+        vector_for(model, training, checks, settings.prefix, folder)
+        for model, folder in zip(loaded, folders, strict=True)
+    ]
+    pairs = list(zip(loaded, directions, strict=True))
     if dry_run:
         print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from davsp.errors import InputError
+from davsp.testbed.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from davsp.models import VisionLanguageModel
     from davsp.samples import Query
 
 TESTBED = "testbed"
+IMAGE_SIDE = SHIPPED[TESTBED].image_side
+"""Side in pixels of the images that the testbed draws where nothing else is said."""
 
 
 class Precision(StrEnum):
@@ -81,7 +84,7 @@ def side_of_testbed(data: str) -> int | None:
         return None
     if side and not (side.isdecimal() and 8 <= int(side) <= 4096):
         raise InputError(f"{data}: write the side of the testbed's images in pixels, such as testbed@112.")
-    return int(side or 224)
+    return int(side) if side else IMAGE_SIDE
 
 
 def training_queries(data: str, validation: str | None, skip_bad: bool, seed: int) -> tuple[list[Query], list[Query]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import TESTBED, ModelName, Out, Seed
+from davsp.cli.options import IMAGE_SIDE, TESTBED, ModelName, Out, Seed
 
 testbed_app = typer.Typer(
     help="The embedded testbed: a small world, and a small model trained in it.", no_args_is_help=True
@@ -34,7 +34,7 @@ def pretrain(
 def score(
     model: ModelName = TESTBED,
     per_group: Annotated[int, typer.Option(min=1)] = 200,
-    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 224,
+    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = IMAGE_SIDE,
     seed: Seed = 0,
 ) -> None:
     """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split."""
@@ -50,7 +50,7 @@ def draw(
     out: Out,
     split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
     per_group: Annotated[int, typer.Option(min=1)] = 20,
-    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 224,
+    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = IMAGE_SIDE,
     seed: Seed = 0,
 ) -> None:
     """Draw queries of the testbed's world into a folder: images, and queries.jsonl."""

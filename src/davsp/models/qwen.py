@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from davsp.canvas import GridCanvas
@@ -34,16 +35,20 @@ class Qwen2VL(VisionLanguageModel):
         }
 
     def _patches(self, pixels: Tensor) -> Tensor:
-        """One image (3, H, W) as flat patches, those that are merged side by side: (patches, 3 * time * P * P)."""
         image = self.processor.image_processor
-        patch, merge, time = image.patch_size, image.merge_size, image.temporal_patch_size
-        rows, columns = (side // (patch * merge) for side in pixels.shape[1:])
-        cut = self.normalise(pixels).reshape(3, rows, merge, patch, columns, merge, patch)
-        cut = cut.permute(1, 4, 2, 5, 0, 3, 6).unsqueeze(5)
-        return cut.expand(*cut.shape[:5], time, patch, patch).reshape(rows * columns * merge**2, -1)
+        return merged_patches(
+            self.normalise(pixels)[None], image.patch_size, image.merge_size, image.temporal_patch_size
+        )
 
     def token_inputs(self, ids: Tensor, prompt: Tensor, packed: dict[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         return {"mm_token_type_ids": (ids == self.model.config.image_token_id).int()}
+
+
+def merged_patches(pixels: Float[Tensor, "b 3 h w"], patch: int, merge: int, time: int) -> Float[Tensor, "n width"]:
+    """Images as flat patches, those that are merged side by side, each `time` times over: (N, 3 * time * P * P)."""
+    rows, columns = (side // (patch * merge) for side in pixels.shape[2:])
+    cut = pixels.reshape(-1, 3, rows, merge, patch, columns, merge, patch).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    return cut.unsqueeze(6).expand(*cut.shape[:6], time, patch, patch).reshape(-1, 3 * time * patch**2)
 
 
 class Qwen25VL(Qwen2VL):

@@ -11,6 +11,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from davsp.files import write_json, write_text
 from davsp.models.loading import without_video
+from davsp.models.qwen import merged_patches
 from davsp.testbed.architecture import Architecture, build_tokenizer, chat_template, cosine_filters
 from davsp.testbed.surroundings import Size
 
@@ -138,11 +139,9 @@ class TestbedQwen2VL(Architecture):
 
     def see(self, pixels: Tensor) -> Tensor:
         batch, _, height, width = pixels.shape
-        rows, columns = height // SIDE, width // SIDE
-        cut = pixels.reshape(batch, 3, rows, MERGE, PATCH, columns, MERGE, PATCH).permute(0, 2, 5, 3, 6, 1, 4, 7)
-        patches = cut.unsqueeze(6).expand(*cut.shape[:6], TIMES, PATCH, PATCH).reshape(-1, 3 * TIMES * PATCH**2)
+        patches = merged_patches(pixels, PATCH, MERGE, TIMES)
         seen: Tensor = self.model.model.visual(patches, self._grids(batch, (height, width))).last_hidden_state
-        return seen.reshape(batch, rows * columns, -1)
+        return seen.reshape(batch, -1, self.seen_width)
 
     def project(self, seen: Tensor) -> Tensor:
         said: Tensor = self.projector(seen.reshape(-1, seen.shape[-1] // MERGE**2))
