@@ -19,11 +19,10 @@ from davsp.evaluate.report import (
     Transcript,
     TranscriptAnswer,
     choose_transcripts,
-    format_rate,
     print_table,
-    table_groups,
     write_report,
 )
+from davsp.evaluate.rows import format_rate, table_groups
 from davsp.samples import Query
 
 RATES = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -250,18 +249,14 @@ def answer_behind(model: VisionLanguageModel, defence: AnyDefence, query: Query,
 def rebuild_report(folder: Path) -> Path:
     """Write report.html from results.json and the report inputs in `folder`; return its path.
 
-    Raises InputError when `folder` holds no evaluation.
+    Raises InputError when `folder` holds no evaluation, or one that is damaged.
     """
+    from davsp.evaluate.collect import read_evaluation, read_json
     from davsp.evaluate.rates import Verdict
     from davsp.evaluate.report import Transcript, TranscriptAnswer, write_report
 
-    try:
-        results = json.loads((folder / "results.json").read_text("utf-8"))
-        inputs = json.loads((folder / REPORT_INPUTS).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} holds no finished evaluation ({error}): run `davsp evaluate` or `davsp demo`."
-        ) from error
+    results = read_evaluation(folder).results
+    inputs = read_json(folder / REPORT_INPUTS, f"{folder} holds no finished evaluation")
     transcripts = [
         Transcript(
             **{k: v for k, v in t.items() if k != "answers"},

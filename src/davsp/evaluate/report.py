@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import base64
 import importlib.util
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.errors import InputError
+from davsp.evaluate.collect import read_records
 from davsp.evaluate.media import png_bytes
-from davsp.evaluate.rates import UNSCORED_LIMIT, Rate, Verdict, pooled
+from davsp.evaluate.rates import Rate, Verdict
+from davsp.evaluate.rows import (
+    cost_rows,
+    described_judge,
+    format_rate,
+    percent,
+    table_groups,
+    too_many_unscored,
+)
 from davsp.exchange import AnyDefence
 from davsp.files import write_json, write_text
 from davsp.images import open_image
@@ -21,21 +29,6 @@ from davsp.samples import Query
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-
-_TABLES = {
-    "rsr": ("Malicious queries resisted", "higher is better"),
-    "benign_accuracy": ("Benign queries answered right", "higher is better"),
-    "over_refusal": ("Harmless queries refused", "lower is better"),
-}
-
-_COSTS = {
-    "calls": "calls of the model",
-    "input_tokens": "tokens read",
-    "output_tokens": "tokens written",
-    "helper_calls": "calls of helper models",
-    "seconds": "seconds",
-}
 
 
 @dataclass(frozen=True)
@@ -135,23 +128,6 @@ def print_table(results: Mapping[str, Any], console: Console) -> None:
     console.print(f"Judged by {described_judge(results)}.", markup=False)
 
 
-def too_many_unscored(results: Mapping[str, Any]) -> list[str]:
-    """A line for every defence of which more answers are unscored than UNSCORED_LIMIT."""
-    n = results["queries"]
-    return [
-        f"{name} has {unscored} of {n} answers unscored ({percent(unscored / n)} %), more than "
-        f"{percent(UNSCORED_LIMIT)} %: do not compare its rates before you know why."
-        for name, unscored in results["unscored"].items()
-        if unscored > UNSCORED_LIMIT * n
-    ]
-
-
-def described_judge(results: Mapping[str, Any]) -> str:
-    """`rules`, or `llm (openai/gpt-4o)`."""
-    judge = results.get("judge", {"name": "rules", "model": None})  # version 0.1.0 had no other
-    return f"{judge['name']} ({judge['model']})" if judge["model"] else str(judge["name"])
-
-
 def _terminal_table(results: Mapping[str, Any], names: Sequence[str]) -> Table:
     """The rates of some of the defences."""
     from rich.table import Table
@@ -171,23 +147,6 @@ def _terminal_table(results: Mapping[str, Any], names: Sequence[str]) -> Table:
     return table
 
 
-def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """What a query costs behind every defence, for a table: its lines, each a name and a cell for every defence.
-
-    [] for results without costs, as earlier versions wrote them.
-    """
-    costs = results.get("cost", {})
-    if not costs:
-        return []
-    found = [costs[name] for name in results["defences"]]
-    rows = [(title, [_amount(cost[name]) for cost in found]) for name, title in _COSTS.items()]
-    return [*rows, ("n", [str(cost["n"]) for cost in found])]
-
-
-def _amount(value: float | None) -> str:
-    return "not told" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
 def _cost_table(results: Mapping[str, Any], rows: Sequence[tuple[str, list[str]]]) -> Table:
     """A line for every defence: there may be many, and costs are few."""
     from rich.table import Table
@@ -202,48 +161,6 @@ def _cost_table(results: Mapping[str, Any], rows: Sequence[tuple[str, list[str]]
     return table
 
 
-class Row(NamedTuple):
-    """The rates of one kind, one for every defence; None where a defence has none."""
-
-    kind: str
-    rates: list[Rate | None]
-    pooled: bool
-
-
-class Group(NamedTuple):
-    """The rows of one measure."""
-
-    title: str
-    direction: str
-    rows: list[Row]
-
-
-def table_groups(results: Mapping[str, Any]) -> Iterator[Group]:
-    """Safety, usefulness and over-refusal, always together: all kinds pooled, then kind by kind."""
-    defences = list(results["defences"].values())
-    for table, (title, direction) in _TABLES.items():
-        kinds = list(dict.fromkeys(kind for found in defences for kind in found[table]))
-        rows = []
-        if len(kinds) != 1:
-            rows.append(Row("all", [pooled(list(found[table].values())) for found in defences], True))
-        for kind in kinds:
-            rows.append(Row(kind, [Rate(**d[table][kind]) if kind in d[table] else None for d in defences], False))
-        yield Group(title, direction, rows)
-
-
-def percent(share: float) -> str:
-    """A share with one decimal: 0.985 is `98.5`."""
-    return f"{100 * share:.1f}"
-
-
-def format_rate(rate: Rate) -> str:
-    """`98.5 % [96.9, 99.3] n=200`, and how many are unscored if any are."""
-    unscored = f" ({rate.unscored} unscored)" if rate.unscored else ""
-    if rate.rate is None or rate.low is None or rate.high is None:
-        return f"no score{unscored}"
-    return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{unscored}"
-
-
 def choose_transcripts(
     file: Path, queries: Sequence[Query], defences: Sequence[AnyDefence], per_group: int = 1
 ) -> list[Transcript]:
@@ -256,7 +173,7 @@ def choose_transcripts(
     defence_of = {defence.name: defence for defence in defences}
     taken: dict[str, int] = {}
     chosen = []
-    for record in _read_records(file):
+    for record in read_records(file):
         group = record["group"]
         taken[group] = taken.get(group, 0) + 1
         if taken[group] > per_group:
@@ -313,21 +230,6 @@ def _terminal_cell(rate: Rate) -> Any:
     from rich.text import Text
 
     return Text(format_rate(rate), style="yellow" if rate.unscored else "")
-
-
-def _read_records(file: Path) -> list[dict[str, Any]]:
-    """The records of a JSON Lines file. Raises InputError with the line that cannot be read."""
-    records = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {file}: {error}. Check the path.") from error
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{file}, line {number}: no JSON ({error.msg}). Remove it.") from error
-    return records
 
 
 def _image_as_sent(query: Query, defence: AnyDefence) -> bytes:
