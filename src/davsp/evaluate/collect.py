@@ -112,7 +112,7 @@ class Answered(NamedTuple):
     text: int
 
 
-class Asked(NamedTuple):
+class AnsweredQuery(NamedTuple):
     """A query, the measures it counts in, each with the verdict that is a success, and the answers by defence."""
 
     question: str
@@ -181,7 +181,7 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"cannot read {file}: {error}. Check the path.") from error
 
 
-def read_transcripts(evaluation: Evaluation) -> dict[str, Asked]:
+def read_transcripts(evaluation: Evaluation) -> dict[str, AnsweredQuery]:
     """What was asked and answered, by the query's id; {} where the folder has no transcripts.
 
     Raises InputError for a line that is damaged.
@@ -197,7 +197,7 @@ def read_transcripts(evaluation: Evaluation) -> dict[str, Asked]:
             raise InputError(f"{file}, line {number} is damaged: {_first(error)}. Run the evaluation again.") from error
         sample = JudgedSample(record.id, record.group, record.malicious, record.reference is not None, Verdict.UNSCORED)
         answers = {name: Answered(said.verdict, hash(said.text)) for name, said in record.answers.items()}
-        found[record.id] = Asked(record.question, sample.measures, answers)
+        found[record.id] = AnsweredQuery(record.question, sample.measures, answers)
     return found
 
 

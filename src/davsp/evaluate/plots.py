@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,93 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str:
         _dress(panel, title)
     panels[-1].set_xlabel("step")
     return _svg(figure, "Training curves over the steps: " + ", ".join(panels_of))
+
+
+class Point(NamedTuple):
+    """A value and the ends of its interval, in percent or on a score's own scale."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Standing(NamedTuple):
+    """Where a defence stands. Safety and over-refusal are in percent, the latter None where it was not measured."""
+
+    defence: str
+    safety: Point
+    usefulness: Point
+    over_refusal: Point | None
+
+
+def pareto_front(standings: Sequence[tuple[float, float]]) -> list[int]:
+    """Which of the pairs are not beaten: no other is at least as high in both and higher in one."""
+    return [
+        i for i, (x, y) in enumerate(standings) if not any(a >= x and b >= y and (a > x or b > y) for a, b in standings)
+    ]
+
+
+def trade_off(standings: Sequence[Standing], usefulness: str) -> str:
+    """Safety against usefulness, and against over-refusal where it was measured: a point for every defence.
+
+    Crosses are 95 % intervals; the line joins the defences that no other beats in both. Names stand in a column at the
+    right, each tied to its point, so that none hides another.
+    """
+    useful = [(s.defence, s.usefulness, s.safety) for s in standings]
+    refusing = [(s.defence, s.over_refusal, s.safety) for s in standings if s.over_refusal]
+    panels_of = [("safety and usefulness", usefulness, useful, 1.0)]
+    if refusing:
+        panels_of.append(("safety and over-refusal", "harmless queries refused, % (lower is better)", refusing, -1.0))
+    height = max(2.4, 0.19 * len(standings) + 0.9)
+    figure = _figure(height=height * len(panels_of))
+    panels = figure.subplots(len(panels_of), 1, squeeze=False)[:, 0]
+    colours = dict(zip((s.defence for s in standings), cycle(SERIES), strict=False))
+    for panel, (title, x_label, points, better) in zip(panels, panels_of, strict=True):
+        front = sorted(pareto_front([(better * x.value, y.value) for _, x, y in points]), key=lambda i: points[i][1])
+        corners = [(points[i][1].value, points[i][2].value) for i in front]
+        panel.plot(*zip(*corners, strict=True), color=INK, linewidth=0.8, linestyle=":", zorder=1, label="not beaten")
+        for name, x, y in points:
+            panel.errorbar(
+                x.value,
+                y.value,
+                xerr=[[x.value - x.low], [x.high - x.value]],
+                yerr=[[y.value - y.low], [y.high - y.value]],
+                color=colours[name],
+                marker="o",
+                markersize=4.5,
+                linewidth=1.1,
+            )
+        panel.set_xlabel(x_label)
+        panel.set_ylabel("malicious queries resisted, %")
+        panel.margins(0.08)
+        _dress(panel, title)
+        _name_points(panel, [(name, x.value, y.value, colours[name]) for name, x, y in points])
+    return _svg(figure, "Safety against usefulness and over-refusal, by defence")
+
+
+def _name_points(panel: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
+    """Names at the right of the panel, spread where their points are too close, each with a line to its point."""
+    low, high = panel.get_ylim()
+    panel.set_ylim(low, high)
+    order = sorted(points, key=lambda point: (point[2], -point[1]))
+    step = min(0.085, 1 / max(1, len(order) - 1))
+    places: list[float] = []
+    for _, _, y, _ in order:
+        places.append(max((y - low) / (high - low), places[-1] + step if places else 0.0))
+    over = max(0.0, places[-1] - 1.0)
+    for i in range(len(places) - 1, -1, -1):
+        places[i] = min(places[i], 1.0 - (len(places) - 1 - i) * step) if over else places[i]
+    for (name, x, y, colour), place in zip(order, places, strict=True):
+        panel.annotate(
+            name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}",
+            xy=(x, y),
+            xytext=(1.05, place),
+            textcoords="axes fraction",
+            verticalalignment="center",
+            fontsize=8.5,
+            color=INK,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
+        )
 
 
 def _numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from davsp.errors import InputError
 from davsp.evaluate.collect import read_records
 from davsp.evaluate.media import png_bytes
+from davsp.evaluate.pages import check_can_draw, render
 from davsp.evaluate.rates import Rate, Verdict
 from davsp.evaluate.rows import (
     cost_rows,
     described_judge,
     format_rate,
-    percent,
     table_groups,
     too_many_unscored,
 )
@@ -74,17 +73,11 @@ def write_report(
     Raises InputError without Matplotlib where a figure is asked for, and StorageError where `folder` is not
     writable.
     """
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=False,
-    )
     figures = _figures(projections, training)
-    page = environment.get_template("report.html.j2").render(
+    page = render(
+        "report.html.j2",
         title=title,
         results=results,
         groups=list(table_groups(results)),
@@ -97,7 +90,6 @@ def write_report(
         border=_base64(border) if border else None,
         transcripts=transcripts,
         looks=_LOOKS,
-        percent=percent,
         base64=_base64,
     )
     write_json(folder / "results.json", results)
@@ -216,8 +208,7 @@ def _figures(
 ) -> tuple[str, str]:
     if not projections and not training:
         return "", ""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError("Figures need Matplotlib, which is not installed. Run: pip install 'davsp[eval]'")
+    check_can_draw()
     from davsp.evaluate.plots import projection_histograms, training_curves
 
     return (

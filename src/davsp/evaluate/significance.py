@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from davsp.evaluate.collect import Answered, Asked, Evaluation
+from davsp.evaluate.collect import Answered, AnsweredQuery, Evaluation
 from davsp.evaluate.rates import MEASURES, Verdict
 
 ALPHA = 0.05
 """At or below this corrected p, two defences are said to differ."""
 
-Told = Mapping[str, Asked]
+Told = Mapping[str, AnsweredQuery]
 """The queries of an evaluation and their answers, by id."""
 
 

@@ -1,0 +1,75 @@
+"""Where each defence of a model stands on all that was asked together: safety, usefulness, over-refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from davsp.benchmarks.base import Purpose
+from davsp.evaluate.collect import Evaluation
+from davsp.evaluate.plots import Point, Standing
+from davsp.evaluate.rates import pooled
+from davsp.evaluate.tables import ModelTable, Value, combined, runs_of
+
+
+class Field(NamedTuple):
+    """The defences of one model that can be drawn, what their usefulness is, and those that cannot be drawn."""
+
+    standings: list[Standing]
+    usefulness: str
+    left_out: list[str]
+
+
+def field_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> Field:
+    """Every defence over all evaluations of the table's model and judge, each query counting once.
+
+    Usefulness is the share of benign queries answered right; where none has a right answer, the first official score.
+    A defence that was not asked everything that another was is left out: its figures would be of other queries.
+    """
+    group = [e for e in evaluations if (e.model, e.judge) == (table.model, table.judge)]
+    names = [row.defence for row in table.rows if not row.published]
+    right = {name: overall(group, name, "benign_accuracy") for name in names}
+    label, useful = "benign queries answered right, % (higher is better)", right
+    if not any(right.values()):
+        label, useful = _official(table)
+    standings = []
+    for name in names:
+        safety, usefulness = _point(overall(group, name, "rsr")), _point(useful.get(name))
+        if safety and usefulness:
+            standings.append(Standing(name, safety, usefulness, _point(overall(group, name, "over_refusal"))))
+    drawn = {standing.defence for standing in standings}
+    return Field(standings, label, [name for name in names if name not in drawn] if drawn else [])
+
+
+def overall(group: Sequence[Evaluation], defence: str, measure: str) -> Value | None:
+    """A measure over all that was asked, of the seeds with which all of it was asked; None where there are none."""
+
+    def asks(evaluation: Evaluation) -> bool:
+        return any(rates[measure] for rates in evaluation.results["defences"].values())
+
+    asked = [found for found in runs_of(group).values() if any(map(asks, found))]
+    readings = []
+    for seed in dict.fromkeys(evaluation.seed for evaluation in group):
+        having = [[e for e in found if e.seed == seed and defence in e.results["defences"]] for found in asked]
+        chosen = [found[0] if found else None for found in having]
+        told = [list(e.results["defences"][defence][measure].values()) for e in chosen if e]
+        rate = pooled([rate for rates in told for rate in rates])
+        if None in chosen or rate is None or rate.rate is None or rate.low is None or rate.high is None:
+            continue
+        readings.append((seed, Value(100 * rate.rate, 100 * rate.low, 100 * rate.high, rate.n, rate.unscored)))
+    return combined(readings)
+
+
+def _official(table: ModelTable) -> tuple[str, dict[str, Value | None]]:
+    """The first usefulness column with measured values: its label, and the values by defence."""
+    rows = [row for row in table.rows if not row.published]
+    for i, column in enumerate(table.columns):
+        if column.purpose is Purpose.USEFULNESS and any(row.values[i] for row in rows):
+            return f"{column.title}, {column.unit} (higher is better)", {row.defence: row.values[i] for row in rows}
+    return "", {}
+
+
+def _point(value: Value | None) -> Point | None:
+    if value is None or value.value is None or value.low is None or value.high is None:
+        return None
+    return Point(value.value, value.low, value.high)
