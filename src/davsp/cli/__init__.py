@@ -38,6 +38,7 @@ from davsp.cli.options import (
     side_of_testbed,
     training_queries,
 )
+from davsp.cli.report import report
 from davsp.cli.testbed import testbed_app
 from davsp.errors import DavspError, InputError
 from davsp.judges import JudgeName, load_judge
@@ -53,6 +54,7 @@ app.add_typer(official_app, name="official")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(judge_app, name="judge")
 app.command()(fit)
+app.command()(report)
 
 
 @app.command()
@@ -283,16 +285,6 @@ def evaluate(
 
     print_table(results, Console())
     say(f"Report: {out / 'report.html'}")
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="A folder written by `davsp evaluate` or `davsp demo`.")],
-) -> None:
-    """Write the HTML report of an evaluation again, from what is in its folder."""
-    from davsp.pipeline import rebuild_report
-
-    print(rebuild_report(folder))
 
 
 @app.command()

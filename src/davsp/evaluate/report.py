@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.errors import InputError
-from davsp.evaluate.collect import read_records
+from davsp.evaluate.collect import BenchmarkFacts, read_records
 from davsp.evaluate.media import png_bytes
 from davsp.evaluate.pages import check_can_draw, render
 from davsp.evaluate.rates import Rate, Verdict
 from davsp.evaluate.rows import (
     cost_rows,
     described_judge,
+    figure_names,
     format_rate,
     table_groups,
     too_many_unscored,
@@ -82,6 +83,8 @@ def write_report(
         results=results,
         groups=list(table_groups(results)),
         costs=cost_rows(results),
+        benchmark=BenchmarkFacts.model_validate(results["benchmark"]) if results.get("benchmark") else None,
+        figures=figure_names(results.get("scores", {})),
         unscored=sum(results["unscored"].values()),
         too_many_unscored=too_many_unscored(results),
         judge=described_judge(results),

@@ -64,6 +64,11 @@ def format_rate(rate: Rate) -> str:
     return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{unscored}"
 
 
+def figure_names(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The official figures that any defence has, in their order."""
+    return list(dict.fromkeys(name for figures in scores.values() for name in figures))
+
+
 def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """What a query costs behind every defence, for a table: its lines, each a name and a cell for every defence.
 

@@ -54,6 +54,11 @@ class Family:
     judge: str
     comparisons: tuple[Comparison, ...]
 
+    def by_measure(self) -> list[tuple[str, list[Comparison]]]:
+        """The comparisons of each measure, safety first."""
+        found = [(measure, [c for c in self.comparisons if c.measure == measure]) for measure in MEASURES]
+        return [(measure, comparisons) for measure, comparisons in found if comparisons]
+
 
 def mcnemar(b: int, c: int) -> float:
     """The exact two-sided p of b and c discordant pairs (McNemar 1947): under the null hypothesis b is binomial with

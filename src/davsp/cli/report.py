@@ -1,0 +1,40 @@
+"""`davsp report`: pages and tables of evaluations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from davsp.errors import InputError
+
+
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders written by `davsp evaluate` or `davsp demo`, or folders of such.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the page and tables; default: the first folder.")
+    ] = None,
+    judge_validations: Annotated[
+        list[Path] | None,
+        typer.Option("--judge-validation", help="What `davsp judge validate --json` printed. Repeatable."),
+    ] = None,
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="Also write Inspect's viewer of all logs (20 MB and the logs).")
+    ] = False,
+) -> None:
+    """Write one evaluation's page again; or of several, one page with the paper's tables, and files of them."""
+    from davsp.evaluate.collect import collect
+    from davsp.evaluate.comparison import write_comparison
+
+    [first, *further] = folders
+    if out is None and not further and [e.folder for e in collect(folders)] == [first]:
+        if judge_validations or viewer:
+            raise InputError(f"{first} is one evaluation with a page of its own: give --out, and there will be tables.")
+        from davsp.pipeline import rebuild_report
+
+        print(rebuild_report(first))
+        return
+    print(write_comparison(folders, out or first, judge_validations=judge_validations or [], viewer=viewer))
