@@ -92,6 +92,14 @@ def test_every_measure_is_compared_and_corrected_by_itself(tmp_path: Path) -> No
     assert all(c.only_first > c.only_second for c in found if c.measure == "over_refusal")
 
 
+def test_a_reference_that_is_no_right_answer_is_not_compared(tmp_path: Path) -> None:
+    said = verdicts(OVER_REFUSAL, 0.5, 0)
+    folder = write_evaluation(tmp_path / "a", OVER_REFUSAL, {"none": said, "x": said})
+    text = (folder / "transcripts.jsonl").read_text()
+    (folder / "transcripts.jsonl").write_text(text.replace('"reference": null', '"reference": "a text"'))
+    assert {c.measure for c in compared(tmp_path)} == {"over_refusal"}
+
+
 def test_defences_of_two_folders_are_compared_on_the_queries_that_both_have(tmp_path: Path) -> None:
     facts = benchmark("figstep", "full")
     write_evaluation(tmp_path / "a", FOUR, {"none": [N, N, N, N]}, benchmark=facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -189,6 +189,8 @@ def read_transcripts(evaluation: Evaluation) -> dict[str, AnsweredQuery]:
     file = evaluation.folder / TRANSCRIPTS
     if not file.is_file():
         return {}
+    every = evaluation.results["defences"].values()
+    with_right_answers = {kind for rates in every for kind in rates["benign_accuracy"]}
     found = {}
     for number, content in enumerate(read_records(file), start=1):
         try:
@@ -196,6 +198,9 @@ def read_transcripts(evaluation: Evaluation) -> dict[str, AnsweredQuery]:
         except ValidationError as error:
             raise InputError(f"{file}, line {number} is damaged: {_first(error)}. Run the evaluation again.") from error
         sample = JudgedSample(record.id, record.group, record.malicious, record.reference is not None, Verdict.UNSCORED)
+        # A reference may be a mere text to compare with, where no answer is right.
+        if sample.kind not in with_right_answers:
+            sample = replace(sample, has_reference=False)
         answers = {name: Answered(said.verdict, hash(said.text)) for name, said in record.answers.items()}
         found[record.id] = AnsweredQuery(record.question, sample.measures, answers)
     return found
