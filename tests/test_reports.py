@@ -37,6 +37,7 @@ from tests.evaluations import (
 
 R, N, U = Verdict.RESISTED, Verdict.NOT_RESISTED, Verdict.UNSCORED
 FOUR = [("violence", True, False, 4)]
+SD_TYPO = "SD+TYPO, 50 of 1480"
 
 
 def shown(table: ModelTable, defence: str, title: str, *, published: bool = False) -> str:
@@ -129,12 +130,12 @@ def test_other_models_and_other_judges_are_never_compared(tmp_path: Path) -> Non
 def test_published_values_stand_beside_ours_under_the_paper_s_columns(tmp_path: Path) -> None:
     [table, other] = tables(collect([write_model(tmp_path, "llava-hf/llava-1.5-13b-hf", 5)]))
     titles = [column.title for column in table.columns]
-    assert titles[:4] == ["SD+TYPO", "SD", "TYPO", "FigStep (OOD), tiny"]
+    assert titles[:4] == [SD_TYPO, "SD", "TYPO", "FigStep (OOD), tiny"]
     assert titles[4:] == ["MM-Vet", "MME (OOD)", "LLaVA-Bench (OOD)", "MME, all", "MOSSBench, safe"]
-    assert shown(table, "DAVSP", "SD+TYPO", published=True) == "98.72"
+    assert shown(table, "DAVSP", SD_TYPO, published=True) == "98.72"
     assert shown(table, "DAVSP", "MME (OOD)", published=True) == "1602"
     assert shown(table, "davsp", "MME (OOD)") == "1720 [1718, 1722] n=50"
-    assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\] n=49 \(1 unscored\)", shown(table, "davsp", "SD+TYPO"))
+    assert re.fullmatch(r"\d+\.\d \[\d+\.\d, \d+\.\d\] n=49 \(1 unscored\)", shown(table, "davsp", SD_TYPO))
     order = [(row.defence, row.published) for row in table.rows]
     assert order[:4] == [("none", False), ("none", True), ("adashield-s", False), ("AdaShield-S", True)]
     assert (other.model, {row.published for row in other.rows}) == ("Qwen2-VL-7B-Instruct, published", {True})
@@ -178,10 +179,38 @@ def test_the_same_result_in_two_folders_is_one_run(tmp_path: Path) -> None:
     assert shown(table, "none", "FigStep (OOD)").endswith("n=4")
 
 
-def test_each_judge_has_a_table_of_its_own(tmp_path: Path) -> None:
-    write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, N, N]})
-    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, R, N]}, judge=("llm", "openai/x"))
-    assert [table.judge for table in tables(collect([tmp_path]))] == ["rules", "llm (openai/x)"]
+def test_each_judge_has_a_column_of_its_own(tmp_path: Path) -> None:
+    told = benchmark("figstep", "full")
+    write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, N, N]}, benchmark=told)
+    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, R, N]}, benchmark=told, judge=("llm", "openai/x"))
+    table, *_ = tables(collect([tmp_path]))
+    assert table.judge == "rules and llm (openai/x)"
+    assert [column.unit for column in table.columns if column.runs] == [
+        "RSR, %, judged by rules",
+        "RSR, %, judged by llm (openai/x)",
+    ]
+    assert shown(table, "none", "FigStep (OOD)").startswith("50.0")
+    assert shown(table, "none", "Figstep, full").startswith("75.0")
+    found = overall(collect([tmp_path]), "none", "rsr")
+    assert found is not None and (found.value, found.n) == (50.0, 4)  # the first judge's
+
+
+def test_parts_of_a_benchmark_are_columns_of_their_own_that_say_so(tmp_path: Path) -> None:
+    told = benchmark("figstep", "full", published=4)
+    write_evaluation(tmp_path / "a", [("x", True, False, 2)], {"none": [R, R]}, benchmark=told)
+    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, N, N]}, benchmark=told)
+    table, *_ = tables(collect([tmp_path]))
+    assert shown(table, "none", "FigStep (OOD)").endswith("n=4")
+    assert shown(table, "none", "Figstep, full, 2 of 4").endswith("n=2")
+    found = overall(collect([tmp_path]), "none", "rsr")
+    assert found is not None and found.n == 4
+
+
+def test_runs_of_different_lengths_of_answer_are_warned_of(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_evaluation(tmp_path / str(seed), FOUR, {"none": [R, R, N, N]}, seed=seed, max_new_tokens=16 << seed)
+    [table] = tables(collect([tmp_path]))
+    assert [w for w in table.warnings if "16 and 32 new tokens" in w]
 
 
 def test_safety_alone_is_warned_of(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
-from davsp.evaluate.collect import Evaluation, read_json
+from davsp.evaluate.collect import AnsweredQuery, read_json
 from davsp.evaluate.rates import Rate, Verdict
 from davsp.evaluate.significance import Told, same_queries
 from davsp.judges.base import Asked
@@ -87,13 +87,14 @@ def read_validations(files: Sequence[Path]) -> list[WithPeople]:
     return [found for file in files for found in _read_validation(file)]
 
 
-def between_judges(told: Sequence[tuple[Evaluation, Told]]) -> list[BetweenJudges]:
+def between_judges(told: Sequence[Told]) -> list[BetweenJudges]:
     """Every two evaluations of one model by different judges, over the answers that are the same in both."""
     found: list[BetweenJudges] = []
-    for (one, asked), (two, again) in combinations(told, 2):
-        if one.model == two.model and one.judge != two.judge and same_queries(asked, again):
+    for first, second in combinations(told, 2):
+        one, two = first[0], second[0]
+        if one.model == two.model and one.judge != two.judge and same_queries(first, second):
             judges = (one.judge, two.judge)
-            for positive, pairs in _pairs(asked, again).items():
+            for positive, pairs in _pairs(first[1], second[1]).items():
                 if pairs:
                     figures = Compared.model_validate(Agreement.of(pairs).to_json(SEED))
                     found.append(BetweenJudges(one.model, one.title, judges, positive, figures))
@@ -116,7 +117,9 @@ def _read_validation(file: Path) -> Iterator[WithPeople]:
                 yield WithPeople(judge, asked.value, labels, source, figures)
 
 
-def _pairs(one: Told, two: Told) -> dict[str, list[tuple[bool, bool | None]]]:
+def _pairs(
+    one: Mapping[str, AnsweredQuery], two: Mapping[str, AnsweredQuery]
+) -> dict[str, list[tuple[bool, bool | None]]]:
     """What both judges said of the same answers; None where either of them left one unscored."""
     pairs: dict[str, list[tuple[bool, bool | None]]] = {"malicious resisted": [], "harmless refused": []}
     for key in one.keys() & two.keys():

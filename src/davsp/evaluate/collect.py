@@ -89,18 +89,30 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """`FigStep, tiny`, or where no benchmark was asked, the folder's name."""
-        facts = self.benchmark
-        return f"{facts.title}, {facts.variant}" if facts else self.folder.resolve().name
+        """`FigStep, tiny`, or `FigStep, tiny, 20 of 50`; where no benchmark was asked, the folder's name."""
+        return self.benchmark.title + self.part() if self.benchmark else self.folder.resolve().name
+
+    def part(self, usual: str = "") -> str:
+        """What part of the benchmark was asked: `, tiny, 20 of 50`. The `usual` variant is not named."""
+        facts, queries = self.benchmark, self.results["queries"]
+        if facts is None:
+            return ""
+        variant = "" if facts.variant == usual else f", {facts.variant}"
+        return variant if facts.published in (None, queries) else f"{variant}, {queries} of {facts.published}"
+
+    @property
+    def source(self) -> tuple[str, str] | None:
+        """The benchmark and its variant; None for queries of one's own."""
+        return (self.benchmark.name, self.benchmark.variant) if self.benchmark else None
 
     @property
     def asked(self) -> tuple[object, ...]:
-        """What two evaluations share that asked the same: the benchmark and its variant.
+        """What two evaluations share that asked the same: the benchmark, its variant and the number of queries.
 
         Of queries of one's own nothing is known but their kinds and how many there are of each.
         """
-        if self.benchmark:
-            return (self.benchmark.name, self.benchmark.variant)
+        if self.source:
+            return (*self.source, self.results["queries"])
         rates = next(iter(self.results["defences"].values()))
         return tuple((m, kind, r["n"] + r["unscored"]) for m in sorted(rates) for kind, r in sorted(rates[m].items()))
 
@@ -115,6 +127,7 @@ class Answered(NamedTuple):
 class AnsweredQuery(NamedTuple):
     """A query, the measures it counts in, each with the verdict that is a success, and the answers by defence."""
 
+    group: str
     question: str
     measures: Mapping[str, Verdict]
     answers: Mapping[str, Answered]
@@ -202,7 +215,7 @@ def read_transcripts(evaluation: Evaluation) -> dict[str, AnsweredQuery]:
         if sample.kind not in with_right_answers:
             sample = replace(sample, has_reference=False)
         answers = {name: Answered(said.verdict, hash(said.text)) for name, said in record.answers.items()}
-        found[record.id] = AnsweredQuery(record.question, sample.measures, answers)
+        found[record.id] = AnsweredQuery(record.group, record.question, sample.measures, answers)
     return found
 
 

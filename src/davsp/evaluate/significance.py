@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from davsp.evaluate.collect import Answered, AnsweredQuery, Evaluation
+from davsp.evaluate.collect import AnsweredQuery, Evaluation
 from davsp.evaluate.rates import MEASURES, Verdict
 
 ALPHA = 0.05
 """At or below this corrected p, two defences are said to differ."""
 
-Told = Mapping[str, AnsweredQuery]
-"""The queries of an evaluation and their answers, by id."""
+Told = tuple[Evaluation, Mapping[str, AnsweredQuery]]
+"""An evaluation, and its queries and their answers by id."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def families(told: Sequence[tuple[Evaluation, Told]]) -> list[Family]:
+def families(told: Sequence[Told]) -> list[Family]:
     """Every pair of defences of every evaluation, and pairs that stand in two evaluations of the same queries.
 
     A pair is taken across two evaluations, of one model and one judge, only where no evaluation has both.
     """
     found = [
-        Family(e.title, e.model, e.judge, _corrected(_within(e, queries)))
+        Family(e.title, e.model, e.judge, _corrected(_within((e, queries))))
         for e, queries in told
         if queries and len(e.results["defences"]) > 1
     ]
@@ -99,48 +99,50 @@ def families(told: Sequence[tuple[Evaluation, Told]]) -> list[Family]:
 
 
 def same_queries(one: Told, two: Told) -> bool:
-    """Whether two evaluations share queries: all ids that both have are of the same question."""
-    shared = one.keys() & two.keys()
-    return bool(shared) and all(one[i].question == two[i].question for i in shared)
+    """Whether two evaluations share queries: they are of one source, and all ids that both have of one question."""
+    (first, asked), (second, again) = one, two
+    shared = asked.keys() & again.keys()
+    same = all((asked[i].group, asked[i].question) == (again[i].group, again[i].question) for i in shared)
+    return first.source == second.source and bool(shared) and same
 
 
-def _within(evaluation: Evaluation, queries: Told) -> Iterator[Comparison]:
-    for first, second in combinations(evaluation.results["defences"], 2):
-        yield from _compared(first, queries, second, queries)
+def _within(told: Told) -> Iterator[Comparison]:
+    for first, second in combinations(told[0].results["defences"], 2):
+        yield from _compared(first, told, second, told)
 
 
-def _across(group: Sequence[tuple[Evaluation, Told]]) -> Iterator[Comparison]:
+def _across(group: Sequence[Told]) -> Iterator[Comparison]:
     names = list(dict.fromkeys(name for e, _ in group for name in e.results["defences"]))
     for first, second in combinations(names, 2):
         having = [{name for name in (first, second) if name in e.results["defences"]} for e, _ in group]
         if not any(len(some) == 2 for some in having):
-            one, two = (group[having.index({name})][1] for name in (first, second))
+            one, two = (group[having.index({name})] for name in (first, second))
             yield from _compared(first, one, second, two)
 
 
-def _same_queries(told: Sequence[tuple[Evaluation, Told]]) -> list[list[tuple[Evaluation, Told]]]:
+def _same_queries(told: Sequence[Told]) -> list[list[Told]]:
     """Evaluations of one model and one judge on shared queries, where there are several."""
-    groups: list[list[tuple[Evaluation, Told]]] = []
-    for evaluation, queries in told:
+    groups: list[list[Told]] = []
+    for one in told:
         for group in groups:
             other = group[0][0]
-            same = (other.model, other.judge) == (evaluation.model, evaluation.judge)
-            if same and all(same_queries(queries, asked) for _, asked in group):
-                group.append((evaluation, queries))
+            same = (other.model, other.judge) == (one[0].model, one[0].judge)
+            if same and all(same_queries(one, two) for two in group):
+                group.append(one)
                 break
         else:
-            groups.append([(evaluation, queries)])
+            groups.append([one])
     return [group for group in groups if len(group) > 1]
 
 
 def _compared(first: str, one: Told, second: str, two: Told) -> Iterator[Comparison]:
     """The two defences by each measure that any shared query counts in."""
     pairs: dict[str, list[tuple[Verdict, Verdict, Verdict]]] = {measure: [] for measure in MEASURES}
-    for key in one.keys() & two.keys():
-        said: tuple[Answered | None, Answered | None] = one[key].answers.get(first), two[key].answers.get(second)
-        if said[0] and said[1]:
-            for measure, success in one[key].measures.items():
-                pairs[measure].append((success, said[0].verdict, said[1].verdict))
+    for key in one[1].keys() & two[1].keys():
+        said, answered = one[1][key].answers.get(first), two[1][key].answers.get(second)
+        if said and answered:
+            for measure, success in one[1][key].measures.items():
+                pairs[measure].append((success, said.verdict, answered.verdict))
     for measure, found in pairs.items():
         scored = [(a is success, b is success) for success, a, b in found if Verdict.UNSCORED not in (a, b)]
         only_first, only_second = scored.count((True, False)), scored.count((False, True))

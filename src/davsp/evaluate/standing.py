@@ -8,8 +8,7 @@ from typing import NamedTuple
 from davsp.benchmarks.base import Purpose
 from davsp.evaluate.collect import Evaluation
 from davsp.evaluate.plots import Point, Standing
-from davsp.evaluate.rates import pooled
-from davsp.evaluate.tables import ModelTable, Value, combined, runs_of
+from davsp.evaluate.tables import ModelTable, Value, combined, runs_of, share
 
 
 class Field(NamedTuple):
@@ -21,12 +20,12 @@ class Field(NamedTuple):
 
 
 def field_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> Field:
-    """Every defence over all evaluations of the table's model and judge, each query counting once.
+    """Every defence over all evaluations of the table's model, each query counting once.
 
     Usefulness is the share of benign queries answered right; where none has a right answer, the first official score.
     A defence that was not asked everything that another was is left out: its figures would be of other queries.
     """
-    group = [e for e in evaluations if (e.model, e.judge) == (table.model, table.judge)]
+    group = [evaluation for evaluation in evaluations if evaluation.model == table.model]
     names = [row.defence for row in table.rows if not row.published]
     right = {name: overall(group, name, "benign_accuracy") for name in names}
     label, useful = "benign queries answered right, % (higher is better)", right
@@ -47,17 +46,29 @@ def overall(group: Sequence[Evaluation], defence: str, measure: str) -> Value | 
     def asks(evaluation: Evaluation) -> bool:
         return any(rates[measure] for rates in evaluation.results["defences"].values())
 
-    asked = [found for found in runs_of(group).values() if any(map(asks, found))]
+    asked = [runs for runs in runs_of(_each_once(group)) if any(map(asks, runs))]
     readings = []
     for seed in dict.fromkeys(evaluation.seed for evaluation in group):
-        having = [[e for e in found if e.seed == seed and defence in e.results["defences"]] for found in asked]
-        chosen = [found[0] if found else None for found in having]
-        told = [list(e.results["defences"][defence][measure].values()) for e in chosen if e]
-        rate = pooled([rate for rates in told for rate in rates])
-        if None in chosen or rate is None or rate.rate is None or rate.low is None or rate.high is None:
-            continue
-        readings.append((seed, Value(100 * rate.rate, 100 * rate.low, 100 * rate.high, rate.n, rate.unscored)))
+        having = [[e for e in runs if e.seed == seed and defence in e.results["defences"]] for runs in asked]
+        told = [rate for found in having if found for rate in found[0].results["defences"][defence][measure].values()]
+        value = share(told)
+        if all(having) and value is not None and value.value is not None:
+            readings.append((seed, value))
     return combined(readings)
+
+
+def _each_once(group: Sequence[Evaluation]) -> list[Evaluation]:
+    """The evaluations without those that ask the same again: by another judge, or fewer queries of a benchmark."""
+    judge: dict[object, str] = {}
+    most: dict[object, int] = {}
+    for e in group:
+        judge.setdefault(e.source or e.asked, e.judge)
+        most[e.source] = max(e.results["queries"], most.get(e.source, 0))
+    return [
+        e
+        for e in group
+        if e.judge == judge[e.source or e.asked] and (e.source is None or e.results["queries"] == most[e.source])
+    ]
 
 
 def _official(table: ModelTable) -> tuple[str, dict[str, Value | None]]:

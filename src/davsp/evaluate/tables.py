@@ -40,14 +40,16 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """What is shown of one benchmark: a rate, or its official `figure` times `scale`. `asked` as in Evaluation.
+    """What is shown of one benchmark in its `runs`: a rate, or its official `figure` times `scale`.
 
-    `paper`: which of the paper's columns it is, printed there with so many `decimals`.
+    `judge` is told where a table has several. `paper`: which of the paper's columns it is, printed there with so many
+    `decimals`.
     """
 
     title: str
     purpose: Purpose
-    asked: tuple[object, ...]
+    runs: Sequence[Evaluation]
+    judge: str = ""
     figure: str | None = None
     scale: float = 100
     paper: int | None = None
@@ -55,25 +57,29 @@ class Column:
 
     @property
     def unit(self) -> str:
-        """`RSR, %`, or `F1, %`; a score on a scale of its own is a `score`."""
-        if self.figure is None:
-            return _UNIT_OF[_MEASURE_OF[self.purpose]]
-        return "F1, %" if self.figure == "f1" else "score"
+        """`RSR, %`, or `F1, %, judged by rules`; a score on a scale of its own is a `score`."""
+        rate = _UNIT_OF[_MEASURE_OF[self.purpose]]
+        unit = rate if self.figure is None else "F1, %" if self.figure == "f1" else "score"
+        return f"{unit}, judged by {self.judge}" if self.judge else unit
 
-    def read(self, evaluation: Evaluation, defence: str) -> Value | None:
-        """The evaluation's value; None where this was not measured."""
+    @property
+    def is_measured(self) -> bool:
+        """Whether any defence has a value."""
+        return any(self.value_of(name) is not None for run in self.runs for name in run.results["defences"])
+
+    def value_of(self, defence: str) -> Value | None:
+        """The defence's value over all runs; None where this was not measured."""
+        having = [run for run in self.runs if defence in run.results["defences"]]
+        return combined([(run.seed, value) for run in having if (value := self._read(run, defence)) is not None])
+
+    def _read(self, run: Evaluation, defence: str) -> Value | None:
         if self.figure is not None:
-            found = evaluation.scores.get(defence, {}).get(self.figure)
+            found = run.scores.get(defence, {}).get(self.figure)
             if found is None or not isfinite(found.value):
                 return None
             ends = [self.scale * end if end is not None and isfinite(end) else None for end in (found.low, found.high)]
             return Value(self.scale * found.value, ends[0], ends[1], found.n)
-        rate = pooled(list(evaluation.results["defences"][defence][_MEASURE_OF[self.purpose]].values()))
-        if rate is None:
-            return None
-        if rate.rate is None or rate.low is None or rate.high is None:
-            return Value(None, n=0, unscored=rate.unscored)
-        return Value(100 * rate.rate, 100 * rate.low, 100 * rate.high, rate.n, rate.unscored)
+        return share(list(run.results["defences"][defence][_MEASURE_OF[self.purpose]].values()))
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ModelTable:
-    """All defences of one model under one judge. `warnings` are about what it must not be read as."""
+    """All defences of one model. `judge` names its judges. `warnings` are about what it must not be read as."""
 
     model: str
     judge: str
@@ -102,15 +108,13 @@ class ModelTable:
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[ModelTable]:
-    """A table for every model and judge, in the order of the first of each; then the paper's of other models, where
-    one of the paper's benchmarks was measured at all."""
-    groups: dict[tuple[str, str], list[Evaluation]] = {}
-    for evaluation in evaluations:
-        groups.setdefault((evaluation.model, evaluation.judge), []).append(evaluation)
-    found = [_table(model, judge, group) for (model, judge), group in groups.items()]
-    if not any(is_of_paper(evaluation) for evaluation in evaluations):
+    """A table for every model, in the order of the first of each; then the paper's of other models, where one of the
+    paper's benchmarks was measured at all."""
+    models = list(dict.fromkeys(evaluation.model for evaluation in evaluations))
+    found = [_table(model, [e for e in evaluations if e.model == model]) for model in models]
+    if not any(map(is_of_paper, evaluations)):
         return found
-    beside = {published_model(model) for model, _ in groups}
+    beside = {published_model(model) for model in models}
     return [*found, *(_published_table(name) for name in published()["models"] if name not in beside)]
 
 
@@ -134,12 +138,22 @@ def published_model(model: str) -> str | None:
     return next((name for name in published()["models"] if _plain(name) in _plain(model)), None)
 
 
-def runs_of(evaluations: Sequence[Evaluation]) -> dict[tuple[object, ...], list[Evaluation]]:
-    """The evaluations by what they asked."""
+def runs_of(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """The evaluations that asked the same and were judged by the same, together."""
     found: dict[tuple[object, ...], list[Evaluation]] = {}
     for evaluation in evaluations:
-        found.setdefault(evaluation.asked, []).append(evaluation)
-    return found
+        found.setdefault((*evaluation.asked, evaluation.judge), []).append(evaluation)
+    return list(found.values())
+
+
+def share(rates: Sequence[Mapping[str, Any]]) -> Value | None:
+    """Rates of results.json taken together, in percent; None of none."""
+    rate = pooled(rates)
+    if rate is None:
+        return None
+    if rate.rate is None or rate.low is None or rate.high is None:
+        return Value(None, n=0, unscored=rate.unscored)
+    return Value(100 * rate.rate, 100 * rate.low, 100 * rate.high, rate.n, rate.unscored)
 
 
 def combined(readings: Sequence[tuple[int, Value]]) -> Value | None:
@@ -159,66 +173,63 @@ def combined(readings: Sequence[tuple[int, Value]]) -> Value | None:
     )
 
 
-def _table(model: str, judge: str, group: Sequence[Evaluation]) -> ModelTable:
-    runs = runs_of(group)
-    columns = _columns(group, runs)
+def _table(model: str, group: Sequence[Evaluation]) -> ModelTable:
+    columns = _columns(group)
     names = list(dict.fromkeys(name for evaluation in group for name in evaluation.results["defences"]))
     beside = published_model(model) if any(map(is_of_paper, group)) else None
     rows = []
     for defence, values in (_published_rows(beside, columns) if beside else {}).items():
-        rows += [_row(name, columns, runs) for name in names if _plain(name) == _plain(defence)]
+        rows += [_row(name, columns) for name in names if _plain(name) == _plain(defence)]
         rows.append(Row(defence, True, values))
     placed = {row.defence for row in rows if not row.published}
-    rows += [_row(name, columns, runs) for name in names if name not in placed]
-    return ModelTable(model, judge, tuple(columns), tuple(rows), tuple(_warnings(group, columns, rows)))
+    rows += [_row(name, columns) for name in names if name not in placed]
+    judges = " and ".join(dict.fromkeys(evaluation.judge for evaluation in group))
+    return ModelTable(model, judges, tuple(columns), tuple(rows), tuple(_warnings(group, columns)))
 
 
-def _row(defence: str, columns: Sequence[Column], runs: Mapping[tuple[object, ...], Sequence[Evaluation]]) -> Row:
-    values = []
-    for column in columns:
-        having = [e for e in runs.get(column.asked, ()) if defence in e.results["defences"]]
-        read = [(e.seed, value) for e in having if (value := column.read(e, defence)) is not None]
-        values.append(combined(read))
-    return Row(defence, False, tuple(values))
+def _row(defence: str, columns: Sequence[Column]) -> Row:
+    return Row(defence, False, tuple(column.value_of(defence) for column in columns))
 
 
-def _columns(group: Sequence[Evaluation], runs: Mapping[tuple[object, ...], Sequence[Evaluation]]) -> list[Column]:
+def _columns(group: Sequence[Evaluation]) -> list[Column]:
     """The paper's columns, if one of them was measured, then ours; safety, usefulness, over-refusal."""
-    columns = _paper_columns(runs) if any(map(is_of_paper, group)) else []
-    taken = {(column.asked, column.purpose) for column in columns if _has_values(column, runs)}
-    for asked, found in runs.items():
-        facts = found[0].benchmark
+    columns = _paper_columns(group) if any(map(is_of_paper, group)) else []
+    taken = [(column.runs, column.purpose) for column in columns if column.is_measured]
+    for runs in runs_of(group):
+        facts = runs[0].benchmark
         figure, scale = OFFICIAL.get(facts.name if facts else "", (None, 100))
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 and not facts else ""
         for purpose in Purpose:
-            more = f" and {len(found) - 1} more" if len(found) > 1 and not facts else ""
-            column = Column(found[0].title + more, purpose, asked)
+            column = Column(runs[0].title + more, purpose, runs, _told_judge(runs, group))
             if purpose is Purpose.USEFULNESS and figure:
                 official = replace(column, figure=figure, scale=scale)
-                column = official if _has_values(official, runs) else column
-            if (asked, purpose) not in taken and _has_values(column, runs):
+                column = official if official.is_measured else column
+            if (runs, purpose) not in taken and column.is_measured:
                 columns.append(column)
     return [column for purpose in Purpose for column in columns if column.purpose is purpose]
 
 
-def _paper_columns(runs: Mapping[tuple[object, ...], Sequence[Evaluation]]) -> list[Column]:
-    """Each of the variant that is nearest to the paper's of those that were asked."""
+def _paper_columns(group: Sequence[Evaluation]) -> list[Column]:
+    """Each of the variant that is nearest to the paper's of those that were asked, and of most queries."""
     columns = []
     for i, told in enumerate(published()["columns"]):
         usual, *_ = variants = told["variants"]
-        asked = next(((told["benchmark"], v) for v in variants if (told["benchmark"], v) in runs), None)
-        title = told["title"] if asked is None or asked[1] == usual else f"{told['title']}, {asked[1]}"
+        asked = [
+            (variants.index(facts.variant), -runs[0].results["queries"], n, runs)
+            for n, runs in enumerate(runs_of(group))
+            if (facts := runs[0].benchmark) and facts.name == told["benchmark"] and facts.variant in variants
+        ]
+        runs = min(asked)[-1] if asked else []
+        title = told["title"] + (runs[0].part(usual) if runs else "")
         figure, scale = OFFICIAL.get(told["benchmark"], (None, 100))
         purpose = Purpose.USEFULNESS if figure else Purpose.SAFETY
-        columns.append(Column(title, purpose, asked or (), figure, scale, i, told["decimals"]))
+        columns.append(Column(title, purpose, runs, _told_judge(runs, group), figure, scale, i, told["decimals"]))
     return columns
 
 
-def _has_values(column: Column, runs: Mapping[tuple[object, ...], Sequence[Evaluation]]) -> bool:
-    return any(
-        column.read(evaluation, defence) is not None
-        for evaluation in runs.get(column.asked, ())
-        for defence in evaluation.results["defences"]
-    )
+def _told_judge(runs: Sequence[Evaluation], group: Sequence[Evaluation]) -> str:
+    """The judge of these runs, if the model's others had another."""
+    return runs[0].judge if runs and any(other.judge != runs[0].judge for other in group) else ""
 
 
 def _published_rows(model: str, columns: Sequence[Column]) -> dict[str, tuple[Value | None, ...]]:
@@ -231,17 +242,21 @@ def _published_rows(model: str, columns: Sequence[Column]) -> dict[str, tuple[Va
 
 
 def _published_table(model: str) -> ModelTable:
-    columns = _paper_columns({})
+    columns = _paper_columns([])
     rows = [Row(defence, True, values) for defence, values in _published_rows(model, columns).items()]
     return ModelTable(f"{model}, published", "a language model", tuple(columns), tuple(rows))
 
 
-def _warnings(group: Sequence[Evaluation], columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:
-    measured = {c.purpose for i, c in enumerate(columns) for row in rows if not row.published and row.values[i]}
+def _warnings(group: Sequence[Evaluation], columns: Sequence[Column]) -> Iterator[str]:
+    measured = {column.purpose for column in columns if column.is_measured}
     if Purpose.SAFETY in measured:
         for purpose in (Purpose.USEFULNESS, Purpose.OVER_REFUSAL):
             if purpose not in measured:
                 yield f"No {purpose} was measured: a model that refuses everything would look best here."
+    for runs in runs_of(group):
+        if len(limits := {run.results["max_new_tokens"] for run in runs}) > 1:
+            told = " and ".join(map(str, sorted(limits)))
+            yield f"{runs[0].title}: its runs were allowed {told} new tokens, and are one mean all the same."
     for evaluation in group:
         for warning in too_many_unscored(evaluation.results):
             yield f"{evaluation.title}: {warning}"

@@ -178,7 +178,7 @@ def _latex_cell(value: Value | None, column: Column, published: bool) -> str:
         return "--"
     if published:
         return f"\\textit{{{cell(value, column, published=True)}}}"
-    number, *small = (_latex(part) for part in parts(value, column))
+    number, *small = parts(value, column)
     stacked = "\\\\".join([number, *(f"{{\\scriptsize {part}}}" for part in small if part)])
     return f"\\shortstack{{{stacked}}}"
 
@@ -187,6 +187,7 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "[": "{[}",  # after the end of a row it would begin an option
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
