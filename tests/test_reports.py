@@ -299,6 +299,17 @@ def test_usefulness_without_right_answers_is_the_official_score(tmp_path: Path) 
     assert field.standings[0].usefulness == (39.0, 37.0, 41.0)
 
 
+def test_without_usefulness_safety_stands_against_over_refusal(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    groups = [*SAFETY, *OVER_REFUSAL]
+    write_evaluation(tmp_path / "a", groups, {"none": verdicts(groups, 0.5, 0)})
+    evaluations = collect([tmp_path])
+    [standing] = field_of(tables(evaluations)[0], evaluations).standings
+    assert standing.usefulness is None and standing.over_refusal is not None
+    page = write_comparison([tmp_path], tmp_path / "out").read_text()
+    assert page.count("<svg") == 1
+
+
 # --- judges
 
 

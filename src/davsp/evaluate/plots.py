@@ -83,11 +83,11 @@ class Point(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where a defence stands. Safety and over-refusal are in percent, the latter None where it was not measured."""
+    """Where a defence stands. Safety and over-refusal are in percent; None was not measured."""
 
     defence: str
     safety: Point
-    usefulness: Point
+    usefulness: Point | None
     over_refusal: Point | None
 
 
@@ -99,16 +99,18 @@ def pareto_front(standings: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def trade_off(standings: Sequence[Standing], usefulness: str) -> str:
-    """Safety against usefulness, and against over-refusal where it was measured: a point for every defence.
+    """Safety against usefulness and against over-refusal, each where it was measured: a point for every defence.
 
     Crosses are 95 % intervals; the line joins the defences that no other beats in both. Names stand in a column at the
     right, each tied to its point, so that none hides another.
     """
-    useful = [(s.defence, s.usefulness, s.safety) for s in standings]
+    useful = [(s.defence, s.usefulness, s.safety) for s in standings if s.usefulness]
     refusing = [(s.defence, s.over_refusal, s.safety) for s in standings if s.over_refusal]
-    panels_of = [("safety and usefulness", usefulness, useful, 1.0)]
-    if refusing:
-        panels_of.append(("safety and over-refusal", "harmless queries refused, % (lower is better)", refusing, -1.0))
+    every = [
+        ("safety and usefulness", usefulness, useful, 1.0),
+        ("safety and over-refusal", "harmless queries refused, % (lower is better)", refusing, -1.0),
+    ]
+    panels_of = [panel for panel in every if panel[2]]
     height = max(2.4, 0.19 * len(standings) + 0.9)
     figure = _figure(height=height * len(panels_of))
     panels = figure.subplots(len(panels_of), 1, squeeze=False)[:, 0]

@@ -34,8 +34,9 @@ def field_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> Field:
     standings = []
     for name in names:
         safety, usefulness = _point(overall(group, name, "rsr")), _point(useful.get(name))
-        if safety and usefulness:
-            standings.append(Standing(name, safety, usefulness, _point(overall(group, name, "over_refusal"))))
+        over_refusal = _point(overall(group, name, "over_refusal"))
+        if safety and (usefulness or (over_refusal and not any(useful.values()))):
+            standings.append(Standing(name, safety, usefulness, over_refusal))
     drawn = {standing.defence for standing in standings}
     return Field(standings, label, [name for name in names if name not in drawn] if drawn else [])
 

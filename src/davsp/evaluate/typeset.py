@@ -142,7 +142,8 @@ def _label(row: Row) -> str:
 def _markdown_table(table: ModelTable) -> str:
     """Header, purposes as a first row, and a row for every defence."""
     lines = [f"**{_markdown(table.model)}**, judged by {_markdown(table.judge)}", ""]
-    lines += [f"> **Warning.** {_markdown(warning)}\n" for warning in table.warnings]
+    lines += [f"- **Warning:** {_markdown(warning)}" for warning in table.warnings]
+    lines += [""] * bool(table.warnings)
     heads = [f"{_markdown(c.title)}<br>{HEADINGS[c.purpose].partition(':')[0]}, {c.unit}" for c in table.columns]
     lines += [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for row in table.rows:
