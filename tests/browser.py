@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60
+SECONDS = 120
 """A page that takes longer has failed."""
 
 FLAGS = (
@@ -95,7 +95,9 @@ class Browser:
         end = time.monotonic() + SECONDS
         while b"\0" not in self._pending:
             assert select.select([self._read], [], [], max(0.0, end - time.monotonic()))[0], "the browser says nothing"
-            self._pending += os.read(self._read, 1 << 20)
+            more = os.read(self._read, 1 << 20)
+            assert more, "the browser ended"
+            self._pending += more
         line, _, self._pending = self._pending.partition(b"\0")
         said: dict[str, Any] = json.loads(line)
         told = said.get("params", {})

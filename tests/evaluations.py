@@ -111,7 +111,12 @@ def write_model(folder: Path, model: str, count: int, *, seed: int = 0) -> Path:
 
     safety = behind(SAFETY)
     safety["davsp" if "davsp" in safety else "none"][0] = Verdict.UNSCORED
-    told = benchmark("mm_safetybench", "SD_TYPO-paper-test", published=1480, dropped=["x: no image", "y: no image"])
+    told = benchmark(
+        "mm_safetybench",
+        "SD_TYPO-paper-test",
+        published=1480,
+        dropped=["x: no image " + 20 * "folder/"],
+    )
     write_evaluation(folder / "mm_safetybench-sd_typo", SAFETY, safety, model=model, seed=seed, benchmark=told)
     told = benchmark("figstep", "tiny")
     write_evaluation(folder / "figstep-tiny", SAFETY, behind(SAFETY), model=model, seed=seed, benchmark=told)

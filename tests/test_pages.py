@@ -21,8 +21,11 @@ from tests.test_report import PROJECTIONS, RESULTS, TRAINING, png, transcript
 pytest.importorskip("matplotlib")
 
 STICKING_OUT = """
-[...document.querySelectorAll('body *')].filter(e => !e.parentElement.closest('.scroll, svg')
-  && e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))
+[...document.querySelectorAll('body *')].filter(e => {
+  if (!e.checkVisibility() || e.closest('svg') || e.matches('.scroll, .scroll *:not(.stay), .answer')) return false;
+  const within = e.parentElement.closest('.scroll, article, details, main, body').getBoundingClientRect();
+  return e.getBoundingClientRect().right > within.right + 1 || e.scrollWidth > e.clientWidth + 1 && e.clientWidth;
+}).map(e => e.outerHTML.slice(0, 80))
 """
 RAGGED_ROWS = """
 [...document.querySelectorAll('table')].flatMap(table => {

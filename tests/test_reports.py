@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from davsp.cli.report import report
 from davsp.errors import InputError
 from davsp.evaluate.agreement import between_judges, read_validations
 from davsp.evaluate.collect import collect, read_evaluation, read_transcripts
@@ -454,6 +455,18 @@ def test_the_command_writes_page_and_tables_to_the_first_folder(tmp_path: Path) 
     scenarios = list(csv.DictReader((first / "scenarios.csv").open()))
     assert {"violence", "fraud", "counting", "total"} <= {line["group"] for line in scenarios}
     assert davsp(first).returncode == 0  # a folder with a page of tables is still no evaluation
+
+
+def test_one_evaluation_has_its_own_page_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write_evaluation(tmp_path / "one", FOUR, {"none": [R, R, R, U]}, benchmark=benchmark("figstep", "tiny"))
+    write_evaluation(one / "another", FOUR, {"none": [R, R, R, R]})
+    inputs = {"title": "Mine", "projections": {}, "training": [], "border": None, "transcripts": []}
+    (one / "report_inputs.json").write_text(json.dumps(inputs))
+    report([one])
+    assert capsys.readouterr().out == f"{one / 'report.html'}\n"
+    page = (one / "report.html").read_text()
+    assert "<h1>Mine</h1>" in page and "Nobody, Nothing, 2026." in page
+    assert not (one / "tables.md").exists()
 
 
 @pytest.mark.parametrize(

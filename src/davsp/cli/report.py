@@ -26,11 +26,11 @@ def report(
     ] = False,
 ) -> None:
     """Write one evaluation's page again; or of several, one page with the paper's tables, and files of them."""
-    from davsp.evaluate.collect import collect
+    from davsp.evaluate.collect import RESULTS
     from davsp.evaluate.comparison import write_comparison
 
     [first, *further] = folders
-    if out is None and not further and [e.folder for e in collect(folders)] == [first]:
+    if out is None and not further and (first / RESULTS).is_file():
         if judge_validations or viewer:
             raise InputError(f"{first} is one evaluation with a page of its own: give --out, and there will be tables.")
         from davsp.pipeline import rebuild_report

@@ -36,8 +36,8 @@ PAGE = "report.html"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A drawing of one model's defences: SVG, or "" where nothing can be drawn."""
+class Drawing:
+    """The defences of one model as SVG, and those that could not be drawn."""
 
     table: ModelTable
     svg: Any
@@ -107,7 +107,7 @@ def _any_published(shown: Sequence[ModelTable]) -> bool:
     return any(row.published for table in shown for row in table.rows)
 
 
-def _figures(shown: Sequence[ModelTable], evaluations: Sequence[Evaluation]) -> list[Figure]:
+def _figures(shown: Sequence[ModelTable], evaluations: Sequence[Evaluation]) -> list[Drawing]:
     from markupsafe import Markup
 
     found = []
@@ -116,7 +116,7 @@ def _figures(shown: Sequence[ModelTable], evaluations: Sequence[Evaluation]) -> 
         if field.standings:
             check_can_draw()
             svg = trade_off(field.standings, field.usefulness)
-            found.append(Figure(table, Markup(svg), field.left_out))  # noqa: S704 - our own SVG
+            found.append(Drawing(table, Markup(svg), field.left_out))  # noqa: S704 - our own SVG
     return found
 
 

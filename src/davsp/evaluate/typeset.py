@@ -33,7 +33,7 @@ def parts(value: Value, column: Column) -> tuple[str, str, str]:
     """A measured value's number, its interval, and its n with what is unscored; "" for what there is not."""
     unscored = f" ({value.unscored} unscored)" if value.unscored else ""
     if value.value is None:
-        return "no score", "", unscored.strip(" ")
+        return "no score", "", unscored.strip()
     decimals = min(1, column.decimals)
     interval = "" if value.low is None else f"[{value.low:.{decimals}f}, {value.high:.{decimals}f}]"
     runs, n = value.runs, value.n or 0
