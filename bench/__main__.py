@@ -19,8 +19,8 @@ RESULTS = Path(__file__).parent / "results.json"
 README = Path(__file__).parents[1] / "README.md"
 TABLE = "<!-- bench -->\n", "<!-- /bench -->"
 """What stands before and after the table in the README."""
-GROWTH = """How it grows, on the testbed's models: training samples per second with the batch; seconds of a malicious step
-with the decoder layer that it ends at, and with the image's side in pixels; and what preparing queries costs, with the
+GROWTH = """How it grows, on the testbed models: training samples per second with the batch; seconds of a malicious step
+with the decoder layer it ends at, and with the side of the image in pixels; and what preparing queries costs, with the
 memory it takes beyond the loaded model."""
 PARTS = {
     "training": (training.rows, ("testbed", "slim", "7b", "13b")),
