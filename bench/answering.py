@@ -54,6 +54,7 @@ def rows(size: str) -> list[Row]:
             seconds,
             reference_aim=aim,
             floor_aim=0.9,
-            note=f"{len(queries)} queries in batches of {batch}, at most {NEW_TOKENS} tokens; ours with Inspect's log, verdicts and results",
+            note=f"{len(queries)} queries in batches of {batch}, at most {NEW_TOKENS} tokens; "
+            "ours with Inspect's log, verdicts and results",
         )
     ]
