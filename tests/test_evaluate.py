@@ -233,11 +233,13 @@ def test_other_queries_are_run_again(tmp_path: Path) -> None:
     assert len(model.asked) == len(QUERIES)
 
 
-def test_a_log_with_failed_samples_is_run_again(tmp_path: Path) -> None:
-    run(tmp_path, Careful(raises_for="make"))
+def test_only_the_queries_that_failed_are_asked_again(tmp_path: Path) -> None:
+    before = run(tmp_path, Careful(raises_for="make"))
     model = FakeModel()
-    run(tmp_path, Careful(), model=model)
-    assert len(model.asked) == len(QUERIES)
+    after = run(tmp_path, Careful(), model=model)
+    assert ["make" in request.question for request in model.asked] == [True]
+    assert (before["unscored"], after["unscored"]) == ({"careful": 1}, {"careful": 0})
+    assert after["cost"]["careful"]["n"] == len(QUERIES)
 
 
 def test_per_group_keeps_a_seeded_choice_of_every_group(tmp_path: Path) -> None:
