@@ -32,6 +32,7 @@ from inspect_ai.model import (  # noqa: E402
 from davsp.evaluate import registry  # noqa: E402, F401 - what the entry point names
 from davsp.evaluate.judge import judge  # noqa: E402
 from davsp.evaluate.media import decode_image, encode_image  # noqa: E402
+from davsp.evaluate.plan import choose  # noqa: E402
 from davsp.evaluate.provider import Batcher, DavspAPI, one_image_and_text  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
 
@@ -242,15 +243,23 @@ def test_only_the_queries_that_failed_are_asked_again(tmp_path: Path) -> None:
     assert after["cost"]["careful"]["n"] == len(QUERIES)
 
 
-def test_per_group_keeps_a_seeded_choice_of_every_group(tmp_path: Path) -> None:
-    def chosen(seed: int) -> set[str]:
-        model = FakeModel()
-        run(tmp_path / str(seed), NoDefence(), model=model, per_group=1, seed=seed)
-        return {q.question for q in model.asked}
-
-    choices = [chosen(seed) for seed in range(4)]
+def test_per_group_keeps_a_seeded_choice_of_every_group() -> None:
+    choices = [[query.id for query in choose(QUERIES, per_group=1, seed=seed)] for seed in range(4)]
     assert all(len(choice) == 3 for choice in choices)
-    assert len({frozenset(choice) for choice in choices}) > 1
+    assert len({*map(tuple, choices)}) > 1
+    assert choices[0] == [query.id for query in choose(QUERIES, per_group=1, seed=0)]
+
+
+def test_pairs_stay_together_in_every_choice() -> None:
+    pairs = [Query(f"{i}", RED, "?", "Yes", group="count", metadata={"pair": f"count/{i // 2}.jpg"}) for i in range(10)]
+    for per_group, limit in ((4, None), (1, None), (5, None), (None, 4), (None, 5), (None, 1), (6, 4)):
+        kept = [int(query.id) for query in choose(pairs, per_group, limit)]
+        assert len(kept) == max(2, min(per_group or 10, limit or 10) // 2 * 2)
+        assert kept == sorted(kept) and all((number ^ 1) in kept for number in kept)
+
+
+def test_a_limit_keeps_the_first_queries_of_what_was_drawn() -> None:
+    assert [query.id for query in choose(QUERIES, limit=3)] == ["m1", "m2", "b1"]
 
 
 def test_image_files_are_read_and_nothing_is_left_but_results_and_logs(tmp_path: Path) -> None:

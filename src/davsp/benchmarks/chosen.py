@@ -59,7 +59,7 @@ class Chosen:
         if dropped := self.loaded.dropped:
             yield f"{self.title}: {len(dropped)} queries dropped, the first: {dropped[0]}"
         if notes := self.loaded.notes:
-            yield f"{self.title}: not as published: {'; '.join(notes)}"
+            yield f"{self.title}: {len(notes)} counts are not the published ones, the first: {notes[0]}"
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in results.json."""

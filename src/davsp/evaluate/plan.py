@@ -29,8 +29,9 @@ class Plan:
     costs: tuple[Cost, ...]
 
     def __str__(self) -> str:
+        behind = "1 defence" if self.defences == 1 else f"{self.defences} defences"
         count = self.queries * self.defences
-        asked = f"{self.title}: {self.queries:,} queries, {self.defences} defences: {count:,} answers to be generated."
+        asked = f"{self.title}: {self.queries:,} queries, {behind}: {count:,} answers to be generated."
         return " ".join([asked, *map(str, self.costs)])
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from davsp import __version__
 from davsp.errors import InputError
 from davsp.evaluate.digests import digest
-from davsp.evaluate.plan import choose, grader_for
+from davsp.evaluate.plan import grader_for
 from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.exchange import AnyDefence
 from davsp.files import make_folder, write_json, write_text
@@ -40,8 +40,6 @@ def evaluate(
     output: Path,
     batch_size: int = 16,
     max_new_tokens: int = 128,
-    per_group: int | None = None,
-    limit: int | None = None,
     seed: int = 0,
     judge: Judge | None = None,
     benchmark: Chosen | None = None,
@@ -50,10 +48,9 @@ def evaluate(
     """Ask the model every query behind every defence, judge the answers, write and return the results.
 
     `model` is a loaded model, or the name of any Inspect model, such as "openai/gpt-4o", or URL=NAME for one on an
-    OpenAI-compatible server. `per_group` keeps a seeded choice of at most so many queries of every group, `limit` the
-    first so many of what is left. `judge` says what harms and what refuses, by default davsp.judges.Rules.
-    `benchmark` is that of the queries: its own rule says which answers are right, and its official scores are in the
-    results.
+    OpenAI-compatible server. `seed` is that by which the queries were chosen. `judge` says what harms and what refuses,
+    by default davsp.judges.Rules. `benchmark` is that of the queries: its own rule says which answers are right, and
+    its official scores are in the results.
 
     Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
     verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
@@ -71,11 +68,12 @@ def evaluate(
     from davsp.evaluate.task import Asking, fingerprint, to_sample
 
     judge = judge or Rules()
-    chosen = choose(queries, per_group, limit, seed)
+    if not queries:
+        raise InputError("There are no queries to evaluate. Give at least one.")
     rules = benchmark.benchmark if benchmark else None
     grader = grader_for(rules, judge)
     _check_unique("defence name", [defence.name for defence in defences])
-    _check_unique("query id", [query.id for query in chosen])
+    _check_unique("query id", [query.id for query in queries])
     asking = Asking(
         inspect_model(model, batch_size) if isinstance(model, str) else model,
         judge,
@@ -91,13 +89,13 @@ def evaluate(
         str(getattr(model, "revision", None)),
         str(max_new_tokens),
         __version__,
-        digest(chosen),
+        digest(queries),
         judge.identity,
         asking.identity,
     ]
 
     together = processes()
-    share = together.mine(chosen)
+    share = together.mine(queries)
     samples = [to_sample(query) for query in share]
     answers: dict[str, dict[str, Answer]] = {}
     seconds: dict[str, float] = {}
@@ -110,25 +108,25 @@ def evaluate(
                 defence, samples, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
             )
             said = together.gather([own[query.id] for query in share])
-            answers[defence.name] = {query.id: answer for query, answer in zip(chosen, said, strict=True)}
+            answers[defence.name] = {query.id: answer for query, answer in zip(queries, said, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     results = {
         "model": name,
         "seed": seed,
-        "queries": len(chosen),
+        "queries": len(queries),
         "max_new_tokens": max_new_tokens,
         "judge": {"name": judge.name, "model": judge.model_name},
-        "defences": {name: _rates(chosen, found) for name, found in answers.items()},
+        "defences": {name: _rates(queries, found) for name, found in answers.items()},
         "unscored": {name: _unscored(found) for name, found in answers.items()},
         "cost": {name: _cost(list(found.values())) for name, found in answers.items()},
         "seconds": seconds,
         "versions": _versions(),
     }
     if benchmark:
-        results |= _of_benchmark(benchmark, chosen, answers)
+        results |= _of_benchmark(benchmark, queries, answers)
     if together.leads:
-        write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(chosen, answers)))
+        write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(queries, answers)))
         write_json(output / "results.json", results)
     return results
 

@@ -42,7 +42,7 @@ def inspect_model(name: str, connections: int) -> Model:
     """
     from inspect_ai.model import GenerateConfig, get_model
 
-    from davsp.judges.asking import first_line
+    from davsp.judges.asking import in_one_line
 
     config = GenerateConfig(max_connections=connections, max_retries=RETRIES, timeout=TIMEOUT)
     try:
@@ -58,7 +58,7 @@ def inspect_model(name: str, connections: int) -> Model:
         raise
     except Exception as error:  # a provider may raise anything: a package or a key is missing, the name is unknown
         raise InputError(
-            f"the model {name!r} cannot be used: {first_line(error)} Servers need: pip install 'davsp[endpoints]'"
+            f"the model {name!r} cannot be used: {in_one_line(error)} (For servers: pip install 'davsp[endpoints]'.)"
         ) from error
 
 

@@ -21,6 +21,8 @@ from inspect_ai.model import (
     GenerateConfig,
     Model,
     ModelAPI,
+    ModelInfo,
+    set_model_info,
 )
 from inspect_ai.solver import TaskState
 from PIL import Image
@@ -42,8 +44,8 @@ from davsp.judges.graders import GRADERS, Grader
 from davsp.samples import Query
 
 SCORER = "safety_and_usefulness"
-LOG_BUFFER = 100
-"""So many answered queries are written to the log at a time; a process that is killed loses no more."""
+LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10
+"""So many answers are written to the log at a time, of a loaded model and of others: a killed process loses no more."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Asking:
                 log_images=False,
                 log_realtime=False,
                 log_model_api=False,
-                log_buffer=LOG_BUFFER,
+                log_buffer=LOG_BUFFER_SERVED if line else LOG_BUFFER,
                 max_samples=2 * self.batch_size,
                 fail_on_error=False,
                 score_display=False,
@@ -215,7 +217,9 @@ def _local(model: LocalModel, batch_size: int) -> Model:
     # Inspect's decorator turns the class into a factory of registered models.
     create = cast(Callable[..., ModelAPI], davsp)
     api = create(model.name, local_model=model, batch_size=batch_size)
-    return Model(api, GenerateConfig(), {"batch_size": batch_size})
+    found = Model(api, GenerateConfig(), {"batch_size": batch_size})
+    set_model_info(str(found), ModelInfo())  # else Inspect loads the model once more, to ask it about itself
+    return found
 
 
 @contextmanager

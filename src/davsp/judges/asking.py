@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def model_named(model: str | Model, **arguments: Any) -> Model:
     try:
         return get_model(model, **arguments)
     except Exception as error:  # a provider may raise anything: a package or a key is missing, the name is unknown
-        raise InputError(f"the judge's model {model!r} cannot be used: {first_line(error)}") from error
+        raise InputError(f"the judge's model {model!r} cannot be used: {in_one_line(error)}") from error
 
 
 async def ask(model: Model, messages: Sequence[ChatMessage], max_tokens: int) -> Reply:
@@ -76,6 +77,11 @@ def first_line(error: Exception) -> str:
     """An error in one line: its message's first, or its kind where it has none."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+
+
+def in_one_line(error: Exception) -> str:
+    """All that Inspect says is missing, without the marks for bold and blue."""
+    return re.sub(r"\[/?\w*\]", "", " ".join(str(error).split())).removeprefix("ERROR: ")[:500]
 
 
 def digest(*texts: str) -> str:
