@@ -88,6 +88,8 @@ class Line:
         """What the call gives. Raises ModelError when it fails, and for every call after the line is dead."""
         from inspect_ai.util import LimitExceededError
 
+        from davsp.judges.asking import cause_of, first_line
+
         if self.dead:
             raise ModelError(f"not sent: the server was lost ({self.reason})")
         try:
@@ -95,24 +97,10 @@ class Line:
         except (LimitExceededError, DavspError):
             raise
         except Exception as error:
-            cause = _cause(error)
+            cause = cause_of(error)
             if getattr(cause, "status_code", None) not in _OF_THE_QUERY:
                 self.in_a_row += 1
-                self.reason = _said(cause)
-            raise ModelError(f"the server failed: {_said(cause)}") from error
+                self.reason = first_line(cause)
+            raise ModelError(f"the server failed: {first_line(cause)}") from error
         self.in_a_row = 0
         return found
-
-
-def _cause(error: Exception) -> BaseException:
-    """What made the last of several tries fail."""
-    from tenacity import RetryError
-
-    found = error.last_attempt.exception() if isinstance(error, RetryError) else None
-    return found or error
-
-
-def _said(error: BaseException) -> str:
-    from davsp.judges.asking import first_line
-
-    return first_line(error) if isinstance(error, Exception) else type(error).__name__

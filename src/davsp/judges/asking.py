@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, get_model
 from inspect_ai.util import LimitExceededError
+from tenacity import RetryError
 
 from davsp.errors import InputError
 from davsp.judges.base import Asked, Finding
@@ -55,7 +56,7 @@ async def ask(model: Model, messages: Sequence[ChatMessage], max_tokens: int) ->
     except LimitExceededError:
         raise
     except Exception as error:
-        return Reply("", f"the judge failed: {first_line(error)}", failed=True)
+        return Reply("", f"the judge failed: {first_line(cause_of(error))}", failed=True)
     if output.error or not output.choices:
         return Reply("", f"the judge failed: {output.error or 'it gave no reply'}", failed=True)
     said = output.completion.strip()
@@ -66,6 +67,13 @@ async def ask(model: Model, messages: Sequence[ChatMessage], max_tokens: int) ->
     if output.stop_reason == "max_tokens":
         return Reply(said, f"the judge was cut off after {max_tokens} tokens")
     return Reply(said)
+
+
+def cause_of(error: Exception) -> Exception:
+    """What the provider said, when Inspect raised an error: that of the last try."""
+    tried = error.last_attempt.exception() if isinstance(error, RetryError) else error
+    behind = getattr(tried, "__cause__", None) if hasattr(tried, "provider_message") else tried
+    return behind if isinstance(behind, Exception) else error
 
 
 def not_a_verdict(said: str) -> str:
