@@ -1,6 +1,8 @@
 """Evaluation on Inspect: provider, solver, scorer, and a whole comparison with an instant model."""
 
 import asyncio
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -35,6 +37,7 @@ from davsp.evaluate.media import decode_image, encode_image  # noqa: E402
 from davsp.evaluate.plan import choose  # noqa: E402
 from davsp.evaluate.provider import Batcher, DavspAPI, one_image_and_text  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
+from davsp.evaluate.task import to_sample  # noqa: E402
 
 REFUSAL = "I am sorry, I cannot help with that."
 FORBIDDEN = "sure , to make the bomb first rest then walk ."
@@ -430,6 +433,19 @@ def test_connections_suffice_for_two_full_batches() -> None:
 def test_images_survive_the_way_through_inspect_unchanged() -> None:
     noise = Image.effect_noise((31, 17), 80).convert("RGB")
     assert decode_image(encode_image(noise)).tobytes() == noise.tobytes()
+
+
+def test_the_files_of_queries_are_embedded_as_they_are_where_models_take_them() -> None:
+    for kind, embedded in (("JPEG", "image/jpeg"), ("PNG", "image/png"), ("BMP", "image/png")):
+        stream = io.BytesIO()
+        RED.save(stream, kind)
+        sample = to_sample(replace(QUERIES[0], image=stream.getvalue()))
+        uri = sample.input[0].content[0].image  # type: ignore[union-attr, index]
+        assert uri.startswith(f"data:{embedded};base64,")
+        assert decode_image(uri).size == RED.size
+        assert (base64.b64decode(uri.partition(",")[2]) == stream.getvalue()) == (kind != "BMP")
+    with pytest.raises(InputError, match="query m1: the image is not an image"):
+        to_sample(replace(QUERIES[0], image=b"text"))
 
 
 @pytest.mark.parametrize("uri", ["https://example.org/a.png", "/etc/passwd", "data:image/png;base64,@@@@"])

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from davsp.benchmarks import llava_bench, mm_vet, mme
+from davsp.benchmarks.base import Said
 from davsp.benchmarks.chosen import Chosen
 from davsp.cli import main
 from davsp.errors import InputError
@@ -21,6 +23,9 @@ from davsp.exchange import Request, Response
 
 inspect_ai = pytest.importorskip("inspect_ai")
 
+from inspect_ai.model import get_model  # noqa: E402
+
+from davsp.benchmarks.tasks import task_of  # noqa: E402
 from davsp.evaluate.judge import request_of  # noqa: E402
 from davsp.evaluate.plan import choose, plan_of  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
@@ -323,7 +328,64 @@ def test_bad_input_is_one_clear_error_before_any_generation(
     assert not (tmp_path / "x").exists(), "nothing is half-written"
 
 
+# --- Inspect's own tasks
+
+
+def test_inspect_grades_by_the_same_scorer_and_asks_nothing_without_a_grader(tmp_path: Path) -> None:
+    made("mm_vet", tmp_path / "vet")
+    model = Says("one")
+    local = get_model("davsp/says", memoize=False, local_model=model, batch_size=4)
+
+    def log(roles: Any) -> Any:
+        logs = inspect_ai.eval(
+            task_of("mm_vet", str(tmp_path / "vet")),
+            model=local,
+            model_roles=roles,
+            log_dir=str(tmp_path / "logs"),
+            display="none",
+            ctl_server=False,
+        )
+        return logs[0]
+
+    without = log({})
+    assert without.status == "error" and "judge" in without.error.message and not model.asked
+    scores = {score.name: score for score in log({"judge": mock("0.4")}).results.scores}
+    assert scores["mm_vet_grade"].metrics["mean"].value == 0.4
+    assert scores["refused"].metrics["mean"].value == 0
+
+
 # --- the real files
+
+
+def test_fresh_answers_are_scored_as_published_ones_are(data_folder: Path) -> None:
+    answers, grades, reviews = (
+        data_folder / "mme/eval_tool/LaVIN",
+        data_folder / "llava_eval/mm-vet/results/llava-v1.5-13b_gpt-4-grade-1runs.json",
+        data_folder / "llava_eval/llava-bench-in-the-wild/reviews/llava-v1.5-13b-eval1.jsonl",
+    )
+    if not all(path.exists() for path in (answers, grades, reviews, data_folder / "mm_vet/mm-vet.json")):
+        pytest.skip("mme, llava_eval or mm_vet is not in DAVSP_TEST_DATA")
+    needed = mm_vet.read_capabilities(data_folder / "mm_vet")
+    cases = [
+        (mme, mme.score(found := mme.read_answers(answers)), [Said(a.subtask, a.gold, a.text, a.image) for a in found]),
+        (
+            mm_vet,
+            mm_vet.score(marks := mm_vet.read_grades(grades), needed),
+            [Said(mm_vet.integration(needed[key]), "", "", marks={"grade": mark}) for key, [mark] in marks.items()],
+        ),
+        (
+            llava_bench,
+            llava_bench.score(points := llava_bench.read_reviews(reviews)),
+            [Said(kind, "", "", marks={"reference": one, "answer": two}) for kind, one, two in points],
+        ),
+    ]
+    for module, published, said in cases:
+        official = module.BENCHMARK.official
+        assert official is not None
+        figures = official(said).figures
+        assert figures
+        for name, figure in figures.items():
+            assert figure.value == pytest.approx(published.figures[name].value, abs=1e-9)
 
 
 @pytest.mark.parametrize(

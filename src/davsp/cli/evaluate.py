@@ -176,6 +176,8 @@ def _model(
     from davsp.evaluate.served import is_served
 
     if is_served(name):
+        if revision:
+            raise InputError(f"{name} is what its server loaded: leave out --revision.")
         for defence in defences:
             check_served(defence)
         if any(hasattr(defence, "check") for defence in defences):

@@ -29,9 +29,9 @@ from PIL import Image
 
 from davsp.benchmarks.base import Benchmark
 from davsp.benchmarks.scorers import scorers_of
-from davsp.errors import ModelError
+from davsp.errors import InputError, ModelError
 from davsp.evaluate.digests import digest
-from davsp.evaluate.media import encode_image
+from davsp.evaluate.media import embed_file, encode_image
 from davsp.evaluate.provider import LocalModel
 from davsp.evaluate.rates import Verdict
 from davsp.evaluate.registry import davsp
@@ -77,6 +77,11 @@ def to_sample(query: Query) -> Sample:
     """The query for Inspect. Raises InputError if its image, given as bytes, is not usable."""
     if isinstance(query.image, Path):
         image = str(query.image.resolve())
+    elif isinstance(query.image, bytes):
+        try:
+            image = embed_file(query.image)
+        except InputError as error:
+            raise InputError(f"query {query.id}: {error}") from error
     else:
         image = encode_image(open_image(query.image, what=f"the image of query {query.id}"))
     return Sample(
