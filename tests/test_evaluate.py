@@ -222,6 +222,15 @@ def test_a_finished_defence_is_not_run_again(tmp_path: Path) -> None:
     assert after["defences"] == before["defences"]
 
 
+def test_a_log_that_was_cut_short_is_in_nobodys_way(tmp_path: Path) -> None:
+    run(tmp_path, NoDefence())
+    [log] = (tmp_path / "logs").glob("*.eval")
+    log.write_bytes(log.read_bytes()[:200])
+    model = FakeModel()
+    run(tmp_path, NoDefence(), model=model)
+    assert len(model.asked) == len(QUERIES)
+
+
 def test_another_border_of_the_same_name_is_run_again(tmp_path: Path) -> None:
     model = FakeModel()
     run(tmp_path, Careful("green"))

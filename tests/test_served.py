@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib.util
 import io
@@ -44,7 +45,7 @@ if importlib.util.find_spec("openai") is None:
     pytest.skip("openai is not installed: pip install 'davsp[endpoints]'", allow_module_level=True)
 
 from davsp.evaluate.run import evaluate
-from davsp.evaluate.served import is_served
+from davsp.evaluate.served import Line, is_served
 from tests.test_evaluate import transcripts
 
 QUERIES = [
@@ -209,6 +210,24 @@ def test_a_server_that_dies_leaves_a_run_that_the_same_command_goes_on_with(tmp_
         results = run(again.model, tmp_path)
     assert len(again.asked) == 8
     assert results["defences"]["none"]["benign_accuracy"]["colours"]["n"] == 10
+
+
+def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> None:
+    async def fails() -> str:
+        raise ConnectionError("refused")
+
+    async def late() -> str:
+        await asyncio.sleep(0.05)
+        return "red"
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(line.send(late), *[line.send(fails) for _ in range(3)], return_exceptions=True)
+
+    line = Line()
+    assert asyncio.run(all_at_once())[0] == "red"
+    assert line.dead and "refused" in line.reason
+    with pytest.raises(ModelError, match=r"not sent: the server was lost \(ConnectionError: refused\)"):
+        asyncio.run(line.send(late))
 
 
 def test_a_defence_that_begins_answers_is_refused(

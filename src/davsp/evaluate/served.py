@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from davsp.errors import DavspError, InputError, ModelError
@@ -75,14 +75,12 @@ def _check_reachable(url: str) -> None:
 
 @dataclass
 class Line:
-    """The line to a server. Once GIVE_UP queries in a row have failed for want of it, nothing more is sent."""
+    """The line to a server. Once GIVE_UP queries in a row have failed for want of it, it is dead, and nothing more is
+    sent; `reason` is what the last of them met."""
 
     in_a_row: int = 0
-    reason: str = field(default="", init=False)
-
-    @property
-    def dead(self) -> bool:
-        return self.in_a_row >= GIVE_UP
+    dead: bool = False
+    reason: str = ""
 
     async def send(self, call: Callable[[], Awaitable[T]]) -> T:
         """What the call gives. Raises ModelError when it fails, and for every call after the line is dead."""
@@ -100,6 +98,7 @@ class Line:
             cause = cause_of(error)
             if getattr(cause, "status_code", None) not in _OF_THE_QUERY:
                 self.in_a_row += 1
+                self.dead = self.dead or self.in_a_row >= GIVE_UP
                 self.reason = first_line(cause)
             raise ModelError(f"the server failed: {first_line(cause)}") from error
         self.in_a_row = 0

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+from zipfile import BadZipFile
 
 import inspect_ai
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -177,9 +178,13 @@ class Asking:
         """The answers that logs of this key hold, by query id."""
         found: dict[str, Answer] = {}
         for info in list_eval_logs(str(self.logs)):
-            if (read_eval_log(info, header_only=True).eval.metadata or {}).get("davsp_key") == key:
+            try:
+                if (read_eval_log(info, header_only=True).eval.metadata or {}).get("davsp_key") != key:
+                    continue
                 samples = read_eval_log(info).samples or []
-                found |= {str(sample.id): self._answer(sample) for sample in samples if self._is_sound(sample)}
+            except (OSError, ValueError, LookupError, EOFError, BadZipFile):
+                continue  # cut short when its process was killed: there is nothing in it to keep
+            found |= {str(sample.id): self._answer(sample) for sample in samples if self._is_sound(sample)}
         return found
 
     def _is_sound(self, sample: EvalSample) -> bool:
