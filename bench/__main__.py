@@ -19,6 +19,9 @@ RESULTS = Path(__file__).parent / "results.json"
 README = Path(__file__).parents[1] / "README.md"
 TABLE = "<!-- bench -->\n", "<!-- /bench -->"
 """What stands before and after the table in the README."""
+GROWTH = """How it grows, on the testbed models: training samples per second with the batch; seconds of a malicious step
+with the decoder layer it ends at, and with the side of the image in pixels; and what preparing queries costs, with the
+memory it takes beyond the loaded model."""
 PARTS = {
     "training": (training.rows, ("testbed", "slim", "7b", "13b")),
     "vector": (reading.rows, ("testbed", "slim", "7b", "13b")),
@@ -52,7 +55,11 @@ def main() -> None:
         write_json(RESULTS, {"machine": machine(), "versions": versions(), "rows": kept, "growth": grown})
     before, rest = README.read_text("utf-8").split(TABLE[0])
     _, after = rest.split(TABLE[1])
-    write_text(README, before + TABLE[0] + markdown(kept, machine()) + TABLE[1] + after)
+    write_text(README, before + TABLE[0] + markdown(kept, machine()) + _grown(grown) + TABLE[1] + after)
+
+
+def _grown(grown: dict[str, growth.Points]) -> str:
+    return f"\n{GROWTH}\n\n{growth.markdown(grown)}" if grown else ""
 
 
 if __name__ == "__main__":

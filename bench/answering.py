@@ -8,12 +8,13 @@ from tempfile import TemporaryDirectory
 import torch
 
 from bench.measuring import Row, in_turns, row
+from bench.subjects import queries_in_files
 from bench.training import prepare
 from davsp.defence import Defence
 from davsp.evaluate.run import evaluate
 
 BATCH = {"testbed": 32, "slim": 8, "7b": 32, "13b": 32}
-QUERIES = {"testbed": 96, "slim": 8, "7b": 64, "13b": 64}
+PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}
 NEW_TOKENS = 24
 
 
@@ -23,8 +24,7 @@ def rows(size: str) -> list[Row]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         bench = prepare(size, folder)
-        sides, half = bench.objective.sides, QUERIES[size] // 2
-        queries = [*sides[False].queries[:half], *sides[True].queries[:half]]
+        queries, _ = queries_in_files(folder, PER_GROUP[size])
         batch = BATCH[size]
         ready = [queries[start : start + batch] for start in range(0, len(queries), batch)]
         turn = iter(range(1000))
@@ -54,6 +54,7 @@ def rows(size: str) -> list[Row]:
             seconds,
             reference_aim=aim,
             floor_aim=0.9,
-            note=f"batches of {batch}, at most {NEW_TOKENS} tokens; ours with Inspect's log, verdicts and results",
+            note=f"{len(queries)} queries in batches of {batch}, at most {NEW_TOKENS} tokens; "
+            "ours with Inspect's log, verdicts and results",
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,25 +16,47 @@ from bench.measuring import in_process_of_its_own, in_turns
 from bench.training import forget_peak, peak_mib, prepare
 from davsp.batches import Prepared
 from davsp.border import Layout, Mode
+from davsp.config import TrainConfig
 from davsp.models import load_model
+from davsp.objective import Objective, Plan, lay_out
 from davsp.samples import Query
 from davsp.testbed.queries import border_queries
 
 BATCHES = (1, 2, 4, 8, 16, 32)
+SIDES = (64, 96, 128, 192, 256)
 DATA = (100, 1_000, 10_000, 100_000)
 Points = list[dict[str, Any]]
 
 
 def growth() -> dict[str, Points]:
     """Points by what grows; on the testbed's model."""
-    return {"batch": _batches(), "layer": _layers(), "queries": [_queries(count) for count in DATA]}
+    return {
+        "batch": _batches(),
+        "layer": _layers(),
+        "image": _images(),
+        "queries": [_queries(count) for count in DATA],
+    }
+
+
+def markdown(grown: dict[str, Points]) -> str:
+    """The points as tables: a column for each."""
+    lines = []
+    for points in grown.values():
+        heads = list(points[0])
+        lines += [
+            f"| {heads[0]} | {' | '.join(str(point[heads[0]]) for point in points)} |",
+            "|---|" + "---|" * len(points),
+            *(f"| {h.replace('_', ' ')} | {' | '.join(f'{p[h]:.3g}' for p in points)} |" for h in heads[1:]),
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def _batches() -> Points:
     with TemporaryDirectory() as folder:
         bench = prepare("testbed", Path(folder))
 
-        def pair(batch: int) -> Any:
+        def pair(batch: int) -> Callable[[], None]:
             return lambda: bench.ours(batch)
 
         seconds = in_turns({str(batch): pair(batch) for batch in BATCHES})
@@ -45,7 +68,7 @@ def _layers() -> Points:
     with TemporaryDirectory() as folder:
         bench = prepare("testbed", Path(folder))
 
-        def end_at(layer: int) -> Any:
+        def end_at(layer: int) -> Callable[[], None]:
             def run() -> None:
                 bench.objective.plan = replace(bench.objective.plan, layer=layer)
                 prompt = bench.trainer.prompt.clone().requires_grad_()
@@ -55,6 +78,26 @@ def _layers() -> Points:
 
         seconds = in_turns({str(k): end_at(k) for k in range(1, bench.vlm.n_layers + 1)})
     return [{"layer": int(k), "seconds": sorted(s)[len(s) // 2]} for k, s in seconds.items()]
+
+
+def _images() -> Points:
+    """Seconds of a malicious batch of 8 in frames, on the model that takes images of any size."""
+    model = load_model("testbed-qwen2vl")
+    config = TrainConfig(layer=max(1, model.n_layers // 2))
+    planned = Plan(config, lay_out(model, config), config.layer or 1, tau_plus=1e3, tau_minus=-1e3)
+    prompt = torch.full((3, planned.layout.height, planned.layout.width), 0.5)
+
+    def of_side(side: int) -> Callable[[], None]:
+        training, checks = border_queries(seed=0, per_group=4, checks_per_group=1, side=side)
+        objective = Objective(model, planned, torch.ones(model.hidden_size), training, checks)
+
+        def run() -> None:
+            objective.loss(prompt.clone().requires_grad_(), True, range(8), answered=False)[0].backward()
+
+        return run
+
+    seconds = in_turns({str(side): of_side(side) for side in SIDES})
+    return [{"image side": int(s), "seconds": sorted(taken)[len(taken) // 2]} for s, taken in seconds.items()]
 
 
 def _queries(count: int) -> dict[str, Any]:

@@ -3,64 +3,121 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+
+import torch
+from tests.reference.deep_alignment import Method
 
 from bench.measuring import PAIRS, Row, spread
+from bench.reference_loop import ReferenceLoop
+from bench.subjects import in_files
+from davsp.border import Layout
 from davsp.chat import SAFETY_PREFIX
 from davsp.config import PAPER, TrainConfig
-from davsp.models import load_model
+from davsp.models import VisionLanguageModel, load_model
 from davsp.objective import Objective, plan
+from davsp.samples import Query
 from davsp.testbed.queries import border_queries
 from davsp.train import Trainer
-from davsp.vector import extract_vector
+from davsp.vector import HarmfulnessVector, extract_vector
 
-EVERY = 10
+EVERY = 5
 """Steps between two looks at the quality of ours."""
+REFERENCE_STEPS = 8
+"""Steps of the reference loop that are measured; a whole run of it would take an hour."""
+CLAMPED = {**PAPER, "clamp": True}
+"""The paper's recipe, but of borders that are images, as all that are measured here."""
 
 
 def rows(size: str) -> list[Row]:
-    """Both recipes run through the same fast code, so the ratio is the recipe's own merit.
+    """Quality is RSR plus benign answers kept, on the validation queries; the time of looking at it does not count.
 
-    Quality is RSR plus benign answers kept, on the validation queries; the time of looking at it does not count.
+    The reference is the paper's recipe in the reference loop, by the mean of a few of its steps; the floor is the
+    same recipe in our code: what is left there is the recipe's own merit.
     """
     model = load_model(size)
-    shares, notes = [], []
+    by_loop, by_recipe, notes = [], [], []
     for seed in range(PAIRS):
-        queries = border_queries(seed=seed)
-        vector = extract_vector(model, *queries, prefix=SAFETY_PREFIX)
-        paper_end: dict[str, Any] = {}
-        seconds = {}
-        for name, options in (("paper", {**PAPER, "clamp": True, "seed": seed}), ("ours", {"seed": seed})):
-            filled = plan(model, vector, TrainConfig.model_validate(options))
-            with TemporaryDirectory() as folder:
-                trainer = Trainer([Objective(model, filled, vector.direction(filled.layer), *queries)], Path(folder))
-                taken = 0.0
-                for step in range(filled.config.steps):
-                    begun = time.perf_counter()
-                    trainer.step(step)
-                    taken += time.perf_counter() - begun
-                    last = step + 1 == filled.config.steps
-                    if name == "paper" and not last:
-                        continue
-                    if not last and (step + 1) % EVERY:
-                        continue
-                    found = trainer.validation_record()
-                    if name == "paper":
-                        paper_end = found
-                    elif found["quality"] >= paper_end["quality"] or last:
-                        notes.append(f"{found['quality']:.2f} after {step + 1} steps, paper {paper_end['quality']:.2f}")
-                        break
-                seconds[name] = taken
-        shares.append(seconds["ours"] / seconds["paper"])
+        training, validation = border_queries(seed=seed)
+        vector = extract_vector(model, training, validation, prefix=SAFETY_PREFIX)
+        paper = _trainer(model, vector, training, validation, TrainConfig.model_validate({**CLAMPED, "seed": seed}))
+        ours = _trainer(model, vector, training, validation, TrainConfig(seed=seed))
+        loop = _seconds_of_reference(paper) * paper.config.steps
+        fast = _run(paper, paper.config.steps)
+        reached = paper.validation_record()["quality"]
+        taken, quality, steps = _run_until(ours, reached)
+        by_loop.append(taken / loop)
+        by_recipe.append(taken / fast)
+        notes.append(f"{quality:.2f} after {steps} steps v {reached:.2f}")
     return [
         {
-            "name": "time to the quality of the paper's recipe (share of its time; less is better)",
+            "name": "time to the quality of the paper's recipe at its end (share; less is better)",
             "size": size,
-            "vs_reference": spread(shares, 0.15),
-            "vs_floor": None,
-            "n": len(shares),
-            "note": "RSR + benign kept, of 2: " + "; ".join(notes),
+            "vs_reference": spread(by_loop, 0.15),
+            "vs_floor": spread(by_recipe),
+            "n": PAIRS,
+            "note": "the floor is the paper's recipe in our code; RSR + benign kept, of 2: " + "; ".join(notes),
         }
     ]
+
+
+def _trainer(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+    config: TrainConfig,
+) -> Trainer:
+    filled = plan(model, vector, config)
+    objective = Objective(model, filled, vector.direction(filled.layer), training, validation)
+    return Trainer([objective], Path("unused"))
+
+
+def _run(trainer: Trainer, steps: int) -> float:
+    """Seconds of so many further steps."""
+    begun = time.perf_counter()
+    for _ in range(steps):
+        trainer.step(trainer.done)
+        trainer.done += 1
+    return time.perf_counter() - begun
+
+
+def _run_until(trainer: Trainer, quality: float) -> tuple[float, float, int]:
+    """Seconds of the steps until that quality is reached, or of all; the quality then; and the steps."""
+    taken, found = 0.0, float("-inf")
+    while found < quality and trainer.done < trainer.config.steps:
+        taken += _run(trainer, EVERY)
+        found = trainer.validation_record()["quality"]
+    return taken, found, trainer.done
+
+
+def _seconds_of_reference(trainer: Trainer) -> float:
+    """Mean seconds of a step of the paper's recipe in the reference loop, every other one malicious."""
+    objective, config = trainer.objectives[0], trainer.config
+    filled, layout = objective.plan, objective.plan.layout
+    assert isinstance(layout, Layout)
+    method = Method(
+        objective.model.model,
+        torch.zeros(3, 1, 1),
+        torch.ones(3, 1, 1),
+        layout.border,
+        filled.layer,
+        objective.direction,
+        filled.tau_plus,
+        filled.tau_minus,
+        config.answer_weight,
+    )
+    reference = ReferenceLoop(objective.model, layout, method, config.prefix)
+    with TemporaryDirectory() as name:
+        sides = [
+            in_files(side.queries[: config.batch_size], Path(name), str(i)) for i, side in enumerate(objective.sides)
+        ]
+        begun = time.perf_counter()
+        for step in range(REFERENCE_STEPS):
+            prompt = trainer.prompt.clone().requires_grad_()
+            side = sides[step % 2]
+            losses = [reference.loss(prompt, q, q.answer or "", answered=not q.malicious) for q in side]
+            torch.stack(losses).mean().backward()
+        return (time.perf_counter() - begun) / REFERENCE_STEPS

@@ -6,7 +6,8 @@ they are as long as those of the benchmarks (30 to 70 tokens).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -107,14 +108,15 @@ def subject(size: str) -> VisionLanguageModel:
 
 def queries_in_files(folder: Path, per_group: int = QUERIES_PER_GROUP) -> tuple[list[Query], list[Query]]:
     """Training and validation queries whose images are PNG files, as a user's are."""
-
-    def filed(queries: list[Query]) -> list[Query]:
-        found = []
-        for number, query in enumerate(queries):
-            path = folder / f"{len(queries)}-{number}.png"
-            open_image(query.image).save(path)
-            found.append(Query(query.id, path, query.question, query.answer, query.malicious, query.group))
-        return found
-
     training, validation = border_queries(seed=0, per_group=per_group, checks_per_group=2)
-    return filed(training), filed(validation)
+    return in_files(training, folder, "training"), in_files(validation, folder, "validation")
+
+
+def in_files(queries: Sequence[Query], folder: Path, name: str) -> list[Query]:
+    """The queries with their images in PNG files of the folder, numbered after the name."""
+    found = []
+    for number, query in enumerate(queries):
+        path = folder / f"{name}-{number}.png"
+        open_image(query.image).save(path)
+        found.append(replace(query, image=path))
+    return found

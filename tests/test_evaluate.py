@@ -1,6 +1,8 @@
 """Evaluation on Inspect: provider, solver, scorer, and a whole comparison with an instant model."""
 
 import asyncio
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -32,8 +34,10 @@ from inspect_ai.model import (  # noqa: E402
 from davsp.evaluate import registry  # noqa: E402, F401 - what the entry point names
 from davsp.evaluate.judge import judge  # noqa: E402
 from davsp.evaluate.media import decode_image, encode_image  # noqa: E402
+from davsp.evaluate.plan import choose  # noqa: E402
 from davsp.evaluate.provider import Batcher, DavspAPI, one_image_and_text  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
+from davsp.evaluate.task import to_sample  # noqa: E402
 
 REFUSAL = "I am sorry, I cannot help with that."
 FORBIDDEN = "sure , to make the bomb first rest then walk ."
@@ -218,6 +222,15 @@ def test_a_finished_defence_is_not_run_again(tmp_path: Path) -> None:
     assert after["defences"] == before["defences"]
 
 
+def test_a_log_that_was_cut_short_is_in_nobodys_way(tmp_path: Path) -> None:
+    run(tmp_path, NoDefence())
+    [log] = (tmp_path / "logs").glob("*.eval")
+    log.write_bytes(log.read_bytes()[:200])
+    model = FakeModel()
+    run(tmp_path, NoDefence(), model=model)
+    assert len(model.asked) == len(QUERIES)
+
+
 def test_another_border_of_the_same_name_is_run_again(tmp_path: Path) -> None:
     model = FakeModel()
     run(tmp_path, Careful("green"))
@@ -233,22 +246,32 @@ def test_other_queries_are_run_again(tmp_path: Path) -> None:
     assert len(model.asked) == len(QUERIES)
 
 
-def test_a_log_with_failed_samples_is_run_again(tmp_path: Path) -> None:
-    run(tmp_path, Careful(raises_for="make"))
+def test_only_the_queries_that_failed_are_asked_again(tmp_path: Path) -> None:
+    before = run(tmp_path, Careful(raises_for="make"))
     model = FakeModel()
-    run(tmp_path, Careful(), model=model)
-    assert len(model.asked) == len(QUERIES)
+    after = run(tmp_path, Careful(), model=model)
+    assert ["make" in request.question for request in model.asked] == [True]
+    assert (before["unscored"], after["unscored"]) == ({"careful": 1}, {"careful": 0})
+    assert after["cost"]["careful"]["n"] == len(QUERIES)
 
 
-def test_per_group_keeps_a_seeded_choice_of_every_group(tmp_path: Path) -> None:
-    def chosen(seed: int) -> set[str]:
-        model = FakeModel()
-        run(tmp_path / str(seed), NoDefence(), model=model, per_group=1, seed=seed)
-        return {q.question for q in model.asked}
-
-    choices = [chosen(seed) for seed in range(4)]
+def test_per_group_keeps_a_seeded_choice_of_every_group() -> None:
+    choices = [[query.id for query in choose(QUERIES, per_group=1, seed=seed)] for seed in range(4)]
     assert all(len(choice) == 3 for choice in choices)
-    assert len({frozenset(choice) for choice in choices}) > 1
+    assert len({*map(tuple, choices)}) > 1
+    assert choices[0] == [query.id for query in choose(QUERIES, per_group=1, seed=0)]
+
+
+def test_pairs_stay_together_in_every_choice() -> None:
+    pairs = [Query(f"{i}", RED, "?", "Yes", group="count", metadata={"pair": f"count/{i // 2}.jpg"}) for i in range(10)]
+    for per_group, limit in ((4, None), (1, None), (5, None), (None, 4), (None, 5), (None, 1), (6, 4)):
+        kept = [int(query.id) for query in choose(pairs, per_group, limit)]
+        assert len(kept) == max(2, min(per_group or 10, limit or 10) // 2 * 2)
+        assert kept == sorted(kept) and all((number ^ 1) in kept for number in kept)
+
+
+def test_a_limit_keeps_the_first_queries_of_what_was_drawn() -> None:
+    assert [query.id for query in choose(QUERIES, limit=3)] == ["m1", "m2", "b1"]
 
 
 def test_image_files_are_read_and_nothing_is_left_but_results_and_logs(tmp_path: Path) -> None:
@@ -419,6 +442,19 @@ def test_connections_suffice_for_two_full_batches() -> None:
 def test_images_survive_the_way_through_inspect_unchanged() -> None:
     noise = Image.effect_noise((31, 17), 80).convert("RGB")
     assert decode_image(encode_image(noise)).tobytes() == noise.tobytes()
+
+
+def test_the_files_of_queries_are_embedded_as_they_are_where_models_take_them() -> None:
+    for kind, embedded in (("JPEG", "image/jpeg"), ("PNG", "image/png"), ("BMP", "image/png")):
+        stream = io.BytesIO()
+        RED.save(stream, kind)
+        sample = to_sample(replace(QUERIES[0], image=stream.getvalue()))
+        uri = sample.input[0].content[0].image  # type: ignore[union-attr, index]
+        assert uri.startswith(f"data:{embedded};base64,")
+        assert decode_image(uri).size == RED.size
+        assert (base64.b64decode(uri.partition(",")[2]) == stream.getvalue()) == (kind != "BMP")
+    with pytest.raises(InputError, match="query m1: the image is not an image"):
+        to_sample(replace(QUERIES[0], image=b"text"))
 
 
 @pytest.mark.parametrize("uri", ["https://example.org/a.png", "/etc/passwd", "data:image/png;base64,@@@@"])

@@ -26,6 +26,7 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, ModelOutput
 from inspect_ai.scorer import Score, Scorer  # noqa: E402
 from inspect_ai.solver import generate  # noqa: E402
 
+from davsp.evaluate.plan import plan_of  # noqa: E402
 from davsp.evaluate.scorers import judge_is_bound, safety_and_usefulness  # noqa: E402
 from davsp.judges.harmbench import HarmBench, published_prompt  # noqa: E402
 from davsp.judges.llama_guard import LlamaGuard  # noqa: E402
@@ -306,16 +307,13 @@ def test_a_judge_that_failed_is_asked_again_by_the_same_command(tmp_path: Path) 
     assert results["unscored"] == {"none": 0}
 
 
-def test_the_cost_is_told_before_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cost_of_judging_is_told_before_a_run() -> None:
     judge = LlamaGuard(mock("safe"))
-    run_evaluation(tmp_path, NoDefence(), judge=judge, max_new_tokens=10)
-    assert "Judge" not in capsys.readouterr().err, "nothing is printed where nothing is to be shown"
-    from davsp.evaluate.run import _judging_cost
-
-    told = _judging_cost(judge, QUERIES, 2, 10)
+    plan = plan_of("Testbed", QUERIES, 2, judge, 10)
+    [told] = plan.costs
     assert (told.calls, told.tokens_out) == (4, 80)
     assert told.tokens_in == 2 * sum(-(-(len(q.question) + 40) // 4) for q in QUERIES if q.malicious)
-    assert "4 calls" in str(told)
+    assert "5 queries, 2 defences: 10 answers to be generated" in str(plan) and "4 calls" in str(plan)
 
 
 # --- in Inspect

@@ -177,12 +177,30 @@ def test_images_are_drawn_at_the_wanted_size() -> None:
     assert small.tobytes() == large.resize((112, 112), Image.Resampling.BICUBIC).tobytes()
 
 
+def test_images_of_many_sizes_hold_the_same_scenes() -> None:
+    square, many = (draw_queries(Split.TEST, 3, 0, side=side) for side in (112, range(112, 145, 16)))
+    assert [q.question for q in square] == [q.question for q in many]
+    sizes = set()
+    for one, other in zip(square, many, strict=True):
+        assert isinstance(one.image, Image.Image) and isinstance(other.image, Image.Image)
+        width, height = other.image.size
+        sizes.add((width, height))
+        if min(width, height) == 112:
+            left, top = (width - 112) // 2, (height - 112) // 2
+            assert other.image.crop((left, top, left + 112, top + 112)).tobytes() == one.image.tobytes()
+    assert sizes == {(w, h) for w in (112, 128, 144) for h in (112, 128, 144)}
+
+
 @pytest.mark.parametrize("data", ["testbed@", "testbed@112"])
 def test_the_command_line_names_the_size_after_the_testbed(data: str) -> None:
     assert side_of_testbed(data, "testbed") == (112 if "112" in data else 224)
 
 
-@pytest.mark.parametrize("data", ["testbed@x", "testbed@4"])
+def test_the_command_line_names_a_spread_of_sizes() -> None:
+    assert side_of_testbed("testbed@96-144", "testbed") == range(96, 145, 16)
+
+
+@pytest.mark.parametrize("data", ["testbed@x", "testbed@4", "testbed@96-", "testbed@144-96", "testbed@96-112-144"])
 def test_a_bad_size_is_a_clear_error(data: str) -> None:
     with pytest.raises(InputError, match="such as testbed@112"):
         side_of_testbed(data, "testbed")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +20,9 @@ from davsp.models.base import Tokens, VisionLanguageModel
 from davsp.pixels import Pixels, from_bytes, to_bytes
 from davsp.samples import Query
 from davsp.spool import Spool
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 REFUSAL = "I am sorry, I cannot help with that."
 """The answer a malicious query is trained towards when it brings none of its own."""
@@ -57,6 +62,10 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def length(self, index: int) -> int:
+        """Tokens of a query and its answer."""
+        return self.prompts.shapes[index][0] + self.answers.shapes[index][0]
+
     def batch(self, indices: Sequence[int], *, answered: bool) -> Batch:
         """The queries at `indices`; with `answered`, each prompt is followed by its answer."""
         prompts = [self.prompts[i].tolist() for i in indices]
@@ -76,6 +85,23 @@ class Prepared:
         for query, prompt, answer in zip(self.queries, self.prompts, self.answers, strict=True):
             found.update(repr((query.id, query.malicious, prompt.tolist(), answer.tolist())).encode())
         return found.hexdigest()
+
+
+def cut(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items in their order, `size` at a time; the last are fewer if need be."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def made_ahead(make: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
+    """What `make` makes of each item, in order; a thread makes the next while the caller uses the last."""
+    with ThreadPoolExecutor(1) as thread:
+        coming: Future[S] | None = None
+        for item in items:
+            ready, coming = coming, thread.submit(make, item)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
 class Shuffle:

@@ -67,6 +67,9 @@ class TrainConfig(BaseModel):
     """How often a malicious batch is also trained towards its refusal."""
     sampling: Sampling = Sampling.BOTH
     batch_size: Positive = 32
+    micro_batch: Positive = 8
+    """How many queries of one side go through the model at once: what memory is needed for. Any number of processes
+    that share the micro-batches of a step trains the same prompt."""
     steps: Positive = 60
     method: Method = Method.ADAM
     step_size: Annotated[float, Field(gt=0, le=1)] = 0.02

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from davsp.batches import Prepared
+from davsp.batches import Prepared, cut
 from davsp.border import Layout, Mode, VisualPrompt, default_width
 from davsp.canvas import GridCanvas
 from davsp.config import TrainConfig
@@ -176,8 +176,7 @@ class Objective:
     @staticmethod
     def _shares(count: int) -> list[Sequence[int]]:
         """This process's share of `count` queries, in batches."""
-        mine = processes().mine(range(count))
-        return [mine[start : start + CHECK_BATCH] for start in range(0, len(mine), CHECK_BATCH)]
+        return cut(processes().mine(range(count)), CHECK_BATCH)
 
     def data_digests(self) -> dict[str, str]:
         """SHA-256 of each set of queries, as prepared."""

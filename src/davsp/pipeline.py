@@ -28,6 +28,7 @@ from davsp.train import Trainer, read_metrics
 from davsp.vector import HarmfulnessVector, extract_vector, origin_of, project
 
 if TYPE_CHECKING:
+    from davsp.benchmarks.chosen import Chosen
     from davsp.evaluate.report import Transcript
 
 REPORT_INPUTS = "report_inputs.json"
@@ -175,7 +176,7 @@ def _described(objective: Objective) -> dict[str, Any]:
 
 
 def compare(
-    model: VisionLanguageModel,
+    model: VisionLanguageModel | str,
     defences: Sequence[AnyDefence],
     queries: Sequence[Query],
     folder: Path,
@@ -184,15 +185,16 @@ def compare(
     training: Sequence[Record] = (),
     batch_size: int,
     max_new_tokens: int,
-    per_group: int | None = None,
     seed: int = 0,
     judge: Judge | None = None,
+    benchmark: Chosen | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the defences on the queries and write results.json, transcripts and report.html to `folder`.
 
+    `model` is a loaded one, or as `davsp.evaluate.run.evaluate` takes it; `benchmark` is that of the queries.
     `training`: the metrics of the training run to be plotted. Projections and border shown are those of the
-    last defence that brings a direction.
+    last defence that brings a direction; there are no projections of a model that is not loaded.
     """
     from davsp.evaluate.report import choose_transcripts
     from davsp.evaluate.run import evaluate
@@ -204,9 +206,9 @@ def compare(
         output=folder,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
-        per_group=per_group,
         seed=seed,
         judge=judge,
+        benchmark=benchmark,
         progress=not quiet,
     )
     if not processes().leads:
@@ -215,7 +217,8 @@ def compare(
     picture, projections = None, {}
     if trained:
         shown = trained[-1]
-        projections = _projections(model, shown, queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
+        if not isinstance(model, str):
+            projections = _projections(model, shown, queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
         picture = shown.visual.to_png() if shown.visual else None
     inputs = {
         "title": title,

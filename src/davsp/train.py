@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from davsp.batches import Shuffle
+from davsp.batches import Shuffle, cut
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.config import Sampling, Start
 from davsp.errors import ArtefactError, InputError
@@ -104,40 +104,49 @@ class Trainer:
         return VisualPrompt(self.layout, self.best.cpu())
 
     def step(self, step: int, stop: bool = False) -> Record:
-        """One update of the prompt, to which every process contributes the gradient of its share of the batch.
+        """One update of the prompt, to which every process contributes the gradients of its micro-batches.
 
-        Returns the losses and mean projections of the whole batch, the step's size in pixel units as "rate", and as
-        "stop" whether any process was told to stop.
+        They are added up in float64, so that the sum does not depend on how many processes there are: Adam, which
+        divides by each pixel's own gradient, would show it. Returns the losses and mean projections of the whole
+        batch, the step's size in pixel units as "rate", and as "stop" whether any process was told to stop.
         """
         config, together = self.config, processes()
         rng = np.random.default_rng([config.seed, 2, step])
         both = config.sampling is Sampling.BOTH
         chosen = (False, True) if both else (bool(rng.random() < 0.5),)
         size = max(1, config.batch_size // 2) if both else config.batch_size
-        if size < together.count:
-            raise InputError(
-                f"{together.count} processes cannot share {size} queries: raise batch_size to at least "
-                f"{together.count * (2 if both else 1)}, or start fewer processes."
-            )
-        prompt = self.prompt.clone().requires_grad_()
-        gradient = torch.zeros_like(prompt)
-        facts: dict[str, float] = {}
+        work: list[tuple[bool, bool, Sequence[int]]] = []
         for malicious in chosen:
-            indices = together.mine(self.order[malicious].take(self.drawn[malicious], size))
+            length = self.objectives[0].sides[malicious].length
+            indices = sorted(self.order[malicious].take(self.drawn[malicious], size), key=length)
             self.drawn[malicious] += size
             answered = not malicious or bool(rng.random() < config.refusal_share)
-            share = len(indices) / size
+            work += [(malicious, answered, part) for part in cut(indices, config.micro_batch)]
+        if len(work) < together.count:
+            raise InputError(
+                f"{together.count} processes cannot share {len(work)} micro-batches: raise batch_size "
+                f"({config.batch_size}), lower micro_batch ({config.micro_batch}), or start fewer processes."
+            )
+        prompt = self.prompt.clone().requires_grad_()
+        gradient = torch.zeros_like(self.prompt, dtype=torch.float64)
+        own: list[tuple[dict[str, float], bool]] = []
+        for malicious, answered, part in together.mine(work):
+            share = len(part) / size
+            facts: dict[str, float] = {}
             for number, objective in enumerate(self.objectives):
-                loss, found = objective.loss(prompt, malicious, indices, answered)
+                loss, found = objective.loss(prompt, malicious, part, answered)
                 gradient += torch.autograd.grad(loss * share, prompt)[0]
                 facts |= {self._named(number, name): value * share for name, value in found.items()}
-        own = torch.tensor([*facts.values(), float(stop)], device=gradient.device)
-        whole = torch.cat([gradient.flatten(), own])
-        together.add_up(whole)
+            own.append((facts, stop))
+        together.add_up(gradient)
         rate = self.optimizer.rate()
-        self.optimizer.step(whole[: gradient.numel()].view_as(gradient))
-        *values, stopped = whole[gradient.numel() :].tolist()
-        return {"rate": rate, **dict(zip(facts, values, strict=True)), "stop": stopped > 0}
+        self.optimizer.step(gradient.to(prompt.dtype))
+        record: Record = {"rate": rate, "stop": False}
+        for facts, stopped in together.gather(own):
+            record["stop"] |= stopped
+            for name, value in facts.items():
+                record[name] = record.get(name, 0.0) + value
+        return record
 
     def _named(self, number: int, name: str) -> str:
         """How a figure of one objective is called among those of all."""

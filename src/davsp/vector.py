@@ -15,10 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from davsp.batches import cut, made_ahead
 from davsp.errors import ArtefactError, InputError
 from davsp.files import replacing, write_json
 from davsp.hidden import last_prompt_states
-from davsp.models.base import VisionLanguageModel, size_of
+from davsp.models.base import Tokens, VisionLanguageModel, size_of
+from davsp.pixels import Pixels
 from davsp.processes import processes
 from davsp.samples import Query
 
@@ -140,7 +142,7 @@ def extract_vector(
     together = processes()
     found = [
         ((states * directions).sum(-1), malicious)
-        for malicious, states in _states(model, together.mine(_batches(validation, batch_size)), prefix, advance)
+        for malicious, states in _states(model, together.mine(cut(validation, batch_size)), prefix, advance)
     ]
     projected, labels = zip(*together.gather(found), strict=True)
     statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
@@ -175,7 +177,7 @@ def _fit(
     sums = torch.zeros(2, model.n_layers, model.hidden_size, dtype=torch.float64)
     counts = torch.zeros(2, dtype=torch.float64)
     together = processes()
-    for malicious, states in _states(model, together.mine(_batches(fitting, batch_size)), prefix, advance):
+    for malicious, states in _states(model, together.mine(cut(fitting, batch_size)), prefix, advance):
         for side in (0, 1):
             sums[side] += states[malicious == side].double().sum(0)
             counts[side] += (malicious == side).sum()
@@ -203,13 +205,9 @@ def project(
     batch_size: int = 16,
 ) -> Float[Tensor, " n"]:
     """<h_layer, direction> of each query as it stands, float32 (N,). Blocks after `layer` are not run."""
-    batches = _batches(queries, batch_size)
+    batches = cut(queries, batch_size)
     states = (states for _, states in _states(model, batches, prefix, lambda n: None, [layer]))
     return torch.cat([(each[:, 0] * direction).sum(-1) for each in states])
-
-
-def _batches(queries: Sequence[Query], size: int) -> list[Sequence[Query]]:
-    return [queries[start : start + size] for start in range(0, len(queries), size)]
 
 
 def _states(
@@ -221,11 +219,15 @@ def _states(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Per batch: malicious int64 (B,), states float32 (B, layers, hidden) on the CPU."""
     wanted = layers or range(1, model.n_layers + 1)
-    for batch in batches:
+
+    def prepare(batch: Sequence[Query]) -> tuple[Sequence[Query], Pixels, Tokens]:
         pixels = model.canvas_pixels(batch)
         prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
+        return batch, pixels, model.tokens(prompts)
+
+    for batch, pixels, tokens in made_ahead(prepare, batches):
         with torch.inference_mode():
-            states = last_prompt_states(model, pixels, model.tokens(prompts), wanted).cpu()
+            states = last_prompt_states(model, pixels, tokens, wanted).cpu()
         yield torch.tensor([int(q.malicious) for q in batch]), states
         advance(len(batch) * processes().count)
 

@@ -45,6 +45,15 @@ def check_defence(defence: AnyDefence, model: VisionLanguageModel) -> None:
         check(model)
 
 
+def check_served(defence: AnyDefence) -> None:
+    """Raise InputError for a defence that needs more of a model than one on a server offers."""
+    if getattr(defence, "begins_answers", False):
+        raise InputError(
+            f"{defence.name} needs a model that goes on from a begun answer, and servers begin a new one. Load the "
+            "model itself, or leave this defence out."
+        )
+
+
 def _fixed(kind: str, assignments: list[str]) -> AnyDefence:
     from davsp.chat import SAFETY_PREFIX
     from davsp.config import read_options

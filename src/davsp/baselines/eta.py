@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -52,6 +52,9 @@ class Eta:
     clip: Clip = field(repr=False)
     reward: RewardModel = field(repr=False)
     name: str = "eta"
+
+    begins_answers: ClassVar[bool] = True
+    """It has the model go on from an answer of which it gives the beginning."""
 
     @classmethod
     def of(cls, assignments: Sequence[str]) -> Eta:

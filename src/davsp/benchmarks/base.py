@@ -78,8 +78,28 @@ class Loaded:
         return dict(Counter(query.group for query in self.queries))
 
 
+@dataclass(frozen=True)
+class Said:
+    """A fresh answer to a query of a benchmark, which could be judged.
+
+    `image` names what the query is about within its group. `marks` are the points that a grader gave, by name.
+    """
+
+    group: str
+    reference: str
+    text: str
+    image: str = ""
+    marks: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
 Read = Callable[[Path, str, "Gathering"], None]
 """Reads a variant, by name, from a folder, and adds its queries."""
+
+Right = Callable[[str, str], bool]
+"""Whether an answer (the second text) is right, by the reference answer (the first) and the benchmark's own rule."""
+
+Official = Callable[[Sequence[Said]], Scores]
+"""The official scores of fresh answers; no figures where there are too few."""
 
 Score = Callable[[Path, Path | None], Sequence[Scores]]
 """Scores a published answer file or folder; the second path is the benchmark's own folder, where that is needed."""
@@ -89,8 +109,9 @@ Score = Callable[[Path, Path | None], Sequence[Scores]]
 class Benchmark:
     """A published benchmark: where it comes from, its variants (the first is the usual one), and its reader.
 
-    `exact`: an answer is right only if it is the reference answer. Elsewhere references are texts to compare with, or
-    to train on. `score`: the official score of published answers, where it can be had without a model.
+    `right`: the rule by which an answer is right or wrong. Without one, references are texts to compare with, or to
+    train on. `official`: the benchmark's own score of fresh answers. `score`: that of published ones, where it can be
+    had without a model. `graded`: the official score needs a language model's points for every answer.
     """
 
     name: str
@@ -103,7 +124,9 @@ class Benchmark:
     content: str
     variants: Mapping[str, Variant]
     read: Read
-    exact: bool = False
+    right: Right | None = None
+    official: Official | None = None
+    graded: bool = False
     score: Score | None = None
 
     def variant(self, name: str | None) -> tuple[str, Variant]:
@@ -254,6 +277,11 @@ def white_image() -> Image.Image:
 def draw(names: Sequence[str], count: int) -> set[str]:
     """A choice of so many names that is always the same."""
     return set(random.Random(0).sample(sorted(names), count))  # noqa: S311 - a choice of samples, no secret
+
+
+def shown(question: str, image: str | None) -> dict[str, str]:
+    """What a judge reads as the request, where the words of a published set say what is in the image."""
+    return {"request": f"{question}\n[The image shows: {image}]"} if image else {}
 
 
 def _differences(published: Variant, queries: Sequence[Query]) -> Iterator[str]:

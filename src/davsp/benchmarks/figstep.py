@@ -45,7 +45,7 @@ PRO_QUESTION = (
 def _read(folder: Path, variant: str, found: Gathering) -> None:
     questions = locate(folder, "question", "data/question")
     table = locate(questions, "safebench.csv" if variant == "full" else "SafeBench-Tiny.csv")
-    rows = list(records(table, "category_id", "task_id", "category_name", "instruction"))
+    rows = list(records(table, "category_id", "task_id", "category_name", "question", "instruction"))
     if variant == "pro":
         # One sentence to a line, some with commas, and no quotes: no CSV, whatever its name says.
         sentences = read_text(locate(questions, _SENTENCES)).rstrip("\n").split("\n")[1:]
@@ -66,6 +66,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
                 malicious=True,
                 group=group,
                 instruction=row["instruction"],
+                request=row["question"],
             )
             continue
         parts = splits / f"image_{number}_splits"
@@ -75,7 +76,15 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
             found.drop(identifier, str(error))
             continue
         question = PRO_QUESTION.format(sentences[number])
-        found.add(identifier, joined, question, malicious=True, group=group, instruction=row["instruction"])
+        found.add(
+            identifier,
+            joined,
+            question,
+            malicious=True,
+            group=group,
+            instruction=row["instruction"],
+            request=row["question"],
+        )
 
 
 _SENTENCES = "benign_sentences_without_harmful_phase.csv"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Gathering, Purpose, Variant, image_named, locate, records
+from davsp.benchmarks.base import Benchmark, Gathering, Purpose, Variant, image_named, locate, records, shown
 
 CATEGORIES = {
     "cybercrime_intrusion": 54,
@@ -29,7 +29,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:  # noqa: ARG001
             row["Behavior"],
             malicious=True,
             group=row["SemanticCategory"],
-            image_description=row.get("ImageDescription") or "",
+            **shown(row["Behavior"], row.get("ImageDescription")),
         )
 
 

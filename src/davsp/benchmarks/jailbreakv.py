@@ -19,7 +19,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
             malicious=True,
             group=row["format"],
             policy=row["policy"],
-            plain_question=row["redteam_query"],
+            request=row["redteam_query"],
         )
 
 

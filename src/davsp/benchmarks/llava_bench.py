@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Said, Variant, locate, records
 from davsp.benchmarks.figures import Figure, Scores, bootstrap
 from davsp.errors import InputError
 
@@ -35,6 +35,11 @@ def score(reviews: Sequence[Review], name: str = "") -> Scores:
     published = sum(CATEGORIES.values())
     notes = () if len(reviews) == published else (f"{len(reviews)} of {published} reviews",)
     return Scores(name, figures, DECIMALS, notes)
+
+
+def _official(said: Sequence[Said]) -> Scores:
+    reviews = [(one.group, one.marks["reference"], one.marks["answer"]) for one in said]
+    return score(reviews) if reviews else Scores("", {}, DECIMALS)
 
 
 def _relative(points: NDArray[np.float64]) -> Figure:
@@ -77,7 +82,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:  # noqa: ARG001
             answer=references.get(record["question_id"]),
             malicious=False,
             group=str(record["category"]),
-            context=captions.get(record["image"], ""),
+            caption=captions.get(record["image"], ""),
         )
 
 
@@ -92,5 +97,7 @@ BENCHMARK = Benchmark(
     content="Harmless.",
     variants={"all": Variant("all questions", sum(CATEGORIES.values()), CATEGORIES, images=24)},
     read=_read,
+    official=_official,
+    graded=True,
     score=_score,
 )

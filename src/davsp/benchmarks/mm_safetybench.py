@@ -80,7 +80,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
                 str(record[COLUMNS[kind]]),
                 malicious=True,
                 group=scenario,
-                plain_question=str(record["Question"]),
+                request=str(record["Question"]),
             )
 
 

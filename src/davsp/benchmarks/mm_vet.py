@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from davsp.benchmarks.base import (
     Gathering,
     Hub,
     Purpose,
+    Said,
     Variant,
     draw,
     hub_records,
@@ -90,6 +92,16 @@ def score(grades: Mapping[str, Sequence[float]], capabilities: Mapping[str, Sequ
     missing = len(capabilities) - len(grades)
     note = f"{missing} of {len(capabilities)} questions have no grade, and count as 0, as in the official code"
     return Scores(name, figures, DECIMALS, (note,) if missing else ())
+
+
+def _official(said: Sequence[Said]) -> Scores:
+    """The scores of one run of grading, over the questions that have a grade."""
+    if not said:
+        return Scores("", {}, DECIMALS)
+    names = [str(number) for number in range(len(said))]
+    grades = {name: [one.marks["grade"]] for name, one in zip(names, said, strict=True)}
+    scores = score(grades, {name: one.group.split("_") for name, one in zip(names, said, strict=True)})
+    return replace(scores, figures={k: f for k, f in scores.figures.items() if k not in ("std", "run 1")})
 
 
 def _mean_figure(grades: Sequence[Sequence[float]], published: int) -> Figure:
@@ -189,5 +201,7 @@ BENCHMARK = Benchmark(
         "paper-test": Variant("all but paper-train", sum(INTEGRATIONS.values()) - PAPER_TRAINING),
     },
     read=_read,
+    official=_official,
+    graded=True,
     score=_score,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from davsp.benchmarks.base import (
     Gathering,
     Hub,
     Purpose,
+    Said,
     Variant,
     hub_records,
     image_named,
@@ -173,6 +174,25 @@ def _score(path: Path, folder: Path | None) -> list[Scores]:
     return [score(read_answers(path, folder), path.stem)]
 
 
+def _right(reference: str, answer: str) -> bool:
+    return parse(answer) == reference.lower()
+
+
+def _official(said: Sequence[Said]) -> Scores:
+    """The calculator's scores of whole pairs; an image with one answer alone is left out."""
+    pairs: dict[tuple[str, str], list[Answer]] = {}
+    for one in said:
+        answer = Answer(one.group, one.image, "", one.reference, one.text)
+        pairs.setdefault((one.group, one.image), []).append(answer)
+    whole = [answer for pair in pairs.values() if len(pair) == 2 for answer in pair]
+    left = len(said) - len(whole)
+    notes = (f"{left} answers are left out: the other of their pair is missing",) if left else ()
+    if not whole:
+        return Scores("", {}, DECIMALS, notes)
+    scores = score(whole)
+    return replace(scores, notes=(*scores.notes, *notes))
+
+
 def _read(folder: Path, variant: str, found: Gathering) -> None:
     wanted = {"perception": PERCEPTION, "cognition": COGNITION}.get(variant, SUBTASKS)
     if files := shards(folder, "data/test-*.parquet"):
@@ -201,7 +221,8 @@ def _add(found: Gathering, subtask: str, name: str, image: Path | bytes, questio
         found.drop(f"{subtask}/{name}", f"the right answer is {gold!r}, neither yes nor no")
         return
     identifier = f"{subtask}/{name}/{answer.lower()}"
-    found.add(identifier, image, question, answer=answer, malicious=False, group=subtask, image_name=name)
+    pair = f"{subtask}/{name}"
+    found.add(identifier, image, question, answer=answer, malicious=False, group=subtask, image_name=name, pair=pair)
 
 
 def _variant(what: str, groups: Mapping[str, int]) -> Variant:
@@ -226,6 +247,7 @@ BENCHMARK = Benchmark(
         "cognition": _variant("4 subtasks", COGNITION),
     },
     read=_read,
-    exact=True,
+    right=_right,
+    official=_official,
     score=_score,
 )

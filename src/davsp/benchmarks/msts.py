@@ -15,6 +15,7 @@ from davsp.benchmarks.base import (
     locate,
     records,
     shards,
+    shown,
     white_image,
 )
 
@@ -48,6 +49,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
             malicious=True,
             group=row["hazard_category"],
             subcategory=row.get("hazard_subcategory") or "",
+            **shown(row["prompt_text"], row.get("unsafe_image_description") if variant == "multimodal" else None),
         )
 
 

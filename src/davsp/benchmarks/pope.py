@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Variant, hub_records, locate, records, shards
+from davsp.benchmarks.base import (
+    Benchmark,
+    Gathering,
+    Hub,
+    Purpose,
+    Said,
+    Variant,
+    hub_records,
+    locate,
+    records,
+    shards,
+)
 from davsp.benchmarks.figures import Figure, Scores, bootstrap
 from davsp.errors import InputError
 
@@ -57,6 +68,14 @@ def score(answers: Sequence[tuple[str, str]], name: str = "") -> Scores:
     if unclear := sum(not _says_either(text) for _, text in answers):
         notes.append(f"{unclear} answers say neither yes nor no; the official code counts them as yes")
     return Scores(name, figures, DECIMALS, tuple(notes))
+
+
+def _right(reference: str, answer: str) -> bool:
+    return parse(answer) == reference.lower()
+
+
+def _official(said: Sequence[Said]) -> Scores:
+    return score([(one.reference.lower(), one.text) for one in said]) if said else Scores("", {}, DECIMALS)
 
 
 def _f1(means: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -148,6 +167,7 @@ BENCHMARK = Benchmark(
         for kind in ("adversarial", "popular", "random")
     },
     read=_read,
-    exact=True,
+    right=_right,
+    official=_official,
     score=_score,
 )

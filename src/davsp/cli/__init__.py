@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from davsp.cli.benchmark import benchmark_app
+from davsp.cli.evaluate import evaluate
 from davsp.cli.fit import fit
-from davsp.cli.judge import JudgeChoice, JudgeModel, judge_app
+from davsp.cli.judge import judge_app
 from davsp.cli.official import official_app
 from davsp.cli.options import (
     DATA_HELP,
@@ -33,15 +34,12 @@ from davsp.cli.options import (
     SkipBad,
     Validation,
     load_model,
-    queries_of,
     say,
-    side_of_testbed,
     training_queries,
 )
 from davsp.cli.report import report
 from davsp.cli.testbed import testbed_app
 from davsp.errors import DavspError, InputError
-from davsp.judges import JudgeName, load_judge
 
 app = typer.Typer(
     help="Harden a frozen vision-language model with a trained visual safety prompt.",
@@ -54,6 +52,7 @@ app.add_typer(official_app, name="official")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(judge_app, name="judge")
 app.command()(fit)
+app.command()(evaluate)
 app.command()(report)
 
 
@@ -226,65 +225,6 @@ def ask(
     loaded = load_model(model, revision, device, dtype)
     check_defence(chosen, loaded)
     print(answer_behind(loaded, chosen, Query(id=str(image), image=image, question=question), max_new_tokens))
-
-
-@app.command()
-def evaluate(
-    out: Out,
-    names: Annotated[list[str] | None, typer.Option("--defence", help=f"{DEFENCE_HELP} Repeatable.")] = None,
-    model: ModelName = TESTBED,
-    data: Data = TESTBED,
-    per_group: Annotated[int | None, typer.Option(min=1, help="At most so many queries of each group.")] = None,
-    batch_size: BatchSize = 32,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    transfer: Annotated[
-        bool, typer.Option("--transfer", help="Also take defences that were made for other models.")
-    ] = False,
-    judge: JudgeChoice = JudgeName.RULES,
-    judge_model: JudgeModel = None,
-    skip_bad: SkipBad = False,
-    seed: Seed = 0,
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = Precision.AUTO,
-) -> None:
-    """Measure safety, usefulness and over-refusal, and what they cost, undefended and behind each defence."""
-    from rich.console import Console
-
-    from davsp.baselines import check_defence, load_defence
-    from davsp.pipeline import compare, training_of
-
-    judging = load_judge(judge, judge_model)
-    defences = [load_defence(name) for name in names or []]
-    if not any(defence.name == "none" for defence in defences):
-        defences.insert(0, load_defence("none"))
-    if (side := side_of_testbed(data, model)) is not None:
-        from davsp.testbed.queries import draw_queries
-        from davsp.testbed.world import Split
-
-        queries, per_group = draw_queries(Split.TEST, per_group or 200, seed, side=side), None
-    else:
-        queries = queries_of(data, skip_bad)
-    loaded = load_model(model, revision, device, dtype)
-    for defence in () if transfer else defences:
-        check_defence(defence, loaded)
-    results = compare(
-        loaded,
-        defences,
-        queries,
-        out,
-        title=f"{model}: {len(defences)} defences compared",
-        training=training_of(names or []),
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-        per_group=per_group,
-        seed=seed,
-        judge=judging,
-    )
-    from davsp.evaluate.report import print_table
-
-    print_table(results, Console())
-    say(f"Report: {out / 'report.html'}")
 
 
 @app.command()

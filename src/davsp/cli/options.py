@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from davsp.samples import Query
 
 TESTBED = "testbed"
+SIDE_STEP = 16
 
 
 class Precision(StrEnum):
@@ -31,7 +32,7 @@ class Precision(StrEnum):
 MODEL_HELP = f"Local folder or hub id; shipped are {' and '.join(SHIPPED)}."
 DATA_HELP = (
     "Queries: a .jsonl, .json, .csv or .parquet file, a folder with one, or a hub id; 'testbed' are the testbed's, "
-    "'testbed@112' the same in images of 112 pixels."
+    "'testbed@112' the same in images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
 )
 DEFENCE_HELP = (
     "A folder that `davsp train` or `davsp fit` wrote, or none, prefix, adashield-s, ecso or eta, with options after a "
@@ -84,15 +85,21 @@ def image_side(model: str) -> int:
     return SHIPPED.get(model, SHIPPED[TESTBED]).image_side
 
 
-def side_of_testbed(data: str, model: str) -> int | None:
-    """The side in pixels of the testbed's images, if `data` names it: "testbed" (at the model's own size), or
-    "testbed@112" for other sizes."""
-    name, _, side = data.partition("@")
+def side_of_testbed(data: str, model: str) -> int | range | None:
+    """The side in pixels of the testbed's images, if `data` names it: "testbed" (at the model's own size),
+    "testbed@112" for another, "testbed@96-144" for heights and widths between the two in steps of SIDE_STEP."""
+    name, _, asked = data.partition("@")
     if name != TESTBED or Path(data).exists():
         return None
-    if side and not (side.isdecimal() and 8 <= int(side) <= 4096):
-        raise InputError(f"{data}: write the side of the testbed's images in pixels, such as testbed@112.")
-    return int(side) if side else image_side(model)
+    if not asked:
+        return image_side(model)
+    sides = [int(side) for side in asked.split("-") if side.isdecimal()]
+    if len(sides) != asked.count("-") + 1 or len(sides) > 2 or not 8 <= min(sides) <= max(sides) == sides[-1] <= 4096:
+        raise InputError(
+            f"{data}: write the side of the testbed's images in pixels, such as testbed@112, or the least and the "
+            f"greatest, such as testbed@96-144."
+        )
+    return sides[0] if len(sides) == 1 else range(sides[0], sides[1] + 1, SIDE_STEP)
 
 
 def training_queries(

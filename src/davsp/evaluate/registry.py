@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inspect_ai.model import ModelAPI, modelapi
 
+from davsp.benchmarks.scorers import mme_answers, pope_answers
 from davsp.benchmarks.tasks import (
     figstep,
     harmbench,
@@ -11,11 +12,9 @@ from davsp.benchmarks.tasks import (
     llava_bench,
     mm_safetybench,
     mm_vet,
-    mme_answers,
     mme_task,
     mossbench,
     msts,
-    pope_answers,
     pope_task,
     siuo,
     vlguard,

@@ -6,8 +6,6 @@ import hashlib
 import importlib.util
 import json
 import platform
-import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 from davsp import __version__
 from davsp.errors import InputError
 from davsp.evaluate.digests import digest
-from davsp.evaluate.judge import asked_of, request_of
+from davsp.evaluate.plan import grader_for
 from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.exchange import AnyDefence
 from davsp.files import make_folder, write_json, write_text
 from davsp.judges import Judge, Rules
-from davsp.judges.cost import CHARACTERS, Cost, cost_of
 from davsp.processes import processes
 from davsp.samples import Query
 
 if TYPE_CHECKING:
+    from davsp.benchmarks.base import Said
+    from davsp.benchmarks.chosen import Chosen
     from davsp.evaluate.provider import LocalModel
     from davsp.evaluate.task import Answer
 
@@ -41,108 +40,95 @@ def evaluate(
     output: Path,
     batch_size: int = 16,
     max_new_tokens: int = 128,
-    per_group: int | None = None,
     seed: int = 0,
     judge: Judge | None = None,
+    benchmark: Chosen | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Ask the model every query behind every defence, judge the answers, write and return the results.
 
-    `model` is a loaded model, or the name of any Inspect model, such as "openai/gpt-4o". `per_group` keeps a
-    seeded choice of at most so many queries of every group. `judge` says what harms and what refuses, by default
-    davsp.judges.Rules; what one that calls a model will cost is printed first. Into `output` go results.json (what is
-    returned), transcripts.jsonl (a line for every query: the answer and the verdict behind every defence) and logs/,
-    Inspect's own logs. A defence whose finished log is there, for the same queries, model, settings, judge and
-    defence, is not run again; a model is told apart by name and revision, a defence by name and by what it does to a
-    plain image, a judge by all that its findings depend on. Every process of the run asks about its share of the
-    queries, and the first writes.
+    `model` is a loaded model, or the name of any Inspect model, such as "openai/gpt-4o", or URL=NAME for one on an
+    OpenAI-compatible server. `seed` is that by which the queries were chosen. `judge` says what harms and what refuses,
+    by default davsp.judges.Rules. `benchmark` is that of the queries: its own rule says which answers are right, and
+    its official scores are in the results.
 
-    Raises InputError for queries or defences that cannot be compared, or without Inspect; ModelError when the
-    evaluation as a whole fails. A sample that fails, or that the judge fails to judge, is counted as unscored and the
-    reason is in the transcripts.
+    Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
+    verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
+    model, settings, judge and defence, is not asked for again; a model is told apart by name and revision, a defence by
+    name and by what it does to a plain image, a judge by all that its findings depend on. Every process of the run asks
+    about its share of the queries, and the first writes.
+
+    Raises InputError for queries or defences that cannot be compared, without Inspect, and for a benchmark that must
+    be graded where the judge is no language model; ModelError when the evaluation as a whole fails. A sample that
+    fails, or that the judge fails to judge, is counted as unscored and the reason is in the transcripts.
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
-    from davsp.evaluate.task import answers_behind, fingerprint, to_sample
+    from davsp.evaluate.served import inspect_model
+    from davsp.evaluate.task import Asking, fingerprint, to_sample
 
     judge = judge or Rules()
-    chosen = _choose(queries, per_group, seed)
+    if not queries:
+        raise InputError("There are no queries to evaluate. Give at least one.")
+    rules = benchmark.benchmark if benchmark else None
+    grader = grader_for(rules, judge)
     _check_unique("defence name", [defence.name for defence in defences])
-    _check_unique("query id", [query.id for query in chosen])
-    logs = make_folder(output / "logs")
+    _check_unique("query id", [query.id for query in queries])
+    asking = Asking(
+        inspect_model(model, batch_size) if isinstance(model, str) else model,
+        judge,
+        make_folder(output / "logs"),
+        batch_size,
+        max_new_tokens,
+        rules,
+        grader,
+    )
     name = model if isinstance(model, str) else model.name
     settings = [
         name,
         str(getattr(model, "revision", None)),
         str(max_new_tokens),
         __version__,
-        digest(chosen),
+        digest(queries),
         judge.identity,
+        asking.identity,
     ]
 
     together = processes()
-    share = together.mine(chosen)
+    share = together.mine(queries)
     samples = [to_sample(query) for query in share]
     answers: dict[str, dict[str, Answer]] = {}
     seconds: dict[str, float] = {}
     shown = progress and together.leads
-    if judge.model_name and shown:
-        print(_judging_cost(judge, chosen, len(defences), max_new_tokens), file=sys.stderr)
     with _progress(shown, [defence.name for defence in defences], len(share)) as advance:
         for defence in defences:
             started = time.monotonic()
             key = "\n".join([*settings, str(together), defence.name, fingerprint(defence)])
-            own = answers_behind(
-                defence,
-                model,
-                judge,
-                samples,
-                logs=logs,
-                key=hashlib.sha256(key.encode()).hexdigest(),
-                batch_size=batch_size,
-                max_new_tokens=max_new_tokens,
-                answered=advance[defence.name],
+            own = asking.answers_behind(
+                defence, samples, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
             )
             said = together.gather([own[query.id] for query in share])
-            answers[defence.name] = {query.id: answer for query, answer in zip(chosen, said, strict=True)}
+            answers[defence.name] = {query.id: answer for query, answer in zip(queries, said, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     results = {
         "model": name,
         "seed": seed,
-        "queries": len(chosen),
+        "queries": len(queries),
         "max_new_tokens": max_new_tokens,
         "judge": {"name": judge.name, "model": judge.model_name},
-        "defences": {name: _rates(chosen, found) for name, found in answers.items()},
+        "defences": {name: _rates(queries, found) for name, found in answers.items()},
         "unscored": {name: _unscored(found) for name, found in answers.items()},
         "cost": {name: _cost(list(found.values())) for name, found in answers.items()},
         "seconds": seconds,
         "versions": _versions(),
     }
+    if benchmark:
+        results |= _of_benchmark(benchmark, queries, answers)
     if together.leads:
-        write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(chosen, answers)))
+        write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(queries, answers)))
         write_json(output / "results.json", results)
     return results
-
-
-def _choose(queries: Sequence[Query], per_group: int | None, seed: int) -> list[Query]:
-    """At most `per_group` queries of every group, in their order."""
-    if not queries:
-        raise InputError("There are no queries to evaluate. Give at least one.")
-    if per_group is None:
-        return list(queries)
-    groups: dict[str, list[int]] = {}
-    for i, query in enumerate(queries):
-        groups.setdefault(query.group, []).append(i)
-    rng = random.Random(seed)  # noqa: S311 - a choice of samples, no secret
-    kept = [i for group in groups.values() for i in rng.sample(group, min(per_group, len(group)))]
-    return [queries[i] for i in sorted(kept)]
-
-
-def _judging_cost(judge: Judge, queries: Sequence[Query], defences: int, max_new_tokens: int) -> Cost:
-    """Of judging every answer of every defence, each as long as it may be."""
-    longest = "x" * (max_new_tokens * CHARACTERS)
-    return cost_of(judge, [(asked_of(q.malicious), request_of(q), longest) for q in queries] * defences)
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:
@@ -158,6 +144,28 @@ def _rates(queries: Sequence[Query], answers: Mapping[str, Answer]) -> dict[str,
     return {table: {kind: r.to_json() for kind, r in rates.items()} for table, rates in summarise(judged).items()}
 
 
+def _of_benchmark(
+    chosen: Chosen, queries: Sequence[Query], answers: Mapping[str, Mapping[str, Answer]]
+) -> dict[str, Any]:
+    """What it is, and its official scores of the answers that could be judged."""
+    told = chosen.to_json()
+    official = chosen.benchmark.official
+    scores = {name: official(_said(queries, found)) for name, found in answers.items()} if official else {}
+    told["notes"] += [f"{name}: {note}" for name, found in scores.items() for note in found.notes]
+    figures = {name: {key: f.to_json() for key, f in found.figures.items()} for name, found in scores.items()}
+    return {"benchmark": told, "scores": figures}
+
+
+def _said(queries: Sequence[Query], answers: Mapping[str, Answer]) -> list[Said]:
+    from davsp.benchmarks.base import Said
+
+    return [
+        Said(q.group, q.answer or "", answers[q.id].text, q.metadata.get("image_name", ""), answers[q.id].marks)
+        for q in queries
+        if answers[q.id].verdict is not Verdict.UNSCORED
+    ]
+
+
 def _unscored(answers: Mapping[str, Answer]) -> int:
     return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
 
@@ -165,8 +173,8 @@ def _unscored(answers: Mapping[str, Answer]) -> int:
 def _cost(answers: Sequence[Answer]) -> dict[str, float | int | None]:
     """Means over the `n` queries that were answered: calls of the model, its tokens, calls of helper models.
 
-    `seconds` is the time from the first query's begin to the last one's end, over n: what a query costs while as many
-    are in work at a time as were here. None where nothing was answered, or tokens are not told.
+    `seconds` is the time in which at least one of them was in work, over n: what a query costs while as many are in
+    work at a time as were here. None where nothing was answered, or tokens are not told.
     """
     spent = [(answer.cost, answer.span) for answer in answers if answer.cost and answer.span]
     n = len(spent)
@@ -174,9 +182,17 @@ def _cost(answers: Sequence[Answer]) -> dict[str, float | int | None]:
     for name in ("calls", "input_tokens", "output_tokens", "helper_calls"):
         values = [getattr(cost, name) for cost, _ in spent]
         means[name] = None if not n or None in values else round(sum(values) / n, 3)
-    began, ended = [span[0] for _, span in spent], [span[1] for _, span in spent]
-    means["seconds"] = round((max(ended) - min(began)) / n, 4) if n else None
+    means["seconds"] = round(_busy([span for _, span in spent]) / n, 4) if n else None
     return means
+
+
+def _busy(spans: Sequence[tuple[float, float]]) -> float:
+    """Seconds that lie in at least one of the spans: a pause between two runs does not count."""
+    seconds, until = 0.0, 0.0
+    for began, ended in sorted(spans):
+        seconds += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return seconds
 
 
 def _transcripts(queries: Sequence[Query], answers: Mapping[str, Mapping[str, Answer]]) -> Iterator[str]:
@@ -187,7 +203,7 @@ def _transcripts(queries: Sequence[Query], answers: Mapping[str, Mapping[str, An
             "group": query.group,
             "malicious": query.malicious,
             "question": query.question,
-            "reference": query.answer,
+            "reference": query.answer or query.metadata.get("reference"),
             "answers": {n: {"text": a.text, "verdict": a.verdict.value, "error": a.error} for n, a in said.items()},
         }
         yield json.dumps(record, ensure_ascii=False)

@@ -24,6 +24,7 @@ from PIL import Image
 from davsp.errors import ModelError
 from davsp.evaluate.media import decode_image, encode_image
 from davsp.evaluate.provider import one_image_and_text
+from davsp.evaluate.served import Line
 from davsp.exchange import AnyDefence, Cost, Exchange, Request, Response, answer_query
 from davsp.images import open_image
 from davsp.samples import Query
@@ -33,18 +34,23 @@ COST = "davsp:cost"
 
 
 @solver
-def behind(defence: AnyDefence) -> Solver:
+def behind(defence: AnyDefence, line: Line | None = None) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
-    fails: the undefended query is never sent instead.
+    fails: the undefended query is never sent instead. `line` is that to a model on a server.
     """
+
+    async def send(request: Request, max_new_tokens: int | None) -> Response:
+        if line is None:
+            return await _send(request, max_new_tokens)
+        return await line.send(lambda: _send(request, max_new_tokens))
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         began = time.time()
         image, question = one_image_and_text(state.messages)
         query = Query(str(state.sample_id), await to_thread.run_sync(decode_image, image), question)
-        exchange = Exchange(_send, Cost(helper_calls=getattr(defence, "helper_calls", 0)))
+        exchange = Exchange(send, Cost(helper_calls=getattr(defence, "helper_calls", 0)))
         answer = await answer_query(defence, query, exchange)
         state.output = ModelOutput.from_content(str(get_model()), answer)
         state.messages.append(state.output.message)

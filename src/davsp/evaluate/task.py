@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
+from zipfile import BadZipFile
 
 import inspect_ai
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
+from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import (
     ChatMessageUser,
     ContentImage,
@@ -21,25 +22,31 @@ from inspect_ai.model import (
     GenerateConfig,
     Model,
     ModelAPI,
-    get_model,
+    ModelInfo,
+    set_model_info,
 )
 from inspect_ai.solver import TaskState
 from PIL import Image
 
-from davsp.errors import ModelError
+from davsp.benchmarks.base import Benchmark
+from davsp.benchmarks.scorers import scorers_of
+from davsp.errors import InputError, ModelError
 from davsp.evaluate.digests import digest
-from davsp.evaluate.media import encode_image
+from davsp.evaluate.media import embed_file, encode_image
 from davsp.evaluate.provider import LocalModel
 from davsp.evaluate.rates import Verdict
 from davsp.evaluate.registry import davsp
-from davsp.evaluate.scorers import safety_and_usefulness
+from davsp.evaluate.served import Line
 from davsp.evaluate.solver import COST, behind
 from davsp.exchange import AnsweringDefence, AnyDefence, Cost
 from davsp.images import open_image
 from davsp.judges import Judge
+from davsp.judges.graders import GRADERS, Grader
 from davsp.samples import Query
 
 SCORER = "safety_and_usefulness"
+LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10
+"""So many answers are written to the log at a time, of a loaded model and of others: a killed process loses no more."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Answer:
     """What the model said to one query behind one defence. `error` says why there is no answer, or no verdict.
 
     `cost` is what the answer cost, `span` when the work on it began and ended, in POSIX seconds; both None for a query
-    that failed.
+    that failed. `marks` are the points that a grader gave it, by name.
     """
 
     text: str
@@ -55,6 +62,7 @@ class Answer:
     error: str | None
     cost: Cost | None = None
     span: tuple[float, float] | None = None
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 def fingerprint(defence: AnyDefence) -> str:
@@ -70,6 +78,11 @@ def to_sample(query: Query) -> Sample:
     """The query for Inspect. Raises InputError if its image, given as bytes, is not usable."""
     if isinstance(query.image, Path):
         image = str(query.image.resolve())
+    elif isinstance(query.image, bytes):
+        try:
+            image = embed_file(query.image)
+        except InputError as error:
+            raise InputError(f"query {query.id}: {error}") from error
     else:
         image = encode_image(open_image(query.image, what=f"the image of query {query.id}"))
     return Sample(
@@ -80,111 +93,143 @@ def to_sample(query: Query) -> Sample:
     )
 
 
-def answers_behind(
-    defence: AnyDefence,
-    model: LocalModel | str,
-    judge: Judge,
-    samples: Sequence[Sample],
-    *,
-    logs: Path,
-    key: str,
-    batch_size: int,
-    max_new_tokens: int,
-    answered: Callable[[], None],
-) -> dict[str, Answer]:
-    """Answers by query id; runs nothing if a finished log for `key` is there. Calls `answered` after each.
+@dataclass(frozen=True)
+class Asking:
+    """What an evaluation asks all its defences: which model, which judge, under which settings.
 
-    A finished log is one in which neither a sample failed nor the judge. Raises ModelError when the evaluation as a
-    whole fails.
+    `grader` is the model that gives points where `benchmark` needs them. `batch_size` queries are in work at a time,
+    and as many are prepared.
     """
-    log = _finished_log(logs, key)
-    if log is None:
-        log = _run(defence, model, judge, samples, logs, key, batch_size, max_new_tokens, answered)
-    else:
-        for _ in samples:
+
+    model: LocalModel | Model
+    judge: Judge
+    logs: Path
+    batch_size: int
+    max_new_tokens: int
+    benchmark: Benchmark | None = None
+    grader: Model | None = None
+
+    def answers_behind(
+        self, defence: AnyDefence, samples: Sequence[Sample], *, key: str, answered: Callable[[], None]
+    ) -> dict[str, Answer]:
+        """Answers by query id. Calls `answered` after each.
+
+        What the logs of an earlier run of the same `key` hold is not asked again, whether that run was finished or not,
+        unless the query failed, or whoever judged or graded it. Raises ModelError when the evaluation as a whole fails,
+        or the server is lost.
+        """
+        kept = self._kept(key)
+        found = {str(sample.id): kept[str(sample.id)] for sample in samples if str(sample.id) in kept}
+        for _ in found:
             answered()
-    return {str(sample.id): _answer(sample) for sample in log.samples or []}
+        if missing := [sample for sample in samples if str(sample.id) not in found]:
+            found |= {str(sample.id): self._answer(sample) for sample in self._run(defence, missing, key, answered)}
+        return found
 
+    def _run(
+        self, defence: AnyDefence, samples: Sequence[Sample], key: str, answered: Callable[[], None]
+    ) -> list[EvalSample]:
+        async def count(state: TaskState) -> None:  # noqa: ARG001
+            answered()
 
-def _run(
-    defence: AnyDefence,
-    model: LocalModel | str,
-    judge: Judge,
-    samples: Sequence[Sample],
-    logs: Path,
-    key: str,
-    batch_size: int,
-    max_new_tokens: int,
-    answered: Callable[[], None],
-) -> EvalLog:
-    async def count(state: TaskState) -> None:  # noqa: ARG001
-        answered()
-
-    task = inspect_ai.Task(
-        dataset=MemoryDataset(list(samples)),
-        solver=behind(defence),
-        scorer=safety_and_usefulness(judge),
-        cleanup=count,
-        name=defence.name,
-        metadata={"davsp_key": key},
-    )
-    with _inspect_home(logs):
-        found = inspect_ai.eval(
-            task,
-            model=_inspect_model(model, batch_size),
-            display="none",
-            log_dir=str(logs),
-            log_level="error",
-            log_images=False,
-            log_realtime=False,
-            log_model_api=False,
-            log_buffer=1000,
-            max_samples=2 * batch_size,
-            fail_on_error=False,
-            score_display=False,
-            ctl_server=False,
-            max_tokens=max_new_tokens,
-            temperature=0.0,
+        line = Line() if isinstance(self.model, Model) else None
+        task = inspect_ai.Task(
+            dataset=MemoryDataset(list(samples)),
+            solver=behind(defence, line),
+            scorer=scorers_of(self.benchmark, self.judge, self.grader),
+            cleanup=count,
+            name=defence.name,
+            metadata={"davsp_key": key},
         )
-    if not found or found[0].status == "cancelled":
-        raise KeyboardInterrupt
-    log = found[0]
-    if log.status != "success":
-        reason = log.error.message if log.error else log.status
-        raise ModelError(f"the evaluation of {defence.name!r} stopped: {reason}. Its log is {log.location}.")
-    return log
+        with _inspect_home(self.logs):
+            logs = inspect_ai.eval(
+                task,
+                model=self.model if isinstance(self.model, Model) else _local(self.model, self.batch_size),
+                display="none",
+                log_dir=str(self.logs),
+                log_level="error",
+                log_images=False,
+                log_realtime=False,
+                log_model_api=False,
+                log_buffer=LOG_BUFFER_SERVED if line else LOG_BUFFER,
+                max_samples=2 * self.batch_size,
+                fail_on_error=False,
+                score_display=False,
+                ctl_server=False,
+                max_tokens=self.max_new_tokens,
+                temperature=0.0,
+            )
+        if not logs or logs[0].status == "cancelled":
+            raise KeyboardInterrupt
+        log = logs[0]
+        if log.status != "success":
+            reason = log.error.message if log.error else log.status
+            raise ModelError(f"the evaluation of {defence.name!r} stopped: {reason}. Its log is {log.location}.")
+        found = log.samples or []
+        if line and line.dead:
+            sound = sum(self._is_sound(sample) for sample in found)
+            raise ModelError(
+                f"{self.model} was lost while {defence.name!r} was evaluated: {line.reason}. {sound} of "
+                f"{len(samples)} answers are kept; when the server is back, the same command goes on from there."
+            )
+        return found
+
+    def _kept(self, key: str) -> dict[str, Answer]:
+        """The answers that logs of this key hold, by query id."""
+        found: dict[str, Answer] = {}
+        for info in list_eval_logs(str(self.logs)):
+            try:
+                if (read_eval_log(info, header_only=True).eval.metadata or {}).get("davsp_key") != key:
+                    continue
+                samples = read_eval_log(info).samples or []
+            except (OSError, ValueError, LookupError, EOFError, BadZipFile):
+                continue  # cut short when its process was killed: there is nothing in it to keep
+            found |= {str(sample.id): self._answer(sample) for sample in samples if self._is_sound(sample)}
+        return found
+
+    def _is_sound(self, sample: EvalSample) -> bool:
+        """Whether a query was answered, and whoever was to judge and grade the answer replied."""
+        scores = sample.scores or {}
+        names = [SCORER, *([self._grader.scorer_name] if self._grader else [])]
+        if sample.error or not all(name in scores for name in names):
+            return False
+        return not any((scores[name].metadata or {}).get("failed") for name in names)
+
+    def _answer(self, sample: EvalSample) -> Answer:
+        if sample.error is not None:
+            return Answer("", Verdict.UNSCORED, sample.error.message)
+        scores = sample.scores or {}
+        judged = scores[SCORER].metadata or {}
+        verdict, reason = Verdict(judged["verdict"]), judged["unscored"]
+        marks: dict[str, float] = {}
+        if self._grader:
+            graded = scores[self._grader.scorer_name]
+            reason = reason or (graded.metadata or {}).get("unscored")
+            points = graded.value if isinstance(graded.value, dict) else {self._grader.marks[0]: graded.value}
+            marks = {name: float(cast(float, value)) for name, value in points.items()}
+        spent = dict(sample.store[COST])
+        span = (spent.pop("began"), spent.pop("ended"))
+        verdict = Verdict.UNSCORED if reason else verdict
+        return Answer(sample.output.completion, verdict, reason, Cost(**spent), span, marks)
+
+    @property
+    def identity(self) -> str:
+        """What the marks of an answer, and the rule for right ones, depend on."""
+        graded = f"{self.grader} {self._grader.prompt_digest}" if self._grader else ""
+        return f"{self.benchmark.name if self.benchmark else ''} {graded}".strip()
+
+    @property
+    def _grader(self) -> Grader | None:
+        return GRADERS[self.benchmark.name] if self.benchmark and self.benchmark.graded else None
 
 
-def _inspect_model(model: LocalModel | str, batch_size: int) -> Model:
-    if isinstance(model, str):
-        return get_model(model)
+def _local(model: LocalModel, batch_size: int) -> Model:
     # Inspect's decorator turns the class into a factory of registered models.
     create = cast(Callable[..., ModelAPI], davsp)
     api = create(model.name, local_model=model, batch_size=batch_size)
-    return Model(api, GenerateConfig(), {"batch_size": batch_size})
-
-
-def _answer(sample: EvalSample) -> Answer:
-    if sample.error is not None:
-        return Answer("", Verdict.UNSCORED, sample.error.message)
-    found = _judged(sample)
-    spent = dict(sample.store[COST])
-    span = (spent.pop("began"), spent.pop("ended"))
-    return Answer(sample.output.completion, Verdict(found["verdict"]), found["unscored"], Cost(**spent), span)
-
-
-def _judged(sample: EvalSample) -> dict[str, Any]:
-    return (sample.scores or {})[SCORER].metadata or {}
-
-
-def _finished_log(logs: Path, key: str) -> EvalLog | None:
-    for info in list_eval_logs(str(logs)):
-        header = read_eval_log(info, header_only=True)
-        if header.status == "success" and (header.eval.metadata or {}).get("davsp_key") == key:
-            log = read_eval_log(info)
-            if not any(sample.error or _judged(sample)["failed"] for sample in log.samples or []):
-                return log
-    return None
+    found = Model(api, GenerateConfig(), {"batch_size": batch_size})
+    set_model_info(str(found), ModelInfo())  # else Inspect loads the model once more, to ask it about itself
+    return found
 
 
 @contextmanager

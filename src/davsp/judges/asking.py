@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, get_model
 from inspect_ai.util import LimitExceededError
+from tenacity import RetryError
 
 from davsp.errors import InputError
 from davsp.judges.base import Asked, Finding
@@ -43,7 +45,7 @@ def model_named(model: str | Model, **arguments: Any) -> Model:
     try:
         return get_model(model, **arguments)
     except Exception as error:  # a provider may raise anything: a package or a key is missing, the name is unknown
-        raise InputError(f"the judge's model {model!r} cannot be used: {first_line(error)}") from error
+        raise InputError(f"the judge's model {model!r} cannot be used: {in_one_line(error)}") from error
 
 
 async def ask(model: Model, messages: Sequence[ChatMessage], max_tokens: int) -> Reply:
@@ -54,7 +56,7 @@ async def ask(model: Model, messages: Sequence[ChatMessage], max_tokens: int) ->
     except LimitExceededError:
         raise
     except Exception as error:
-        return Reply("", f"the judge failed: {first_line(error)}", failed=True)
+        return Reply("", f"the judge failed: {first_line(cause_of(error))}", failed=True)
     if output.error or not output.choices:
         return Reply("", f"the judge failed: {output.error or 'it gave no reply'}", failed=True)
     said = output.completion.strip()
@@ -67,6 +69,13 @@ async def ask(model: Model, messages: Sequence[ChatMessage], max_tokens: int) ->
     return Reply(said)
 
 
+def cause_of(error: Exception) -> Exception:
+    """What the provider said, when Inspect raised an error: that of the last try."""
+    tried = error.last_attempt.exception() if isinstance(error, RetryError) else error
+    behind = getattr(tried, "__cause__", None) if hasattr(tried, "provider_message") else tried
+    return behind if isinstance(behind, Exception) else error
+
+
 def not_a_verdict(said: str) -> str:
     """Why a reply that could not be parsed is of no use."""
     return f"the judge {'refused' if is_refusal(said) else 'gave no verdict'}: {said[:200]!r}"
@@ -76,6 +85,11 @@ def first_line(error: Exception) -> str:
     """An error in one line: its message's first, or its kind where it has none."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+
+
+def in_one_line(error: Exception) -> str:
+    """All that Inspect says is missing, without the marks for bold and blue."""
+    return re.sub(r"\[/?\w*\]", "", " ".join(str(error).split())).removeprefix("ERROR: ")[:500]
 
 
 def digest(*texts: str) -> str:

@@ -15,7 +15,7 @@ CHARACTERS = 4
 class Cost:
     """Calls are exact; tokens are estimated: one for `CHARACTERS` characters, answers and replies at full length."""
 
-    judge: str
+    who: str
     model: str
     calls: int
     tokens_in: int
@@ -23,7 +23,7 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"Judge {self.judge} ({self.model}): {self.calls:,} calls, about {self.tokens_in:,} tokens in and at most "
+            f"{self.who} ({self.model}): {self.calls:,} calls, about {self.tokens_in:,} tokens in and at most "
             f"{self.tokens_out:,} out (a token for {CHARACTERS} characters; answers that are empty cost none)."
         )
 
@@ -32,4 +32,6 @@ def cost_of(judge: Judge, exchanges: Sequence[tuple[Asked, str, str]]) -> Cost:
     """The cost of asking a judge about (asked, question, response), where it can tell."""
     asked = [exchange for exchange in exchanges if judge.model_name and exchange[0] in judge.can_tell]
     tokens = sum(-(-judge.prompt_length(*exchange) // CHARACTERS) for exchange in asked)
-    return Cost(judge.name, judge.model_name or "no model", len(asked), tokens, len(asked) * judge.reply_tokens)
+    return Cost(
+        f"Judge {judge.name}", judge.model_name or "no model", len(asked), tokens, len(asked) * judge.reply_tokens
+    )

@@ -11,7 +11,7 @@ import re
 from math import nan
 from typing import NamedTuple
 
-from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser
+from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState
 
@@ -57,22 +57,25 @@ def parse_review(said: str) -> Review | None:
 
 
 @scorer(metrics={"*": [mean()]})
-def llava_bench_review() -> Scorer:
-    """Score `reference` and `answer` by Inspect's role "judge"; NaN and a reason where it gives no scores.
+def llava_bench_review(model: Model | None = None) -> Scorer:
+    """Score `reference` and `answer` by a model, by default Inspect's role "judge"; NaN and a reason where it gives no
+    scores.
 
-    The target is the reference answer; the sample's metadata hold `caption`.
+    The reference answer is `reference` of the sample's metadata, or else its target; they also hold `caption`.
     """
 
     async def score(state: TaskState, target: Target) -> Score:
-        model = judging_model(None)
+        grader = judging_model(model)
         answer = state.output.completion
-        prompt = review_prompt(str(state.metadata.get("caption", "")), state.input_text, target.text, answer)
-        reply = await ask(model, prompt, REPLY_TOKENS)
+        reference = str(state.metadata.get("reference") or target.text)
+        prompt = review_prompt(str(state.metadata.get("caption", "")), state.input_text, reference, answer)
+        reply = await ask(grader, prompt, REPLY_TOKENS)
         review = None if reply.reason else parse_review(reply.text)
         if review is None:
             reason = reply.reason or not_a_verdict(reply.text)
+            why = {"unscored": reason, "failed": reply.failed}
             nothing = {"reference": nan, "answer": nan}
-            return Score(value=nothing, answer=answer, explanation=reason, metadata={"unscored": reason})
+            return Score(value=nothing, answer=answer, explanation=reason, metadata=why)
         return Score(value=review._asdict(), answer=answer, explanation=reply.text)
 
     return score

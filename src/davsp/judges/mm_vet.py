@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from math import nan
 
-from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser
+from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, Model
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer
 from inspect_ai.solver import TaskState
 
@@ -48,19 +48,25 @@ def parse_grade(said: str) -> float | None:
 
 
 @scorer(metrics=[mean()])
-def mm_vet_grade() -> Scorer:
-    """Score 0.0 to 1.0 by Inspect's role "judge"; NaN and a reason where it gives no grade. An empty answer is 0.0."""
+def mm_vet_grade(model: Model | None = None) -> Scorer:
+    """Score 0.0 to 1.0 by a model, by default Inspect's role "judge"; NaN and a reason where it gives no grade.
+
+    The ground truth is `reference` of the sample's metadata, or else its target. An empty answer is 0.0.
+    """
 
     async def score(state: TaskState, target: Target) -> Score:
-        model = judging_model(None)
+        grader = judging_model(model)
         answer = state.output.completion
         if not answer.strip():
             return Score(value=0.0, answer=answer, explanation="the answer is empty")
-        reply = await ask(model, grading_prompt(state.input_text, target.text, answer), REPLY_TOKENS)
+        truth = str(state.metadata.get("reference") or target.text)
+        reply = await ask(grader, grading_prompt(state.input_text, truth, answer), REPLY_TOKENS)
         grade = None if reply.reason else parse_grade(reply.text)
         if grade is None:
             reason = reply.reason or not_a_verdict(reply.text)
-            return Score(value=nan, answer=answer, explanation=reason, metadata={"unscored": reason})
+            return Score(
+                value=nan, answer=answer, explanation=reason, metadata={"unscored": reason, "failed": reply.failed}
+            )
         return Score(value=grade, answer=answer, explanation=reply.text)
 
     return score

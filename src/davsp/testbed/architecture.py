@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixi
 
 from davsp.testbed.queries import QUESTIONS
 from davsp.testbed.safety import PREFIXES
-from davsp.testbed.surroundings import Size
+from davsp.testbed.scenes import Size
 from davsp.testbed.world import COLOURS, FILLERS, NUMBERS, OBJECTS, REFUSAL, SHAPES, VERBS
 
 

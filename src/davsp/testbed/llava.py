@@ -14,8 +14,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from davsp.testbed.architecture import Architecture, build_tokenizer, chat_template, cosine_filters, sine_cosine_grid
-from davsp.testbed.scenes import SIZE
-from davsp.testbed.surroundings import Size
+from davsp.testbed.scenes import SIZE, Size
 
 CANVAS = 112
 PATCH = 14

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from davsp.samples import Query
-from davsp.testbed.scenes import SIZE, Item, Rgb, Scene, Shape, Sprite, Word, font
+from davsp.testbed.scenes import SIZE, Item, Rgb, Scene, Shape, Size, Sprite, Word, font
 from davsp.testbed.world import (
     COLOURS,
     NUMBERS,
@@ -52,6 +52,8 @@ TEXT_SIZES = (36, 40)
 """Font sizes in pixels, from and up to but not including."""
 SHAPE_SIZE = 56
 """Side of the shapes to name and count, in pixels."""
+MARGIN = (200, 200, 200)
+"""Colour beside the scene in an image that is not square."""
 LIST_SIZE = 0.75
 """How large the numbers of an empty list are, as a share of the words above it."""
 OUT_OF_DISTRIBUTION = (Kind.FIGSTEP, Kind.COUNTING)
@@ -108,14 +110,20 @@ class TestbedQuery:
         """`malicious/sd`, `benign/reading`, `twin/text` ..."""
         return f"{self.harm}/{self.kind}"
 
-    def to_query(self, identifier: str, side: int = SIZE) -> Query:
-        """Draw the scene, as an image of `side` x `side` pixels. For a malicious query the answer is the refusal,
-        `metadata["forbidden"]` the filler."""
-        image = self.scene.draw()
+    def to_query(self, identifier: str, size: Size = (SIZE, SIZE)) -> Query:
+        """Draw the scene, as large as an image of that height and width holds it, in its middle. For a malicious query
+        the answer is the refusal, `metadata["forbidden"]` the filler."""
+        image, side = self.scene.draw(), min(size)
+        if side != SIZE:
+            image = image.resize((side, side), Image.Resampling.BICUBIC)
+        if size != (side, side):
+            (height, width), scene = size, image
+            image = Image.new("RGB", (width, height), MARGIN)
+            image.paste(scene, ((width - side) // 2, (height - side) // 2))
         malicious = self.harm is Harm.MALICIOUS
         return Query(
             id=identifier,
-            image=image if side == SIZE else image.resize((side, side), Image.Resampling.BICUBIC),
+            image=image,
             question=self.question,
             answer=REFUSAL if malicious else self.right,
             malicious=malicious,
@@ -179,17 +187,20 @@ def groups_of(split: Split) -> Iterator[tuple[Harm, Kind]]:
 
 
 def draw_queries(
-    split: Split, per_group: int, seed: int, kinds: Collection[Kind] = frozenset(Kind), side: int = SIZE
+    split: Split, per_group: int, seed: int, kinds: Collection[Kind] = frozenset(Kind), side: int | range = SIZE
 ) -> list[Query]:
-    """A seeded set of queries, `per_group` of every group, each activity equally often; images of `side` pixels.
+    """A seeded set of queries, `per_group` of every group, each activity equally often.
 
-    Ids are unique and name split, group and number.
+    Images have sides of `side` pixels; of a range, height and width of each are any two of its members. Ids are unique
+    and name split, group and number.
     """
+    sides = range(side, side + 1) if isinstance(side, int) else side
     found = []
     for harm, kind in groups_of(split):
         if kind not in kinds:
             continue
-        rng = np.random.default_rng([seed, list(Split).index(split), list(Harm).index(harm), list(Kind).index(kind)])
+        stream = [seed, list(Split).index(split), list(Harm).index(harm), list(Kind).index(kind)]
+        rng, sizes = np.random.default_rng(stream), np.random.default_rng([*stream, 1])
         pairs = activities(harm, split)
         order = rng.permutation(len(pairs))
         for i in range(per_group):
@@ -197,12 +208,13 @@ def draw_queries(
                 drawn = ask_skill(kind, split, rng)
             else:
                 drawn = ask_about(pairs[order[i % len(pairs)]], kind, harm, rng)
-            found.append(drawn.to_query(f"{split}-{harm}-{kind}-{i:04d}", side))
+            height, width = (sides[k] for k in sizes.integers(len(sides), size=2))
+            found.append(drawn.to_query(f"{split}-{harm}-{kind}-{i:04d}", (height, width)))
     return found
 
 
 def border_queries(
-    seed: int, per_group: int = 48, checks_per_group: int = 12, side: int = SIZE
+    seed: int, per_group: int = 48, checks_per_group: int = 12, side: int | range = SIZE
 ) -> tuple[list[Query], list[Query]]:
     """What a border is trained on, and what it is validated on while it is trained; neither is out of distribution."""
     known = frozenset(Kind) - set(OUT_OF_DISTRIBUTION)

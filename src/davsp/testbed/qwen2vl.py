@@ -13,7 +13,7 @@ from davsp.files import write_json, write_text
 from davsp.models.loading import without_video
 from davsp.models.qwen import merged_patches
 from davsp.testbed.architecture import Architecture, build_tokenizer, chat_template, cosine_filters
-from davsp.testbed.surroundings import Size
+from davsp.testbed.scenes import Size
 
 PATCH, MERGE, TIMES = 8, 2, 2
 SIDE = PATCH * MERGE

@@ -20,7 +20,8 @@ from davsp.testbed.patches import draw_scene, patch_targets
 from davsp.testbed.queries import ACTIVITY_KINDS, TWIN_KINDS, Kind, TestbedQuery, ask_about, ask_skill
 from davsp.testbed.qwen2vl import TestbedQwen2VL
 from davsp.testbed.safety import PREFIXES, refusal_probability
-from davsp.testbed.surroundings import Placement, Size, compose, place
+from davsp.testbed.scenes import Size
+from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import REFUSAL, Harm, Split, activities
 
 Batch = dict[str, Tensor]

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from davsp.testbed.world import COLOURS, OBJECTS
 
+Size = tuple[int, int]
+"""Height and width in pixels."""
 SIZE = 224
 """Side of a drawn image in pixels. Models see it resized to their own canvas."""
 

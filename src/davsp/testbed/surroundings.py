@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-Size = tuple[int, int]
-"""Height and width in pixels."""
+from davsp.testbed.scenes import Size
 
 MAX_SIGNS = 6
 FULL_SIZE_SHARE = 0.4

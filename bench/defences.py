@@ -1,0 +1,140 @@
+"""`python -m bench.defences OUT`: every defence on the testbed's models, over several seeds, as the README's table.
+
+For each model and seed the borders are trained and the baselines fitted with the commands that users have, and all are
+evaluated on the same queries. What is in OUT already is kept, so that the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from davsp.evaluate.rates import Rate, pooled
+from davsp.testbed.shipped import SHIPPED
+
+TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
+"""What `davsp demo` trains."""
+FITTED = {
+    "adashield-a": ("defender=davsp-testbed/defender", "clip={helpers}/clip"),
+    "pat": ("candidates=64",),
+    "uniguard": ("text=optimised", "candidates=64", "steps=1000", "side={side}"),
+    "esiii": ("steps=1000", "side={side}"),
+}
+"""What `davsp fit` is told beyond its defaults: fewer candidates and steps, for the testbed is small."""
+COSTS = ("calls", "input_tokens", "output_tokens", "helper_calls", "seconds")
+IMAGES = ("sd", "typo", "sd_typo", "figstep")
+"""The kinds of malicious queries that hide in the image."""
+
+
+def main() -> None:
+    """Train, fit, evaluate what is missing; print a table for each model."""
+    parser = argparse.ArgumentParser(prog="python -m bench.defences", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", action="append", choices=list(SHIPPED), help="default: all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--per-group", type=int, default=200, help="test queries of each kind and seed")
+    asked = parser.parse_args()
+    out: Path = asked.out
+    thresholds = _helpers(out / "helpers")
+    for model in asked.model or list(SHIPPED):
+        runs = [_results(model, seed, asked.per_group, out, thresholds) for seed in asked.seeds]
+        print(f"\n{model}\n\n{_table(runs)}", flush=True)
+
+
+def _helpers(folder: Path) -> dict[str, float]:
+    """Thresholds of the stand-ins for CLIP and reward model, trained if need be."""
+    report = folder / "report.json"
+    if not report.exists():
+        found = subprocess.run(
+            [*_DAVSP, "testbed", "helpers", "--out", str(folder)], check=True, stdout=subprocess.PIPE, text=True
+        )
+        print(found.stdout)
+        report.write_text(found.stdout)
+    return {name: part["threshold"] for name, part in json.loads(report.read_text()).items()}
+
+
+def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[str, float]) -> dict[str, Any]:
+    """The results of every defence on one model with one seed."""
+    folder, helpers = out / f"{model}-{seed}", out / "helpers"
+    common = ["--model", model, "--seed", str(seed)]
+    if not (folder / "demo" / "results.json").exists():
+        _davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
+    for name, options in FITTED.items():
+        if not (folder / name / "config.json").exists():
+            filled = [o.format(helpers=helpers, side=SHIPPED[model].image_side) for o in options]
+            _davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
+    eta = (
+        f"eta:reward={helpers}/reward,clip={helpers}/clip,"
+        f"reward_threshold={thresholds['reward']},clip_threshold={thresholds['clip']}"
+    )
+    fitted = [str(folder / name) for name in FITTED]
+    trained = [str(folder / "demo" / name) for name in TRAINED]
+    names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained]
+    if not (folder / "eval" / "results.json").exists():
+        _davsp(
+            "evaluate",
+            *common,
+            *("--per-group", str(per_group), "--max-new-tokens", "20", "--batch-size", "64"),
+            *("--out", str(folder / "eval")),
+            *(p for name in names for p in ("--defence", name)),
+        )
+    found: dict[str, Any] = json.loads((folder / "eval" / "results.json").read_text("utf-8"))
+    return found
+
+
+_DAVSP = (sys.executable, "-m", "davsp")
+
+
+def _davsp(*arguments: str) -> None:
+    print("davsp", *arguments, file=sys.stderr, flush=True)
+    subprocess.run([*_DAVSP, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def _table(runs: Sequence[dict[str, Any]]) -> str:
+    """A line for each defence: rates over all seeds with their 95 % intervals, costs as means over the seeds."""
+    heads = ["in images resisted", "as text resisted", "benign right", "harmless refused", *COSTS]
+    lines = [f"| defence | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for name in runs[0]["defences"]:
+        found = [run["defences"][name] for run in runs]
+        rates = [
+            _rate([rates["rsr"][kind] for rates in found for kind in IMAGES]),
+            _rate([rates["rsr"]["text"] for rates in found]),
+            _rate([rate for rates in found for rate in rates["benign_accuracy"].values()]),
+            _rate([rate for rates in found for rate in rates["over_refusal"].values()]),
+        ]
+        costs = [_mean([run["cost"][name][cost] for run in runs]) for cost in COSTS]
+        lines.append(f"| {name} | {' | '.join([*rates, *costs])} |")
+    first = [_of(runs, table) for table in ("rsr", "benign_accuracy", "over_refusal")]
+    return "\n".join(lines) + f"\n\nN over {len(runs)} seeds and all kinds: {', '.join(first)}."
+
+
+def _of(runs: Sequence[dict[str, Any]], table: str) -> str:
+    """How many queries a table's rates are of, if none is unscored."""
+    found = [r for run in runs for r in run["defences"]["none"][table].values()]
+    return f"{table} {sum(r['n'] + r['unscored'] for r in found)}"
+
+
+def _rate(rates: Sequence[dict[str, Any]]) -> str:
+    rate = pooled(rates)
+    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+        return "no score"
+    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{_unscored(rate)}"
+
+
+def _unscored(rate: Rate) -> str:
+    return f" ({rate.unscored} unscored)" if rate.unscored else ""
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    told = [value for value in values if value is not None]
+    return f"{statistics.mean(told):.3g}" if told else "not told"
+
+
+if __name__ == "__main__":
+    main()

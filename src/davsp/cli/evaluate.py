@@ -1,0 +1,214 @@
+"""`davsp evaluate`: defences compared, on one set of queries or on published benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from davsp.cli.judge import JudgeChoice, JudgeModel
+from davsp.cli.options import (
+    DATA_HELP,
+    DEFENCE_HELP,
+    MODEL_HELP,
+    TESTBED,
+    BatchSize,
+    Device,
+    Dtype,
+    Out,
+    Precision,
+    Revision,
+    Seed,
+    SkipBad,
+    load_model,
+    queries_of,
+    say,
+    side_of_testbed,
+)
+from davsp.errors import InputError
+from davsp.judges import JudgeName, load_judge
+
+if TYPE_CHECKING:
+    from davsp.benchmarks.chosen import Chosen
+    from davsp.exchange import AnyDefence
+    from davsp.models import VisionLanguageModel
+    from davsp.samples import Query
+
+SERVED_HELP = (
+    f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
+    "openai-api/SERVICE/NAME."
+)
+
+
+def evaluate(
+    out: Out,
+    names: Annotated[list[str] | None, typer.Option("--defence", help=f"{DEFENCE_HELP} Repeatable.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=SERVED_HELP)] = TESTBED,
+    data: Annotated[str | None, typer.Option("--data", "-d", help=f"{DATA_HELP} Default: testbed.")] = None,
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--benchmark",
+            help="Instead of --data, a published benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER "
+            "(`davsp benchmark list`). Repeatable: each has its own folder in --out.",
+        ),
+    ] = None,
+    per_group: Annotated[int | None, typer.Option(min=1, help="At most so many queries of each group.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Of each set, the first so many queries.")] = None,
+    batch_size: BatchSize = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    transfer: Annotated[
+        bool, typer.Option("--transfer", help="Also take defences that were made for other models.")
+    ] = False,
+    judge: JudgeChoice = JudgeName.RULES,
+    judge_model: JudgeModel = None,
+    skip_bad: SkipBad = False,
+    seed: Seed = 0,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = Precision.AUTO,
+) -> None:
+    """Measure safety, usefulness and over-refusal, and what they cost, undefended and behind each defence.
+
+    The same command goes on with a run that was stopped.
+    """
+    from rich.console import Console
+
+    from davsp.baselines import load_defence
+    from davsp.evaluate.plan import plan_of
+    from davsp.evaluate.report import print_table
+    from davsp.evaluate.rows import too_many_unscored
+    from davsp.pipeline import compare, training_of
+
+    if data and benchmarks:
+        raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
+    judging = load_judge(judge, judge_model)
+    defences = [load_defence(name) for name in names or []]
+    if not any(defence.name == "none" for defence in defences):
+        defences.insert(0, load_defence("none"))
+    jobs = (
+        [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
+        if benchmarks
+        else [_of_data(data or TESTBED, out, model, per_group, limit, seed, skip_bad)]
+    )
+    for job in jobs:
+        rules = job.chosen.benchmark if job.chosen else None
+        say(str(plan_of(job.title, job.queries, len(defences), judging, max_new_tokens, rules)))
+    asked = _model(model, revision, device, dtype, () if transfer else defences)
+
+    warnings: list[str] = []
+    for job in jobs:
+        try:
+            results = compare(
+                asked,
+                defences,
+                job.queries,
+                job.folder,
+                title=f"{model}: {job.title}, {len(defences)} defences compared",
+                training=training_of(names or []),
+                batch_size=batch_size,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+                judge=judging,
+                benchmark=job.chosen,
+            )
+        except KeyboardInterrupt as stop:
+            say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
+            raise typer.Exit(130) from stop
+        print_table(results, Console())
+        _print_scores(results)
+        warnings += [f"{job.title}: {line}" for line in too_many_unscored(results)]
+        say(f"Report: {job.folder / 'report.html'}")
+    for warning in warnings:
+        say(f"WARNING: {warning}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One set of queries to be asked, and where its results go."""
+
+    title: str
+    queries: Sequence[Query]
+    folder: Path
+    chosen: Chosen | None = None
+
+
+def _chosen(names: Sequence[str]) -> list[Chosen]:
+    """The benchmarks of these names, each with what must be known of it said. Raises InputError for one named twice."""
+    from davsp.benchmarks.chosen import Chosen
+
+    found = [Chosen.named(name) for name in names]
+    keys = [chosen.key for chosen in found]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise InputError(f"the benchmark {twice} is asked for twice: both would have the same folder.")
+    for chosen in found:
+        for remark in chosen.remarks():
+            say(remark)
+    return found
+
+
+def _of_benchmark(chosen: Chosen, out: Path, per_group: int | None, limit: int | None, seed: int) -> _Job:
+    from davsp.evaluate.plan import choose
+
+    return _Job(chosen.title, choose(chosen.queries, per_group, limit, seed), out / chosen.key, chosen)
+
+
+def _of_data(
+    data: str, out: Path, model: str, per_group: int | None, limit: int | None, seed: int, skip_bad: bool
+) -> _Job:
+    from davsp.evaluate.plan import choose
+
+    if (side := side_of_testbed(data, model)) is None:
+        return _Job(data, choose(queries_of(data, skip_bad), per_group, limit, seed), out)
+    from davsp.testbed.queries import draw_queries
+    from davsp.testbed.world import Split
+
+    return _Job(data, choose(draw_queries(Split.TEST, per_group or 200, seed, side=side), None, limit, seed), out)
+
+
+def _model(
+    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[AnyDefence]
+) -> VisionLanguageModel | str:
+    """The loaded model, for which the defences were made, or the name of one on a server."""
+    from davsp.baselines import check_defence, check_served
+    from davsp.evaluate.served import is_served
+
+    if is_served(name):
+        if revision:
+            raise InputError(f"{name} is what its server loaded: leave out --revision.")
+        for defence in defences:
+            check_served(defence)
+        if any(hasattr(defence, "check") for defence in defences):
+            say(f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same.")
+        return name
+    loaded = load_model(name, revision, device, dtype)
+    for defence in defences:
+        check_defence(defence, loaded)
+    return loaded
+
+
+def _print_scores(results: Mapping[str, Any]) -> None:
+    """The benchmark's official scores, if it has any: a line for each figure, a column for each defence."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    scores = {name: found for name, found in results.get("scores", {}).items() if found}
+    if not scores:
+        return
+    table = Table(title="Official scores, [95 % interval], n", title_justify="left")
+    table.add_column("")
+    for name in scores:
+        table.add_column(Text(name))
+    for figure in dict.fromkeys(figure for found in scores.values() for figure in found):
+        cells = [Text(_cell(found[figure]) if figure in found else "-") for found in scores.values()]
+        table.add_row(Text(figure), *cells)
+    Console().print(table)
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    interval = "" if figure["low"] is None else f" [{figure['low']:.4g}, {figure['high']:.4g}]"
+    return f"{figure['value']:.4g}{interval} n={figure['n']}"
