@@ -315,7 +315,7 @@ def test_without_inspect_the_message_says_what_to_install(tmp_path: Path, monkey
 
 
 def test_modules_the_command_line_needs_do_not_import_inspect() -> None:
-    code = "import davsp.evaluate.run, davsp.evaluate.report, sys; sys.exit('inspect_ai' in sys.modules)"
+    code = "import davsp.evaluate.run, davsp.report.evaluation, sys; sys.exit('inspect_ai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

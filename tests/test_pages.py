@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from davsp.evaluate.comparison import write_comparison
 from davsp.evaluate.rates import Verdict
-from davsp.evaluate.report import write_report
 from davsp.evaluate.run import evaluate
+from davsp.report.comparison import write_comparison
+from davsp.report.evaluation import write_report
 from tests.browser import Browser, browser, find_chromium
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model
 from tests.test_evaluate import QUERIES, Careful, FakeModel, NoDefence

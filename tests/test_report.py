@@ -15,14 +15,14 @@ from rich.console import Console
 
 from davsp.errors import InputError
 from davsp.evaluate.rates import Rate, Verdict
-from davsp.evaluate.report import (
+from davsp.report.evaluation import (
     Transcript,
     TranscriptAnswer,
     choose_transcripts,
     print_table,
     write_report,
 )
-from davsp.evaluate.rows import format_rate, table_groups
+from davsp.report.rows import format_rate, table_groups
 from davsp.samples import Query
 
 RATES = {

@@ -14,16 +14,16 @@ import pytest
 
 from davsp.cli.report import report
 from davsp.errors import InputError
-from davsp.evaluate.agreement import between_judges, read_validations
-from davsp.evaluate.collect import collect, read_evaluation, read_transcripts
-from davsp.evaluate.comparison import write_comparison
-from davsp.evaluate.plots import pareto_front
 from davsp.evaluate.rates import Rate, Verdict
-from davsp.evaluate.significance import Comparison, families, holm, mcnemar
-from davsp.evaluate.standing import field_of, overall
-from davsp.evaluate.tables import ModelTable, Value, published, tables
-from davsp.evaluate.typeset import cell, latex, markdown, tables_csv
 from davsp.judges.validate import Agreement
+from davsp.report.agreement import between_judges, read_validations
+from davsp.report.collect import collect, read_evaluation, read_transcripts
+from davsp.report.comparison import write_comparison
+from davsp.report.plots import pareto_front
+from davsp.report.significance import Comparison, families, holm, mcnemar
+from davsp.report.standing import field_of, overall
+from davsp.report.tables import ModelTable, Value, published, tables
+from davsp.report.typeset import cell, latex, markdown, tables_csv
 from tests.evaluations import (
     DEFENCES,
     OVER_REFUSAL,

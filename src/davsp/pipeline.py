@@ -29,7 +29,7 @@ from davsp.vector import HarmfulnessVector, extract_vector, origin_of, project
 
 if TYPE_CHECKING:
     from davsp.benchmarks.chosen import Chosen
-    from davsp.evaluate.report import Transcript
+    from davsp.report.evaluation import Transcript
 
 REPORT_INPUTS = "report_inputs.json"
 HISTOGRAM_QUERIES = 400
@@ -196,8 +196,8 @@ def compare(
     `training`: the metrics of the training run to be plotted. Projections and border shown are those of the
     last defence that brings a direction; there are no projections of a model that is not loaded.
     """
-    from davsp.evaluate.report import choose_transcripts
     from davsp.evaluate.run import evaluate
+    from davsp.report.evaluation import choose_transcripts
 
     results = evaluate(
         model,
@@ -254,9 +254,9 @@ def rebuild_report(folder: Path) -> Path:
 
     Raises InputError when `folder` holds no evaluation, or one that is damaged.
     """
-    from davsp.evaluate.collect import read_evaluation, read_json
     from davsp.evaluate.rates import Verdict
-    from davsp.evaluate.report import Transcript, TranscriptAnswer, write_report
+    from davsp.report.collect import read_evaluation, read_json
+    from davsp.report.evaluation import Transcript, TranscriptAnswer, write_report
 
     results = read_evaluation(folder).results
     inputs = read_json(folder / REPORT_INPUTS, f"{folder} holds no finished evaluation")

@@ -242,7 +242,7 @@ def demo(
     from rich.console import Console
 
     from davsp.demo import run_demo
-    from davsp.evaluate.report import print_table
+    from davsp.report.evaluation import print_table
 
     results, page = run_demo(out, model, seed=seed, per_group=per_group, steps=steps, quiet=json_only)
     if json_only:

@@ -79,9 +79,9 @@ def evaluate(
 
     from davsp.baselines import load_defence
     from davsp.evaluate.plan import plan_of
-    from davsp.evaluate.report import print_table
-    from davsp.evaluate.rows import too_many_unscored
     from davsp.pipeline import compare, training_of
+    from davsp.report.evaluation import print_table
+    from davsp.report.rows import too_many_unscored
 
     if data and benchmarks:
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")

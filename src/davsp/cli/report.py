@@ -26,8 +26,8 @@ def report(
     ] = False,
 ) -> None:
     """Write one evaluation's page again; or of several, one page with the paper's tables, and files of them."""
-    from davsp.evaluate.collect import RESULTS
-    from davsp.evaluate.comparison import write_comparison
+    from davsp.report.collect import RESULTS
+    from davsp.report.comparison import write_comparison
 
     [first, *further] = folders
     if out is None and not further and (first / RESULTS).is_file():

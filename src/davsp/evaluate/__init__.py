@@ -1,1 +1,1 @@
-"""Evaluation on Inspect (the `inspect-ai` package): provider, solver, scorer, rates, report."""
+"""Evaluation on Inspect (the `inspect-ai` package): provider, solver, scorer, rates."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from davsp.benchmarks.base import Purpose
-from davsp.evaluate.collect import Evaluation
 from davsp.evaluate.rates import MEASURES
-from davsp.evaluate.significance import Family
-from davsp.evaluate.tables import Column, ModelTable, Row, Value, published
+from davsp.report.collect import Evaluation
+from davsp.report.significance import Family
+from davsp.report.tables import Column, ModelTable, Row, Value, published
 
 HEADINGS = {
     Purpose.SAFETY: "Safety: higher is better",

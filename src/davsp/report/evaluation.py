@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.errors import InputError
-from davsp.evaluate.collect import BenchmarkFacts, read_records
 from davsp.evaluate.media import png_bytes
-from davsp.evaluate.pages import check_can_draw, render
 from davsp.evaluate.rates import Rate, Verdict
-from davsp.evaluate.rows import (
+from davsp.exchange import AnyDefence
+from davsp.files import write_json, write_text
+from davsp.images import open_image
+from davsp.report.collect import BenchmarkFacts, read_records
+from davsp.report.pages import check_can_draw, render
+from davsp.report.rows import (
     cost_rows,
     described_judge,
     figure_names,
@@ -21,9 +24,6 @@ from davsp.evaluate.rows import (
     table_groups,
     too_many_unscored,
 )
-from davsp.exchange import AnyDefence
-from davsp.files import write_json, write_text
-from davsp.images import open_image
 from davsp.samples import Query
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _figures(
     if not projections and not training:
         return "", ""
     check_can_draw()
-    from davsp.evaluate.plots import projection_histograms, training_curves
+    from davsp.report.plots import projection_histograms, training_curves
 
     return (
         projection_histograms(projections) if projections else "",

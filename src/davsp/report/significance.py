@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from davsp.evaluate.collect import AnsweredQuery, Evaluation
 from davsp.evaluate.rates import MEASURES, Verdict
+from davsp.report.collect import AnsweredQuery, Evaluation
 
 ALPHA = 0.05
 """At or below this corrected p, two defences are said to differ."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from davsp.errors import InputError, StorageError
-from davsp.evaluate.collect import Evaluation
 from davsp.files import make_folder
+from davsp.report.collect import Evaluation
 
 VIEWER = "viewer"
 _LISTING = Path("logs") / "listing.json"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from davsp.benchmarks.figures import Figure
 from davsp.errors import InputError
 from davsp.evaluate.rates import JudgedSample, Rate, Verdict
-from davsp.evaluate.rows import described_judge
+from davsp.report.rows import described_judge
 
 RESULTS = "results.json"
 TRANSCRIPTS = "transcripts.jsonl"

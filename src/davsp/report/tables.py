@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from davsp.benchmarks.base import Purpose
-from davsp.evaluate.collect import Evaluation
 from davsp.evaluate.rates import pooled
-from davsp.evaluate.rows import too_many_unscored
+from davsp.report.collect import Evaluation
+from davsp.report.rows import too_many_unscored
 
 OFFICIAL = {"mm_vet": ("total", 1), "mme": ("total", 1), "llava_bench": ("all", 1), "pope": ("f1", 100)}
 """The figure that stands for a benchmark's official score, and what it is multiplied with."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from davsp.errors import InputError
-from davsp.evaluate.rows import percent
+from davsp.report.rows import percent
 
 
 def render(template: str, **shown: Any) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
-from davsp.evaluate.collect import AnsweredQuery, read_json
 from davsp.evaluate.rates import Rate, Verdict
-from davsp.evaluate.significance import Told, same_queries
 from davsp.judges.base import Asked
 from davsp.judges.validate import Agreement
+from davsp.report.collect import AnsweredQuery, read_json
+from davsp.report.significance import Told, same_queries
 
 SEED = 0
 """Of the intervals of kappa."""

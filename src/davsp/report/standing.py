@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from davsp.benchmarks.base import Purpose
-from davsp.evaluate.collect import Evaluation
-from davsp.evaluate.plots import Point, Standing
-from davsp.evaluate.tables import ModelTable, Value, combined, runs_of, share
+from davsp.report.collect import Evaluation
+from davsp.report.plots import Point, Standing
+from davsp.report.tables import ModelTable, Value, combined, runs_of, share
 
 
 class Field(NamedTuple):

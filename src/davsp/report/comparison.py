@@ -10,15 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from davsp.errors import InputError
-from davsp.evaluate.agreement import between_judges, read_validations
-from davsp.evaluate.collect import RESULTS, Evaluation, collect, read_transcripts
-from davsp.evaluate.pages import check_can_draw, render
-from davsp.evaluate.plots import trade_off
-from davsp.evaluate.rows import cost_rows, figure_names, table_groups
-from davsp.evaluate.significance import ALPHA, families
-from davsp.evaluate.standing import field_of
-from davsp.evaluate.tables import ModelTable, published, tables
-from davsp.evaluate.typeset import (
+from davsp.files import write_text
+from davsp.report.agreement import between_judges, read_validations
+from davsp.report.collect import RESULTS, Evaluation, collect, read_transcripts
+from davsp.report.pages import check_can_draw, render
+from davsp.report.plots import trade_off
+from davsp.report.rows import cost_rows, figure_names, table_groups
+from davsp.report.significance import ALPHA, families
+from davsp.report.standing import field_of
+from davsp.report.tables import ModelTable, published, tables
+from davsp.report.typeset import (
     HEADINGS,
     LEGEND,
     PUBLISHED,
@@ -29,8 +30,7 @@ from davsp.evaluate.typeset import (
     significance_csv,
     tables_csv,
 )
-from davsp.evaluate.viewer import write_viewer
-from davsp.files import write_text
+from davsp.report.viewer import write_viewer
 
 PAGE = "report.html"
 

@@ -1,0 +1,1 @@
+"""Evaluations as pages, tables, figures and tests of significance."""
