@@ -247,8 +247,9 @@ def test_every_benchmark_has_a_folder_of_results_of_its_own(
     arguments = ("--out", out, "--benchmark", f"figstep:full={figstep}", "--benchmark", f"mme={mme}")
     status, printed, err = command(monkeypatch, capsys, *arguments, "--defence", "prefix", "--limit", 2)
     assert status == 0, err
-    assert {path.name for path in out.iterdir()} == {"figstep-full", "mme-all"}
-    for folder in out.iterdir():
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"figstep-full", "mme-all"}
+    assert {"report.html", "tables.md", "tables.tex", "tables.csv"} <= {path.name for path in out.iterdir()}
+    for folder in (out / "figstep-full", out / "mme-all"):
         assert {"results.json", "transcripts.jsonl", "report.html", "logs"} <= {path.name for path in folder.iterdir()}
     results = json.loads((out / "mme-all/results.json").read_text())
     assert results["queries"] == 2 and list(results["defences"]) == ["none", "prefix"]
@@ -258,6 +259,9 @@ def test_every_benchmark_has_a_folder_of_results_of_its_own(
     assert "MME, all: 2 queries, 2 defences: 4 answers to be generated." in err
     assert command(monkeypatch, capsys, *arguments, "--defence", "prefix", "--limit", 2)[0] == 0
     assert len(list((out / "mme-all/logs").glob("*.eval"))) == 2, "nothing was asked again"
+    (out / "results.json").write_text("{}")
+    status, _, err = command(monkeypatch, capsys, *arguments)
+    assert status == 2 and "an evaluation of other queries" in err
 
 
 def test_what_was_dropped_is_said_and_kept(

@@ -80,11 +80,16 @@ def evaluate(
     from davsp.baselines import load_defence
     from davsp.evaluate.plan import plan_of
     from davsp.pipeline import compare, training_of
+    from davsp.processes import processes
+    from davsp.report.collect import RESULTS
+    from davsp.report.comparison import write_comparison
     from davsp.report.evaluation import print_table
     from davsp.report.rows import too_many_unscored
 
     if data and benchmarks:
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
+    if benchmarks and (out / RESULTS).is_file():
+        raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     judging = load_judge(judge, judge_model)
     defences = [load_defence(name) for name in names or []]
     if not any(defence.name == "none" for defence in defences):
@@ -122,6 +127,8 @@ def evaluate(
         _print_scores(results)
         warnings += [f"{job.title}: {line}" for line in too_many_unscored(results)]
         say(f"Report: {job.folder / 'report.html'}")
+    if benchmarks and processes().leads:
+        say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
     for warning in warnings:
         say(f"WARNING: {warning}")
 
