@@ -188,6 +188,15 @@ def test_an_unwritable_output_is_a_clear_error(
     assert "cannot write" in err
 
 
+def test_a_border_that_does_not_fit_is_found_before_the_vector_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status, _, err = run(monkeypatch, capsys, "train", "--set", "width=80", "--out", tmp_path / "prompt")
+    assert status == 2
+    assert "a border of 80 pixels does not suit a canvas of 112 x 112" in err
+    assert not (tmp_path / "prompt").exists()
+
+
 def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
     model: VisionLanguageModel,
     tmp_path: Path,

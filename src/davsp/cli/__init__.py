@@ -139,6 +139,7 @@ def train(
     import json
 
     from davsp.config import read_config
+    from davsp.objective import lay_out
     from davsp.pipeline import dry_run as describe
     from davsp.pipeline import train_prompt, vector_for
     from davsp.recipes import Recipe, read_recipe
@@ -156,6 +157,8 @@ def train(
     )
     revision = revision or (None if models else told.revision)
     loaded = [load_model(name, revision, device, dtype or Precision(told.dtype)) for name in names]
+    for model in loaded:
+        lay_out(model, settings)  # what does not suit is found before the vector takes its time
     folders = [None if dry_run else out / (f"vector_{i + 1}" if i else "vector") for i in range(len(names))]
     directions = given or [
         vector_for(model, training, checks, settings.prefix, folder)
