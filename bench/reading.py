@@ -9,21 +9,21 @@ import torch
 
 from bench import bare
 from bench.measuring import Row, in_turns, row
+from bench.subjects import queries_in_files
 from bench.training import prepare
 from davsp.vector import extract_vector
 
 BATCH = {"testbed": 32, "slim": 8, "7b": 16, "13b": 16}
-QUERIES = {"testbed": 96, "slim": 16, "7b": 96, "13b": 96}
+PER_GROUP = {"testbed": 16, "slim": 1, "7b": 8, "13b": 8}
 
 
 def rows(size: str) -> list[Row]:
     """Directions from some queries; the validation set is of the smallest kind."""
-    with TemporaryDirectory() as folder:
-        bench = prepare(size, Path(folder))
-        sides = bench.objective.sides
-        half = QUERIES[size] // 2
-        fitting = [*sides[False].queries[:half], *sides[True].queries[:half]]
-        checks = [sides[False].queries[0], sides[True].queries[0]]
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        bench = prepare(size, folder)
+        fitting, _ = queries_in_files(folder, PER_GROUP[size])
+        checks = [next(q for q in fitting if q.malicious is side) for side in (False, True)]
         everything = [*fitting, *checks]
         batch = BATCH[size]
         ready = []
@@ -54,6 +54,6 @@ def rows(size: str) -> list[Row]:
             seconds,
             reference_aim=1.3,
             floor_aim=0.95,
-            note=f"batches of {batch}; the floor's inputs lie ready, ours are opened, resized and tokenised",
+            note=f"{len(everything)} queries in batches of {batch}; the floor's inputs lie ready, ours are opened, resized and tokenised",
         )
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from davsp.batches import made_ahead
 from davsp.errors import ArtefactError, InputError
 from davsp.models import VisionLanguageModel
 from davsp.samples import Query
@@ -97,3 +98,18 @@ def test_a_damaged_vector_is_a_clear_error(vector: HarmfulnessVector, tmp_path: 
             description.write_text("{")
     with pytest.raises(ArtefactError, match="upgrade davsp" if damage == "newer" else "run `davsp vector` again"):
         HarmfulnessVector.load(tmp_path)
+
+
+def test_what_is_made_ahead_comes_in_order_and_its_error_with_it() -> None:
+    made: list[int] = []
+
+    def make(item: int) -> int:
+        if item == 4:
+            raise ValueError("four")
+        made.append(item)
+        return item * item
+
+    assert list(made_ahead(make, [1, 2, 3])) == [1, 4, 9]
+    assert list(made_ahead(make, [])) == []
+    with pytest.raises(ValueError, match="four"):
+        list(made_ahead(make, [3, 4]))

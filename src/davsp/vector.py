@@ -225,7 +225,9 @@ def _states(
         prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
         return batch, pixels, model.tokens(prompts)
 
-    for batch, pixels, tokens in made_ahead(prepare, batches):
+    # Beside a model on a CPU, a thread that prepares costs it more than it saves.
+    prepared = map(prepare, batches) if model.device.type == "cpu" else made_ahead(prepare, batches)
+    for batch, pixels, tokens in prepared:
         with torch.inference_mode():
             states = last_prompt_states(model, pixels, tokens, wanted).cpu()
         yield torch.tensor([int(q.malicious) for q in batch]), states
