@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from bench.measuring import Row, in_turns, row
 from davsp.apply import apply_to_folder
 from davsp.border import Layout, Mode, VisualPrompt
+from davsp.images import png_bytes
 
 IMAGES, WORKERS = 2000, 2
 MEGAPIXELS = (0.3, 0.5, 1.0, 2.0, 3.0, 12.0)
@@ -58,7 +59,7 @@ def rows(size: str) -> list[Row]:  # noqa: ARG001 - the model plays no part
         def alone(source: Path) -> None:
             with Image.open(source) as image:
                 inside = layout.interior(image.convert("RGB"))
-            inside.save(folder / "alone.d" / f"{source.stem}.png", compress_level=3)
+            (folder / "alone.d" / f"{source.stem}.png").write_bytes(png_bytes(inside))
 
         def floor() -> None:
             shutil.rmtree(folder / "alone.d", ignore_errors=True)

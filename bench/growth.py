@@ -23,7 +23,8 @@ from davsp.samples import Query
 from davsp.testbed.queries import border_queries
 
 BATCHES = (1, 2, 4, 8, 16, 32)
-SIDES = (64, 96, 128, 192, 256)
+SIDES = (48, 64, 80, 96, 112, 128)
+"""Up to what the model's processor takes without shrinking, frame included."""
 DATA = (100, 1_000, 10_000, 100_000)
 Points = list[dict[str, Any]]
 

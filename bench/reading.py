@@ -54,6 +54,7 @@ def rows(size: str) -> list[Row]:
             seconds,
             reference_aim=1.3,
             floor_aim=0.95,
-            note=f"{len(everything)} queries in batches of {batch}; the floor's inputs lie ready, ours are opened, resized and tokenised",
+            note=f"{len(everything)} queries in batches of {batch}; "
+            "the floor's inputs lie ready, ours are opened, resized and tokenised",
         )
     ]

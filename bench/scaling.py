@@ -56,7 +56,9 @@ def main(size: str) -> None:
         begun = time.perf_counter()
         for step in range(1, STEPS + 1):
             trainer.step(step)
-        print("seconds", time.perf_counter() - begun, flush=True)
+        # In one write: the processes share the stream.
+        sys.stdout.write(f"seconds {time.perf_counter() - begun}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

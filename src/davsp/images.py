@@ -16,6 +16,8 @@ from davsp.errors import InputError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 64 * 2**20
+RUN_LENGTHS = 3
+"""Zlib's Z_RLE strategy: twice as fast as the default one, and of a border's noise the files are no larger."""
 
 # What Pillow's decoders raise on damaged data.
 _DAMAGED = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, OverflowError, struct.error)
@@ -104,3 +106,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """The image as a PNG file, compressed fast rather than small: every query needs one."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=1, compress_type=RUN_LENGTHS)
+    return stream.getvalue()

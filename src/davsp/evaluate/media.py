@@ -10,10 +10,8 @@ from functools import lru_cache
 from PIL import Image
 
 from davsp.errors import InputError
-from davsp.images import open_image
+from davsp.images import open_image, png_bytes
 
-RUN_LENGTHS = 3
-"""Zlib's Z_RLE strategy: twice as fast as the default one, and as small on drawings."""
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
 """Formats of files that need no new encoding, and their media types."""
 
@@ -45,10 +43,3 @@ def embed_file(content: bytes) -> str:
     with Image.open(io.BytesIO(content)) as header:
         kind = KINDS.get(header.format or "")
     return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind else encode_image(image)
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """The image as a PNG file, compressed fast rather than small: every query needs one."""
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=1, compress_type=RUN_LENGTHS)
-    return stream.getvalue()
