@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ CHECKED = ["pixels", "border", "models", "hidden", "vector", "losses", "optim", 
 install_import_hook([f"davsp.{module}" for module in CHECKED], "beartype.beartype")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background ignores it
 
 import torch  # noqa: E402
 
