@@ -10,6 +10,7 @@ import torch
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
+from davsp.batches import cut
 from davsp.defence import Defence
 from davsp.evaluate.run import evaluate
 
@@ -26,7 +27,7 @@ def rows(size: str) -> list[Row]:
         bench = prepare(size, folder)
         queries, _ = queries_in_files(folder, PER_GROUP[size])
         batch = BATCH[size]
-        ready = [queries[start : start + batch] for start in range(0, len(queries), batch)]
+        ready = cut(queries, batch)
         turn = iter(range(1000))
 
         def ours() -> None:

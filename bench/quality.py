@@ -8,12 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from tests.reference.deep_alignment import Method
 
 from bench.measuring import PAIRS, Row, spread
 from bench.reference_loop import ReferenceLoop
 from bench.subjects import in_files
-from davsp.border import Layout
 from davsp.chat import SAFETY_PREFIX
 from davsp.config import PAPER, TrainConfig
 from davsp.models import VisionLanguageModel, load_model
@@ -95,25 +93,11 @@ def _run_until(trainer: Trainer, quality: float) -> tuple[float, float, int]:
 
 def _seconds_of_reference(trainer: Trainer) -> float:
     """Mean seconds of a step of the paper's recipe in the reference loop, every other one malicious."""
-    objective, config = trainer.objectives[0], trainer.config
-    filled, layout = objective.plan, objective.plan.layout
-    assert isinstance(layout, Layout)
-    method = Method(
-        objective.model.model,
-        torch.zeros(3, 1, 1),
-        torch.ones(3, 1, 1),
-        layout.border,
-        filled.layer,
-        objective.direction,
-        filled.tau_plus,
-        filled.tau_minus,
-        config.answer_weight,
-    )
-    reference = ReferenceLoop(objective.model, layout, method, config.prefix)
+    objective = trainer.objectives[0]
+    reference = ReferenceLoop.of(objective)
     with TemporaryDirectory() as name:
-        sides = [
-            in_files(side.queries[: config.batch_size], Path(name), str(i)) for i, side in enumerate(objective.sides)
-        ]
+        size = trainer.config.batch_size
+        sides = [in_files(side.queries[:size], Path(name), str(i)) for i, side in enumerate(objective.sides)]
         begun = time.perf_counter()
         for step in range(REFERENCE_STEPS):
             prompt = trainer.prompt.clone().requires_grad_()

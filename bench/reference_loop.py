@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from tests.reference.deep_alignment import Method, alignment, canvas
@@ -16,6 +17,7 @@ from torch import Tensor
 from davsp.border import Layout
 from davsp.images import open_image
 from davsp.models import VisionLanguageModel
+from davsp.objective import Objective
 from davsp.pixels import stack
 from davsp.samples import Query
 
@@ -30,6 +32,24 @@ class ReferenceLoop:
     layout: Layout
     method: Method
     prefix: str
+
+    @classmethod
+    def of(cls, objective: Objective) -> Self:
+        """What an objective on a square canvas asks for, in this loop, which normalises pixels by itself."""
+        plan, layout, vlm = objective.plan, objective.plan.layout, objective.model
+        assert isinstance(layout, Layout)
+        method = Method(
+            vlm.model,
+            torch.zeros(3, 1, 1),
+            torch.ones(3, 1, 1),
+            layout.border,
+            plan.layer,
+            objective.direction,
+            plan.tau_plus,
+            plan.tau_minus,
+            plan.config.answer_weight,
+        )
+        return cls(vlm, layout, method, plan.config.prefix)
 
     def forward(self, pixels: Tensor, tokens: Sequence[int]) -> tuple[tuple[Tensor, ...], Tensor]:
         """All hidden states and all scores of one image (3, H, W) and its padded prompt."""

@@ -10,14 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from tests.reference.deep_alignment import Method
 
 from bench import bare
 from bench.measuring import Row, in_process_of_its_own, in_turns, row, spread
 from bench.reference_loop import MAX_LEN, ReferenceLoop
 from bench.subjects import queries_in_files, subject
-from davsp.border import Layout, Mode
-from davsp.chat import SAFETY_PREFIX
+from davsp.border import Mode
 from davsp.config import TrainConfig
 from davsp.losses import answer_positions
 from davsp.models import VisionLanguageModel
@@ -114,17 +112,11 @@ def prepare(size: str, folder: Path) -> Bench:
     training, validation = queries_in_files(folder)
     layer = max(1, vlm.n_layers // 2)
     config = TrainConfig(mode=Mode.BORDER, layer=layer)
-    layout = lay_out(vlm, config)
-    assert isinstance(layout, Layout)
     generator = torch.Generator().manual_seed(0)
     direction = torch.nn.functional.normalize(torch.randn(vlm.hidden_size, generator=generator), dim=0)
-    planned = Plan(config, layout, layer, tau_plus=1e3, tau_minus=-1e3)  # neither hinge is ever idle
+    planned = Plan(config, lay_out(vlm, config), layer, tau_plus=1e3, tau_minus=-1e3)  # neither hinge is ever idle
     trainer = Trainer([Objective(vlm, planned, direction, training, validation)], folder)
-    mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)  # the loop normalises by itself
-    method = Method(
-        vlm.model, mean, std, layout.border, layer, direction.to(vlm.device), 1e3, -1e3, config.answer_weight
-    )
-    return Bench(vlm, trainer, ReferenceLoop(vlm, layout, method, SAFETY_PREFIX))
+    return Bench(vlm, trainer, ReferenceLoop.of(trainer.objectives[0]))
 
 
 def rows(size: str) -> list[Row]:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
 from davsp.border import Layout, Mode, VisualPrompt
-from davsp.cli import app, main
+from davsp.cli import app
 from davsp.models import VisionLanguageModel
+from tests.command_line import run
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +32,6 @@ def saved_prompt(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFa
 def image(tmp_path: Path) -> Path:
     Image.new("RGB", (80, 60), "white").save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
-
-
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["davsp", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    printed = capsys.readouterr()
-    return int(stop.value.code or 0), printed.out, printed.err
 
 
 def test_help_does_not_import_torch() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import pytest
 from davsp.benchmarks import llava_bench, mm_vet, mme
 from davsp.benchmarks.base import Said
 from davsp.benchmarks.chosen import Chosen
-from davsp.cli import main
 from davsp.errors import InputError
 from davsp.exchange import Request, Response
 
@@ -31,6 +29,7 @@ from davsp.evaluate.plan import choose, plan_of  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
 from davsp.judges import Rules  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
+from tests.command_line import run as run_davsp  # noqa: E402
 from tests.test_benchmarks import made, picture, table  # noqa: E402
 from tests.test_evaluate import NoDefence, transcripts  # noqa: E402
 from tests.test_judges import mock  # noqa: E402
@@ -233,11 +232,7 @@ def test_ctrl_c_keeps_what_was_answered_and_the_same_call_goes_on(tmp_path: Path
 def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["davsp", "evaluate", "--max-new-tokens", "4", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    printed = capsys.readouterr()
-    return int(stop.value.code or 0), printed.out, printed.err
+    return run_davsp(monkeypatch, capsys, "evaluate", "--max-new-tokens", "4", *arguments)
 
 
 def test_every_benchmark_has_a_folder_of_results_of_its_own(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from davsp.cli import main
 from davsp.errors import InputError
 from davsp.judges import Asked, Finding, JudgeName, Rules, load_judge
 from davsp.judges.labels import read_labels
@@ -34,6 +32,7 @@ from davsp.judges.llava_bench import llava_bench_review, parse_review, review_pr
 from davsp.judges.llm import LLM  # noqa: E402
 from davsp.judges.mm_vet import mm_vet_grade, parse_grade  # noqa: E402
 from davsp.judges.qwen3guard import Qwen3Guard  # noqa: E402
+from tests.command_line import run as command  # noqa: E402
 from tests.test_evaluate import QUERIES, FakeModel, NoDefence, transcripts  # noqa: E402
 from tests.test_evaluate import run as run_evaluation  # noqa: E402
 
@@ -487,16 +486,6 @@ def test_a_judge_that_cannot_tell_what_people_were_asked_is_refused_before_any_c
 
 
 # --- the command line
-
-
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["davsp", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    printed = capsys.readouterr()
-    return int(stop.value.code or 0), printed.out, printed.err
 
 
 def test_validating_prints_json_alone(

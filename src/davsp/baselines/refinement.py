@@ -17,6 +17,7 @@ from davsp.artefact import BaseModelFacts
 from davsp.baselines import fitting, saved
 from davsp.baselines.adashield import ABOUT, INSTRUCTION, KIND, AdaShieldA, Entry, Order, PoolFacts, instruct
 from davsp.baselines.helpers import Clip
+from davsp.batches import cut
 from davsp.config import Positive
 from davsp.errors import InputError, ModelError
 from davsp.evaluate.digests import digest
@@ -135,8 +136,7 @@ class Refinement:
     def _answers(self, queries: Sequence[Query], instruction: str) -> list[str]:
         """The target's greedy answers behind an instruction."""
         asked = [instruct(query, instruction, self.options.order) for query in queries]
-        requests, size = [Request(q.question, q.image) for q in asked], self.options.batch_size
-        batches = [requests[start : start + size] for start in range(0, len(requests), size)]
+        batches = cut([Request(q.question, q.image) for q in asked], self.options.batch_size)
         return [r.text for batch in batches for r in self.model.respond(batch, self.options.max_new_tokens)]
 
     def _check(self, scenario: str, instruction: str) -> tuple[float, tuple[str, str] | None]:

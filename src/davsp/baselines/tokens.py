@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from davsp.batches import cut
 from davsp.errors import ModelError
 from davsp.losses import answer_loss, answer_positions
 from davsp.models.base import VisionLanguageModel, size_of
@@ -112,8 +113,8 @@ class TokenSearch:
         total = torch.zeros(len(candidates))
         rows = [[prompt for prompt, _ in self._prompts(ids, cases)] for ids in candidates]
         for case, prompts in zip(cases, zip(*rows, strict=True), strict=True):
-            chunks = (prompts[i : i + self.chunk] for i in range(0, len(prompts), self.chunk))
-            total += case.weight * torch.cat([self._case_losses(case, chunk).cpu() for chunk in chunks])
+            found = [self._case_losses(case, chunk).cpu() for chunk in cut(prompts, self.chunk)]
+            total += case.weight * torch.cat(found)
         return total
 
     def _case_losses(self, case: Case, prompts: Sequence[list[int]]) -> Tensor:

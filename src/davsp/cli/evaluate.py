@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -124,7 +124,6 @@ def evaluate(
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
         print_table(results, Console())
-        _print_scores(results)
         warnings += [f"{job.title}: {line}" for line in too_many_unscored(results)]
         say(f"Report: {job.folder / 'report.html'}")
     if benchmarks and processes().leads:
@@ -195,27 +194,3 @@ def _model(
     for defence in defences:
         check_defence(defence, loaded)
     return loaded
-
-
-def _print_scores(results: Mapping[str, Any]) -> None:
-    """The benchmark's official scores, if it has any: a line for each figure, a column for each defence."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    scores = {name: found for name, found in results.get("scores", {}).items() if found}
-    if not scores:
-        return
-    table = Table(title="Official scores, [95 % interval], n", title_justify="left")
-    table.add_column("")
-    for name in scores:
-        table.add_column(Text(name))
-    for figure in dict.fromkeys(figure for found in scores.values() for figure in found):
-        cells = [Text(_cell(found[figure]) if figure in found else "-") for found in scores.values()]
-        table.add_row(Text(figure), *cells)
-    Console().print(table)
-
-
-def _cell(figure: Mapping[str, Any]) -> str:
-    interval = "" if figure["low"] is None else f" [{figure['low']:.4g}, {figure['high']:.4g}]"
-    return f"{figure['value']:.4g}{interval} n={figure['n']}"

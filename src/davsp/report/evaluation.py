@@ -100,7 +100,7 @@ def write_report(
 
 
 def print_table(results: Mapping[str, Any], console: Console) -> None:
-    """Print the page's table of rates to a terminal, in as many parts as its width asks for."""
+    """Print the page's tables to a terminal, that of rates in as many parts as its width asks for."""
     from rich.text import Text
 
     names = list(results["defences"])
@@ -115,6 +115,8 @@ def print_table(results: Mapping[str, Any], console: Console) -> None:
         names = names[shown:]
     if rows := cost_rows(results):
         console.print(_cost_table(results, rows))
+    if scores := {name: found for name, found in results.get("scores", {}).items() if found}:
+        console.print(_scores_table(scores))
     if unscored := sum(results["unscored"].values()):
         console.print(Text(f"{unscored} answers are unscored and in no rate.", style="bold yellow"))
     for warning in too_many_unscored(results):
@@ -152,6 +154,21 @@ def _cost_table(results: Mapping[str, Any], rows: Sequence[tuple[str, list[str]]
         table.add_column(title, justify="right")
     for i, name in enumerate(results["defences"]):
         table.add_row(Text(name), *(cells[i] for _, cells in rows))
+    return table
+
+
+def _scores_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The benchmark's official scores: a line for each figure, a column for each defence."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Official scores, [95 % interval], n", title_justify="left")
+    table.add_column("")
+    for name in scores:
+        table.add_column(Text(name))
+    for figure in figure_names(scores):
+        cells = [Text(_score_cell(found[figure]) if figure in found else "-") for found in scores.values()]
+        table.add_row(Text(figure), *cells)
     return table
 
 
@@ -223,6 +240,11 @@ def _terminal_cell(rate: Rate) -> Any:
     from rich.text import Text
 
     return Text(format_rate(rate), style="yellow" if rate.unscored else "")
+
+
+def _score_cell(figure: Mapping[str, Any]) -> str:
+    interval = "" if figure["low"] is None else f" [{figure['low']:.4g}, {figure['high']:.4g}]"
+    return f"{figure['value']:.4g}{interval} n={figure['n']}"
 
 
 def _image_as_sent(query: Query, defence: AnyDefence) -> bytes:

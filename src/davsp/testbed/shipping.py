@@ -14,6 +14,7 @@ import torch
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
 
+from davsp.batches import cut
 from davsp.chat import SAFETY_PREFIX
 from davsp.defence import Defence
 from davsp.errors import InputError
@@ -138,8 +139,7 @@ def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> 
 def _judge_all(model: VisionLanguageModel, defence: Defence, queries: list[Any]) -> list[JudgedSample]:
     judged = []
     with bar(f"Answering ({defence.name})", len(queries)) as advance:
-        for start in range(0, len(queries), BATCH):
-            batch = queries[start : start + BATCH]
+        for batch in cut(queries, BATCH):
             for query, answer in zip(
                 batch, model.generate([defence.defend(q) for q in batch], MAX_NEW_TOKENS), strict=True
             ):
