@@ -20,6 +20,8 @@ from davsp.testbed.shipped import SHIPPED
 
 TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
 """What `davsp demo` trains."""
+GENTLE = "davsp_margin_-0.25"
+"""DAVSP whose thresholds lie between the class means: it pulls less, and costs less usefulness."""
 FITTED = {
     "adashield-a": ("defender=davsp-testbed/defender", "clip={helpers}/clip"),
     "pat": ("candidates=64",),
@@ -65,6 +67,9 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
     common = ["--model", model, "--seed", str(seed)]
     if not (folder / "demo" / "results.json").exists():
         _davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
+    if not (folder / GENTLE / "config.json").exists():
+        options = ("--set", f"seed={seed}", "--set", "margin=-0.25", "--vector", str(folder / "demo" / "vector"))
+        _davsp("train", "--model", model, "--data", "testbed", *options, "--out", str(folder / GENTLE))
     for name, options in FITTED.items():
         if not (folder / name / "config.json").exists():
             filled = [o.format(helpers=helpers, side=SHIPPED[model].image_side) for o in options]
@@ -75,7 +80,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
     )
     fitted = [str(folder / name) for name in FITTED]
     trained = [str(folder / "demo" / name) for name in TRAINED]
-    names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained]
+    names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained, str(folder / GENTLE)]
     if not (folder / "eval" / "results.json").exists():
         _davsp(
             "evaluate",

@@ -79,12 +79,18 @@ def row(
 def line(row: Row) -> str:
     """A row as it is shown while the bench runs."""
     shown = [
-        f"{side} {found['median']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]"
+        f"{side} {_figure(found['median'])}x [{_figure(found['low'])}, {_figure(found['high'])}]"
         + (f", aim {found['aim']:g}" if found["aim"] else "")
         for side in ("vs_reference", "vs_floor")
         if (found := row[side])
     ]
     return f"{row['name']} ({row['size']}): {'; '.join(shown)}{'. ' + row['note'] if row['note'] else ''}"
+
+
+def _figure(value: float | None) -> str:
+    """Two decimals, or two digits of what is smaller than that."""
+    assert value is not None
+    return f"{value:.2f}" if abs(value) >= 0.095 else f"{value:.2g}"
 
 
 def markdown(rows: list[Row], machine: dict[str, Any]) -> str:
@@ -94,7 +100,7 @@ def markdown(rows: list[Row], machine: dict[str, Any]) -> str:
         if found is None:
             return ""
         wanted = f"; aim {found['aim']:g}" if found["aim"] else ""
-        return f"{found['median']:.2f} [{found['low']:.2f}, {found['high']:.2f}]{wanted}"
+        return f"{_figure(found['median'])} [{_figure(found['low'])}, {_figure(found['high'])}]{wanted}"
 
     where = ", ".join(str(v) + (" threads" if k == "threads" else "") for k, v in machine.items() if v)
     lines = [f"On {where}.", "", "| what | size | ours : reference | ours : floor | runs |", "|---|---|---|---|---|"]

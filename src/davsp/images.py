@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from davsp.errors import InputError
 
@@ -45,7 +45,8 @@ def open_image(source: Path | bytes | Image.Image, *, what: str = "") -> Image.I
             warnings.simplefilter("ignore")
             image = source if isinstance(source, Image.Image) else _open_header(source, name)
             _check_header(image, name)
-        return _to_rgb(ImageOps.exif_transpose(image))
+        image.load()
+        return _to_rgb(_upright(image))
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error).partition(" exceeds")[0]) from error
     except _DAMAGED as error:
@@ -95,6 +96,12 @@ def _too_large(name: str, size: str) -> InputError:
     return InputError(
         f"{name} is too large: {size}; the limit is {MAX_PIXELS // 10**6} megapixels. Scale it down first."
     )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation. Pillow's own function copies those that need no turning."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
