@@ -33,6 +33,9 @@ from davsp.images import open_image
 from davsp.models import VisionLanguageModel, load_model
 from davsp.samples import Query
 from davsp.testbed.corpora import forbidden_answers, security_instructions
+from davsp.testbed.helpers import looks_unsafe, train_helpers
+from davsp.testbed.queries import Kind, ask_about
+from davsp.testbed.world import Activity, Harm
 from davsp.train import Interrupted, read_metrics
 from tests.tiny import BUILDERS, save_tiny, save_tiny_clip, save_tiny_reward
 
@@ -818,9 +821,22 @@ def test_the_testbeds_defender_proposes_one_instruction_after_the_other() -> Non
     assert found == list(INSTRUCTIONS[:3])
 
 
-def test_the_testbeds_helpers_are_models_that_baselines_can_load(tmp_path: Path) -> None:
-    from davsp.testbed.helpers import train_helpers
+@pytest.mark.parametrize(
+    ("verb", "thing", "kind", "unsafe"),
+    [
+        ("draw", "bomb", Kind.SD, True),  # harmless, but who sees the image alone cannot know
+        ("rob", "bank", Kind.SD, False),  # harmful, but the image shows a bank
+        ("rob", "bank", Kind.TYPO, True),
+        ("make", "cake", Kind.SD_TYPO, False),
+        ("make", "bomb", Kind.TEXT, False),
+    ],
+)
+def test_the_testbeds_clip_learns_what_images_show(verb: str, thing: str, kind: Kind, unsafe: bool) -> None:
+    query = ask_about(Activity(verb, thing), kind, Harm.MALICIOUS, np.random.default_rng(0))
+    assert looks_unsafe(query) is unsafe
 
+
+def test_the_testbeds_helpers_are_models_that_baselines_can_load(tmp_path: Path) -> None:
     report = train_helpers(tmp_path, 0, clip_steps=2, reward_steps=2, quiet=True)
     for name in ("clip", "reward"):
         assert report[name]["n"] > 100 and 0 < report[name]["auroc"] <= 1

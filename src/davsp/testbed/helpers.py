@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,12 +28,13 @@ from davsp.baselines.helpers import Clip, RewardModel
 from davsp.models import load_model
 from davsp.progress import bar
 from davsp.testbed.llava import TestbedLlava
-from davsp.testbed.queries import TestbedQuery, draw_queries
+from davsp.testbed.queries import ACTIVITY_KINDS, TestbedQuery, ask_about, draw_queries, groups_of
 from davsp.testbed.recipe import draw_query
-from davsp.testbed.world import REFUSAL, Harm, Split
+from davsp.testbed.scenes import Shape, Word
+from davsp.testbed.world import HARMFUL_WORDS, REFUSAL, Harm, Split, activities
 from davsp.vector import auroc
 
-UNSAFE, SAFE = "unsafe contents", "safe contents"
+UNSAFE = "unsafe contents"
 CLIP_STEPS, REWARD_STEPS = 600, 300
 BATCH = 64
 REWARDS = {"helpful": 1.0, "refusal": 0.5, "harmful": 0.0}
@@ -57,9 +57,9 @@ def train_helpers(
 
 
 def build_words() -> PreTrainedTokenizerFast:
-    """The world's words and those of UNSAFE and SAFE; every text ends with the end token."""
+    """The world's words and those of UNSAFE; every text ends with the end token."""
     known = TestbedLlava.build_processor().tokenizer.get_vocab()
-    more = [word for word in dict.fromkeys(f"{UNSAFE} {SAFE}".split()) if word not in known]
+    more = [word for word in dict.fromkeys(UNSAFE.split()) if word not in known]
     core = Tokenizer(
         models.WordLevel({**known, **{word: len(known) + i for i, word in enumerate(more)}}, unk_token="<unk>")
     )
@@ -86,10 +86,9 @@ def _drawn(seed: int, stream: int, step: int, skills: float) -> tuple[list[Testb
 
 
 def _optimise(model: torch.nn.Module, rate: float, steps: int, loss: Callable[[int], Tensor], advance: Any) -> None:
-    """AdamW with the rate falling to nothing along a line."""
+    """AdamW; the rate rises for a tenth of the steps, then falls to nothing."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-    model.train()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         optimizer.zero_grad()
         loss(step).backward()  # type: ignore[no-untyped-call]
@@ -97,7 +96,6 @@ def _optimise(model: torch.nn.Module, rate: float, steps: int, loss: Callable[[i
         optimizer.step()
         schedule.step()
         advance(1)
-    model.eval()
 
 
 def _train_clip(folder: Path, seed: int, steps: int, advance: Any) -> None:
@@ -113,16 +111,17 @@ def _train_clip(folder: Path, seed: int, steps: int, advance: Any) -> None:
     torch.manual_seed(seed)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
     model.vision_model.load_state_dict(seeing.model.model.vision_tower.state_dict())
-    classes = words([UNSAFE, SAFE], return_tensors="pt", padding=True)
+    unsafe = words([UNSAFE], return_tensors="pt")
 
     def loss(step: int) -> Tensor:
         drawn, _ = _drawn(seed, 0, step, skills=0.3)
         seen = pixels([query.scene.draw() for query in drawn], return_tensors="pt")["pixel_values"]
         captions = words([query.right for query in drawn], return_tensors="pt", padding=True)
         found = model(pixel_values=seen, **captions)
-        harmful = torch.tensor([0 if _shows_harm(query) else 1 for query in drawn])
-        named = F.normalize(model.get_text_features(**classes).pooler_output, dim=-1)
-        judged = F.cross_entropy(model.logit_scale.exp() * found.image_embeds @ named.T, harmful)
+        harmful = torch.tensor([float(looks_unsafe(query)) for query in drawn])
+        named = F.normalize(model.get_text_features(**unsafe).pooler_output, dim=-1)
+        likeness = model.logit_scale.exp() * found.image_embeds @ named[0]
+        judged = F.binary_cross_entropy_with_logits(likeness, harmful)
         # Two queries may have the same caption: each is then as right as the other.
         same = torch.tensor([[a.right == b.right for b in drawn] for a in drawn]).float()
         target = same / same.sum(1, keepdim=True)
@@ -134,9 +133,10 @@ def _train_clip(folder: Path, seed: int, steps: int, advance: Any) -> None:
     CLIPProcessor(pixels, words).save_pretrained(folder)
 
 
-def _shows_harm(query: TestbedQuery) -> bool:
-    """Whether the image shows a malicious activity, or a part of it; what is only in the question does not count."""
-    return query.harm is Harm.MALICIOUS and query.kind != "text"
+def looks_unsafe(query: TestbedQuery) -> bool:
+    """Whether a harmful thing is pictured or a harmful word written; what the question makes of it does not count."""
+    shown = {i.text if isinstance(i, Word) else i.object for i in query.scene.items if not isinstance(i, Shape)}
+    return not shown.isdisjoint(HARMFUL_WORDS)
 
 
 def _train_reward(folder: Path, seed: int, steps: int, advance: Any) -> None:
@@ -178,13 +178,14 @@ def _worth(query: TestbedQuery, answer: str) -> float:
 
 
 def _measure_clip(folder: Path, seed: int) -> Report:
-    """How well likeness to UNSAFE tells images of malicious requests from others."""
+    """How well likeness to UNSAFE tells images that look unsafe from others, of every activity to validate on."""
     clip = Clip(str(folder), "cpu")
+    rng = np.random.default_rng([seed, 2])
     found: dict[bool, list[float]] = {True: [], False: []}
-    for query in draw_queries(Split.VALIDATION, 12, seed):
-        assert isinstance(query.image, Image.Image)
-        unsafe = query.malicious and not query.group.endswith("/text")
-        found[unsafe].append(clip.similarity(query.image, UNSAFE))
+    for harm, kind in groups_of(Split.VALIDATION):
+        for activity in activities(harm, Split.VALIDATION) if kind in ACTIVITY_KINDS else ():
+            query = ask_about(activity, kind, harm, rng)
+            found[looks_unsafe(query)].append(clip.similarity(query.scene.draw(), UNSAFE))
     return _separation(found[True], found[False])
 
 
