@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ def _davsp(*arguments: str) -> None:
 
 
 def _table(runs: Sequence[dict[str, Any]]) -> str:
-    """A line for each defence: rates over all seeds with their 95 % intervals, costs as means over the seeds."""
+    """A line for each defence: rates over all seeds with their 95 % intervals, costs of a query with the first."""
     heads = ["in images resisted", "as text resisted", "benign right", "harmless refused", *COSTS]
     lines = [f"| defence | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for name in runs[0]["defences"]:
@@ -113,7 +112,7 @@ def _table(runs: Sequence[dict[str, Any]]) -> str:
             _rate([rate for rates in found for rate in rates["benign_accuracy"].values()]),
             _rate([rate for rates in found for rate in rates["over_refusal"].values()]),
         ]
-        costs = [_mean([run["cost"][name][cost] for run in runs]) for cost in COSTS]
+        costs = [_amount(runs[0]["cost"][name][cost]) for cost in COSTS]
         lines.append(f"| {name} | {' | '.join([*rates, *costs])} |")
     first = [_of(runs, table) for table in ("rsr", "benign_accuracy", "over_refusal")]
     return "\n".join(lines) + f"\n\nN over {len(runs)} seeds and all kinds: {', '.join(first)}."
@@ -136,9 +135,8 @@ def _unscored(rate: Rate) -> str:
     return f" ({rate.unscored} unscored)" if rate.unscored else ""
 
 
-def _mean(values: Sequence[float | None]) -> str:
-    told = [value for value in values if value is not None]
-    return f"{statistics.mean(told):.3g}" if told else "not told"
+def _amount(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.3g}"
 
 
 if __name__ == "__main__":

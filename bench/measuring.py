@@ -103,9 +103,15 @@ def markdown(rows: list[Row], machine: dict[str, Any]) -> str:
         return f"{_figure(found['median'])} [{_figure(found['low'])}, {_figure(found['high'])}]{wanted}"
 
     where = ", ".join(str(v) + (" threads" if k == "threads" else "") for k, v in machine.items() if v)
-    lines = [f"On {where}.", "", "| what | size | ours : reference | ours : floor | runs |", "|---|---|---|---|---|"]
+    lines = [
+        f"On {where}.",
+        "",
+        "| what | size | ours : reference | ours : floor | runs | |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {r['name']} | {r['size']} | {cell(r['vs_reference'])} | {cell(r['vs_floor'])} | {r['n']} |" for r in rows
+        f"| {r['name']} | {r['size']} | {cell(r['vs_reference'])} | {cell(r['vs_floor'])} | {r['n']} | {r['note']} |"
+        for r in rows
     ]
     return "\n".join(lines) + "\n"
 
