@@ -28,6 +28,8 @@ FITTED = {
     "esiii": ("steps=1000", "side={side}"),
 }
 """What `davsp fit` is told beyond its defaults: fewer candidates and steps, for the testbed is small."""
+BEGINNING = "i am"
+"""How ETA begins an answer anew: its own words are none of the testbed's, whose models say nothing after them."""
 COSTS = ("calls", "input_tokens", "output_tokens", "helper_calls", "seconds")
 IMAGES = ("sd", "typo", "sd_typo", "figstep")
 """The kinds of malicious queries that hide in the image."""
@@ -75,7 +77,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
             _davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
     eta = (
         f"eta:reward={helpers}/reward,clip={helpers}/clip,"
-        f"reward_threshold={thresholds['reward']},clip_threshold={thresholds['clip']}"
+        f"reward_threshold={thresholds['reward']},clip_threshold={thresholds['clip']},prefix={BEGINNING}"
     )
     fitted = [str(folder / name) for name in FITTED]
     trained = [str(folder / "demo" / name) for name in TRAINED]
