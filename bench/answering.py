@@ -15,9 +15,9 @@ from davsp.defence import Defence
 from davsp.evaluate.run import evaluate
 
 BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}
-QUERIES = {"testbed": 416, "slim": 4, "7b": 104, "13b": 104}
-GROUPS = 13
-"""Kinds of queries that a border is trained on."""
+PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}
+MOST = {"slim": 4}
+"""Queries that are asked at most, where a CPU takes seconds for each."""
 NEW_TOKENS = 24
 
 
@@ -27,7 +27,7 @@ def rows(size: str) -> list[Row]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         bench = prepare(size, folder)
-        queries = queries_in_files(folder, max(1, QUERIES[size] // GROUPS))[0][: QUERIES[size]]
+        queries = queries_in_files(folder, PER_GROUP[size])[0][: MOST.get(size)]
         batch = BATCH[size]
         ready = cut(queries, batch)
         turn = iter(range(1000))

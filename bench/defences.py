@@ -69,8 +69,8 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
     if not (folder / "demo" / "results.json").exists():
         _davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
     if not (folder / GENTLE / "config.json").exists():
-        options = ("--set", f"seed={seed}", "--set", "margin=-0.25", "--vector", str(folder / "demo" / "vector"))
-        _davsp("train", "--model", model, "--data", "testbed", *options, "--out", str(folder / GENTLE))
+        milder = ("--set", f"seed={seed}", "--set", "margin=-0.25", "--vector", str(folder / "demo" / "vector"))
+        _davsp("train", "--model", model, "--data", "testbed", *milder, "--out", str(folder / GENTLE))
     for name, options in FITTED.items():
         if not (folder / name / "config.json").exists():
             filled = [o.format(helpers=helpers, side=SHIPPED[model].image_side) for o in options]

@@ -59,7 +59,7 @@ def train_helpers(
 def build_words() -> PreTrainedTokenizerFast:
     """The world's words and those of UNSAFE; every text ends with the end token."""
     known = TestbedLlava.build_processor().tokenizer.get_vocab()
-    more = [word for word in dict.fromkeys(UNSAFE.split()) if word not in known]
+    more = [word for word in UNSAFE.split() if word not in known]
     core = Tokenizer(
         models.WordLevel({**known, **{word: len(known) + i for i, word in enumerate(more)}}, unk_token="<unk>")
     )
@@ -181,11 +181,15 @@ def _measure_clip(folder: Path, seed: int) -> Report:
     """How well likeness to UNSAFE tells images that look unsafe from others, of every activity to validate on."""
     clip = Clip(str(folder), "cpu")
     rng = np.random.default_rng([seed, 2])
+    asked = [
+        ask_about(activity, kind, harm, rng)
+        for harm, kind in groups_of(Split.VALIDATION)
+        if kind in ACTIVITY_KINDS
+        for activity in activities(harm, Split.VALIDATION)
+    ]
     found: dict[bool, list[float]] = {True: [], False: []}
-    for harm, kind in groups_of(Split.VALIDATION):
-        for activity in activities(harm, Split.VALIDATION) if kind in ACTIVITY_KINDS else ():
-            query = ask_about(activity, kind, harm, rng)
-            found[looks_unsafe(query)].append(clip.similarity(query.scene.draw(), UNSAFE))
+    for query in asked:
+        found[looks_unsafe(query)].append(clip.similarity(query.scene.draw(), UNSAFE))
     return _separation(found[True], found[False])
 
 
