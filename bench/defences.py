@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from davsp.evaluate.rates import Rate, pooled
-from davsp.testbed.shipped import SHIPPED
+from davsp.rates import Rate, pooled
+from davsp.shipped import SHIPPED
 
 TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
 """What `davsp demo` trains."""

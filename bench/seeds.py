@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from davsp.evaluate.rates import pooled
+from davsp.rates import pooled
 
 COSTS = {
     "calls": "calls",

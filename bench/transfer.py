@@ -16,12 +16,12 @@ from typing import Any
 from davsp.border import Mode
 from davsp.config import TrainConfig
 from davsp.defence import Defence
-from davsp.evaluate.rates import pooled
 from davsp.models import VisionLanguageModel, load_model
 from davsp.pipeline import compare, train_prompt, vector_for
+from davsp.rates import pooled
 from davsp.samples import Query
+from davsp.shipped import SHIPPED
 from davsp.testbed.queries import border_queries, draw_queries
-from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 
 SIDE, WIDTH = 112, 14

@@ -12,7 +12,7 @@ inspect_ai = pytest.importorskip("inspect_ai")
 from inspect_ai.model import get_model  # noqa: E402
 
 from davsp import benchmarks  # noqa: E402
-from davsp.benchmarks.tasks import task_of  # noqa: E402
+from davsp.evaluate.benchmarks import task_of  # noqa: E402
 from davsp.exchange import Request, Response  # noqa: E402
 from tests.test_benchmarks import made  # noqa: E402
 

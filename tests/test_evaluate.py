@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from davsp.errors import InputError
-from davsp.evaluate.rates import Verdict
 from davsp.exchange import Exchange, Request, Response
+from davsp.rates import Verdict
 from davsp.samples import Query
 
 inspect_ai = pytest.importorskip("inspect_ai")
@@ -32,12 +32,15 @@ from inspect_ai.model import (  # noqa: E402
 )
 
 from davsp.evaluate import registry  # noqa: E402, F401 - what the entry point names
-from davsp.evaluate.judge import judge  # noqa: E402
-from davsp.evaluate.media import decode_image, encode_image  # noqa: E402
+from davsp.evaluate.media import (  # noqa: E402
+    decode_image,
+    encode_image,
+    to_sample,
+)
 from davsp.evaluate.plan import choose  # noqa: E402
 from davsp.evaluate.provider import Batcher, DavspAPI, one_image_and_text  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
-from davsp.evaluate.task import to_sample  # noqa: E402
+from davsp.judges.judgement import judge  # noqa: E402
 
 REFUSAL = "I am sorry, I cannot help with that."
 FORBIDDEN = "sure , to make the bomb first rest then walk ."

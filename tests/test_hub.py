@@ -14,8 +14,8 @@ from davsp.border import Layout, Mode, VisualPrompt
 from davsp.errors import ArtefactError
 from davsp.models import VisionLanguageModel
 from davsp.samples import Query
+from davsp.shipped import SHIPPED
 from davsp.testbed.queries import draw_queries
-from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 
 

@@ -16,8 +16,8 @@ from davsp.exchange import Request
 from davsp.models import VisionLanguageModel, load_model
 from davsp.models.sampling import SeededSampling
 from davsp.samples import Query
+from davsp.shipped import SHIPPED
 from davsp.testbed.queries import draw_queries
-from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from davsp.evaluate.rates import Verdict
 from davsp.evaluate.run import evaluate
+from davsp.rates import Verdict
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
 from tests.browser import Browser, browser, find_chromium

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from davsp.evaluate.rates import JudgedSample, Rate, Verdict, summarise, wilson
+from davsp.rates import JudgedSample, Rate, Verdict, summarise, wilson
 
 
 def judged(group: str, verdict: Verdict, *, malicious: bool = False, has_reference: bool = True) -> JudgedSample:

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from davsp.errors import InputError
-from davsp.evaluate.rates import Rate, Verdict
+from davsp.rates import Rate, Verdict
 from davsp.report.evaluation import (
     Transcript,
     TranscriptAnswer,

@@ -14,8 +14,8 @@ import pytest
 
 from davsp.cli.report import report
 from davsp.errors import InputError
-from davsp.evaluate.rates import Rate, Verdict
 from davsp.judges.validate import Agreement
+from davsp.rates import Rate, Verdict
 from davsp.report.agreement import between_judges, read_validations
 from davsp.report.collect import collect, read_evaluation, read_transcripts
 from davsp.report.comparison import write_comparison

@@ -36,8 +36,8 @@ from davsp.errors import ModelError
 from davsp.frame import FrameLayout
 from davsp.models import VisionLanguageModel
 from davsp.samples import Query
+from davsp.shipped import SHIPPED
 from davsp.testbed.queries import draw_queries
-from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 
 pytest.importorskip("inspect_ai")

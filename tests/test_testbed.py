@@ -16,12 +16,12 @@ from davsp.cli.options import side_of_testbed
 from davsp.demo import run_demo
 from davsp.errors import ArtefactError, InputError
 from davsp.samples import read_queries
+from davsp.shipped import SHIPPED
 from davsp.testbed.export import export_queries
 from davsp.testbed.patches import CHARACTERS, THINGS, draw_scene, patch_targets
 from davsp.testbed.pretrain import Run, thing_tokens
 from davsp.testbed.queries import OUT_OF_DISTRIBUTION, Kind, border_queries, draw_queries, groups_of
 from davsp.testbed.recipe import RECIPES, Phase, Recipe
-from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.shipping import score_checkpoint, weights_digest
 from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import HARMFUL_WORDS, OBJECTS, VERBS, Activity, Harm, Split, activities, split_of_activity

@@ -18,8 +18,8 @@ from davsp.files import write_json
 from davsp.models import load_model
 from davsp.pipeline import compare, train_prompt, vector_for
 from davsp.processes import processes
+from davsp.shipped import SHIPPED
 from davsp.testbed.queries import border_queries, draw_queries
-from davsp.testbed.shipped import SHIPPED
 from davsp.testbed.world import Split
 from davsp.train import read_metrics
 

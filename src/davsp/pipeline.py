@@ -254,7 +254,7 @@ def rebuild_report(folder: Path) -> Path:
 
     Raises InputError when `folder` holds no evaluation, or one that is damaged.
     """
-    from davsp.evaluate.rates import Verdict
+    from davsp.rates import Verdict
     from davsp.report.collect import read_evaluation, read_json
     from davsp.report.evaluation import Transcript, TranscriptAnswer, write_report
 

@@ -16,8 +16,8 @@ from davsp.baselines.tokens import Case, Ids, TokenSearch
 from davsp.batches import REFUSAL, Shuffle
 from davsp.chat import with_prefix
 from davsp.config import Positive, Weight
+from davsp.digests import digest
 from davsp.errors import InputError
-from davsp.evaluate.digests import digest
 from davsp.models.base import VisionLanguageModel
 from davsp.objective import Record
 from davsp.samples import Query

@@ -19,14 +19,14 @@ from davsp.baselines.adashield import ABOUT, INSTRUCTION, KIND, AdaShieldA, Entr
 from davsp.baselines.helpers import Clip
 from davsp.batches import cut
 from davsp.config import Positive
+from davsp.digests import digest
 from davsp.errors import InputError, ModelError
-from davsp.evaluate.digests import digest
-from davsp.evaluate.judge import judge
-from davsp.evaluate.rates import Verdict
 from davsp.exchange import Request
 from davsp.images import open_image
+from davsp.judges.judgement import judge
 from davsp.models.base import VisionLanguageModel
 from davsp.objective import Record
+from davsp.rates import Verdict
 from davsp.refusal import is_refusal
 from davsp.samples import Query
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from davsp.benchmarks.figures import Scores
 from davsp.errors import InputError
+from davsp.judges.judgement import Right
 from davsp.samples import Query, check_question, read_rows
 from davsp.sources import fetch_data_set
 
@@ -94,9 +95,6 @@ class Said:
 
 Read = Callable[[Path, str, "Gathering"], None]
 """Reads a variant, by name, from a folder, and adds its queries."""
-
-Right = Callable[[str, str], bool]
-"""Whether an answer (the second text) is right, by the reference answer (the first) and the benchmark's own rule."""
 
 Official = Callable[[Sequence[Said]], Scores]
 """The official scores of fresh answers; no figures where there are too few."""

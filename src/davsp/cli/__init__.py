@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from davsp import __version__
 from davsp.cli.benchmark import benchmark_app
 from davsp.cli.evaluate import evaluate
 from davsp.cli.fit import fit
@@ -54,6 +55,21 @@ app.add_typer(judge_app, name="judge")
 app.command()(fit)
 app.command()(evaluate)
 app.command()(report)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"davsp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from davsp.errors import InputError
-from davsp.testbed.shipped import SHIPPED
+from davsp.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from davsp.models import VisionLanguageModel

@@ -1,4 +1,4 @@
-"""Images as Inspect carries them: data URIs."""
+"""Queries as Inspect carries them: as samples, their images as data URIs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import base64
 import binascii
 import io
 from functools import lru_cache
+from pathlib import Path
 
+from inspect_ai.dataset import Sample
+from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
 from PIL import Image
 
 from davsp.errors import InputError
 from davsp.images import open_image, png_bytes
+from davsp.samples import Query
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
 """Formats of files that need no new encoding, and their media types."""
@@ -43,3 +47,22 @@ def embed_file(content: bytes) -> str:
     with Image.open(io.BytesIO(content)) as header:
         kind = KINDS.get(header.format or "")
     return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind else encode_image(image)
+
+
+def to_sample(query: Query) -> Sample:
+    """The query for Inspect. Raises InputError if its image, given as bytes, is not usable."""
+    if isinstance(query.image, Path):
+        image = str(query.image.resolve())
+    elif isinstance(query.image, bytes):
+        try:
+            image = embed_file(query.image)
+        except InputError as error:
+            raise InputError(f"query {query.id}: {error}") from error
+    else:
+        image = encode_image(open_image(query.image, what=f"the image of query {query.id}"))
+    return Sample(
+        id=query.id,
+        input=[ChatMessageUser(content=[ContentImage(image=image), ContentText(text=query.question)])],
+        target=query.answer or "",
+        metadata={**query.metadata, "group": query.group, "malicious": query.malicious},
+    )

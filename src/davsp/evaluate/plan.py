@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from davsp.errors import InputError
-from davsp.evaluate.judge import asked_of, request_of
 from davsp.judges import Judge
 from davsp.judges.cost import CHARACTERS, Cost, cost_of
+from davsp.judges.judgement import asked_of, request_of
 from davsp.samples import Query
 
 if TYPE_CHECKING:

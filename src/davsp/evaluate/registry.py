@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from inspect_ai.model import ModelAPI, modelapi
 
-from davsp.benchmarks.scorers import mme_answers, pope_answers
-from davsp.benchmarks.tasks import (
+from davsp.evaluate.benchmarks import (
     figstep,
     harmbench,
     jailbreakv,
@@ -20,7 +19,7 @@ from davsp.benchmarks.tasks import (
     vlguard,
     xstest,
 )
-from davsp.evaluate.scorers import judge_is_bound, safety_and_usefulness
+from davsp.evaluate.scorers import judge_is_bound, mme_answers, pope_answers, safety_and_usefulness
 from davsp.evaluate.solver import behind
 from davsp.judges.llava_bench import llava_bench_review
 from davsp.judges.mm_vet import mm_vet_grade

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from davsp import __version__
+from davsp.digests import digest
 from davsp.errors import InputError
-from davsp.evaluate.digests import digest
 from davsp.evaluate.plan import grader_for
-from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.exchange import AnyDefence
 from davsp.files import make_folder, write_json, write_text
 from davsp.judges import Judge, Rules
 from davsp.processes import processes
+from davsp.rates import JudgedSample, Verdict, summarise
 from davsp.samples import Query
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def evaluate(
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
+    from davsp.evaluate.media import to_sample
     from davsp.evaluate.served import inspect_model
-    from davsp.evaluate.task import Asking, fingerprint, to_sample
+    from davsp.evaluate.task import Asking, fingerprint
 
     judge = judge or Rules()
     if not queries:

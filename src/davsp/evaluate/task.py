@@ -16,9 +16,6 @@ import inspect_ai
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.model import (
-    ChatMessageUser,
-    ContentImage,
-    ContentText,
     GenerateConfig,
     Model,
     ModelAPI,
@@ -29,19 +26,17 @@ from inspect_ai.solver import TaskState
 from PIL import Image
 
 from davsp.benchmarks.base import Benchmark
-from davsp.benchmarks.scorers import scorers_of
-from davsp.errors import InputError, ModelError
-from davsp.evaluate.digests import digest
-from davsp.evaluate.media import embed_file, encode_image
+from davsp.digests import digest
+from davsp.errors import ModelError
 from davsp.evaluate.provider import LocalModel
-from davsp.evaluate.rates import Verdict
 from davsp.evaluate.registry import davsp
+from davsp.evaluate.scorers import scorers_of
 from davsp.evaluate.served import Line
 from davsp.evaluate.solver import COST, behind
 from davsp.exchange import AnsweringDefence, AnyDefence, Cost
-from davsp.images import open_image
 from davsp.judges import Judge
 from davsp.judges.graders import GRADERS, Grader
+from davsp.rates import Verdict
 from davsp.samples import Query
 
 SCORER = "safety_and_usefulness"
@@ -72,25 +67,6 @@ def fingerprint(defence: AnyDefence) -> str:
     if isinstance(defence, AnsweringDefence) or identity is not None:
         return hashlib.sha256(str(identity).encode()).hexdigest()
     return digest([defence.defend(Query("", Image.new("RGB", (64, 64), "grey"), "What is this?"))])
-
-
-def to_sample(query: Query) -> Sample:
-    """The query for Inspect. Raises InputError if its image, given as bytes, is not usable."""
-    if isinstance(query.image, Path):
-        image = str(query.image.resolve())
-    elif isinstance(query.image, bytes):
-        try:
-            image = embed_file(query.image)
-        except InputError as error:
-            raise InputError(f"query {query.id}: {error}") from error
-    else:
-        image = encode_image(open_image(query.image, what=f"the image of query {query.id}"))
-    return Sample(
-        id=query.id,
-        input=[ChatMessageUser(content=[ContentImage(image=image), ContentText(text=query.question)])],
-        target=query.answer or "",
-        metadata={**query.metadata, "group": query.group, "malicious": query.malicious},
-    )
 
 
 @dataclass(frozen=True)

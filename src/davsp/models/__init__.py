@@ -22,7 +22,7 @@ from davsp.models.mllama import Mllama
 from davsp.models.paligemma import PaliGemma
 from davsp.models.qwen import Qwen2VL, Qwen3VL, Qwen25VL
 from davsp.processes import processes
-from davsp.testbed.shipped import SHIPPED
+from davsp.shipped import SHIPPED
 
 FAMILIES: dict[str, type[VisionLanguageModel]] = {
     family.family: family

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
-from davsp.evaluate.rates import Rate, Verdict
 from davsp.judges.base import Asked
 from davsp.judges.validate import Agreement
+from davsp.rates import Rate, Verdict
 from davsp.report.collect import AnsweredQuery, read_json
 from davsp.report.significance import Told, same_queries
 

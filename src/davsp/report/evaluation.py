@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.errors import InputError
-from davsp.evaluate.rates import Rate, Verdict
 from davsp.exchange import AnyDefence
 from davsp.files import write_json, write_text
 from davsp.images import open_image, png_bytes
+from davsp.rates import Rate, Verdict
 from davsp.report.collect import BenchmarkFacts, read_records
 from davsp.report.pages import check_can_draw, render
 from davsp.report.rows import (

@@ -18,11 +18,11 @@ from davsp.batches import cut
 from davsp.chat import SAFETY_PREFIX
 from davsp.defence import Defence
 from davsp.errors import InputError
-from davsp.evaluate.judge import judge
-from davsp.evaluate.rates import JudgedSample, Verdict, summarise
 from davsp.files import replacing, write_json, write_text
+from davsp.judges.judgement import judge
 from davsp.models import VisionLanguageModel, load_model
 from davsp.progress import bar
+from davsp.rates import JudgedSample, Verdict, summarise
 from davsp.testbed.pretrain import Progress, Run
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES

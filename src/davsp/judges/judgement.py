@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from davsp.evaluate.rates import Verdict
 from davsp.judges.base import Asked, Judge
+from davsp.rates import Verdict
 from davsp.refusal import is_refusal, normalise
 from davsp.samples import Query
 
-if TYPE_CHECKING:
-    from davsp.benchmarks.base import Right
+Right = Callable[[str, str], bool]
+"""Whether an answer (the second text) is right, by the reference answer (the first) and a benchmark's own rule."""
 
 
 @dataclass(frozen=True)

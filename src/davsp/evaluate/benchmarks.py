@@ -9,8 +9,8 @@ from inspect_ai.dataset import MemoryDataset
 from inspect_ai.solver import generate
 
 from davsp.benchmarks.chosen import Chosen
-from davsp.benchmarks.scorers import scorers_of
-from davsp.evaluate.scorers import judge_is_bound
+from davsp.evaluate.media import to_sample
+from davsp.evaluate.scorers import judge_is_bound, scorers_of
 
 
 def task_of(name: str, folder: str | None = None, variant: str | None = None) -> Task:
@@ -19,8 +19,6 @@ def task_of(name: str, folder: str | None = None, variant: str | None = None) ->
     Citation, licence, content note and what was dropped are in the task's metadata. A benchmark whose answers are
     graded needs a model in the role "judge".
     """
-    from davsp.evaluate.task import to_sample
-
     chosen = Chosen.of(name, Path(folder) if folder else None, variant)
     return Task(
         dataset=MemoryDataset([to_sample(query) for query in chosen.queries], name=f"{name}/{chosen.variant}"),

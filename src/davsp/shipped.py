@@ -15,7 +15,7 @@ class Shipped:
     image_side: int
 
 
-_CHECKPOINTS = Path(str(files("davsp.testbed") / "checkpoints"))
+_CHECKPOINTS = Path(str(files("davsp") / "testbed" / "checkpoints"))
 SHIPPED = {
     "testbed": Shipped(_CHECKPOINTS / "llava", 224),
     "testbed-qwen2vl": Shipped(_CHECKPOINTS / "qwen2vl", 112),
