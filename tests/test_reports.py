@@ -19,7 +19,7 @@ from davsp.rates import Rate, Verdict
 from davsp.report.agreement import between_judges, read_validations
 from davsp.report.collect import collect, read_evaluation, read_transcripts
 from davsp.report.comparison import write_comparison
-from davsp.report.plots import pareto_front
+from davsp.report.plots import Point, Standing, pareto_front, trade_off
 from davsp.report.significance import Comparison, families, holm, mcnemar
 from davsp.report.standing import field_of, overall
 from davsp.report.tables import ModelTable, Value, published, tables
@@ -268,6 +268,20 @@ def test_markdown_tables_are_rectangular(tmp_path: Path) -> None:
 
 def test_the_front_is_what_nothing_else_beats_in_both() -> None:
     assert pareto_front([(1, 1), (2, 3), (3, 2), (2, 2), (2, 3)]) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("n", [1, 3, 10])
+@pytest.mark.parametrize("good", [0.0, 1.0])
+def test_reports_of_few_answers_that_are_all_alike_are_written(tmp_path: Path, n: int, good: float) -> None:
+    groups = [("fraud", True, False, n), ("reading", False, True, n), ("looks harmful", False, False, n)]
+    write_evaluation(tmp_path / "a", groups, {"none": verdicts(groups, good, 0), "davsp": verdicts(groups, good, 1)})
+    page = write_comparison([tmp_path / "a"], tmp_path / "out").read_text()
+    assert page.count("<svg") == 1
+
+
+def test_a_value_outside_its_interval_is_drawn() -> None:
+    # The percentiles of a bootstrap need not hold the value itself between them.
+    assert "odd" in trade_off([Standing("odd", Point(50, 60, 70), Point(1, 0.2, 0.5), Point(3, 3, 3))], "points")
 
 
 def test_a_defence_not_asked_everything_is_not_drawn(tmp_path: Path) -> None:

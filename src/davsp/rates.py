@@ -116,12 +116,14 @@ def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
     """The Wilson score interval of a share p = successes / n (Wilson 1927), n > 0:
 
     (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
+
+    A share of none begins at exactly 0, one of all ends at exactly 1.
     """
     p = successes / n
     centre = p + z * z / (2 * n)
     spread = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return (centre - spread) / scale if successes else 0.0, (centre + spread) / scale if successes < n else 1.0
 
 
 def summarise(samples: Iterable[JudgedSample]) -> dict[str, dict[str, Rate]]:

@@ -40,7 +40,7 @@ def load_judge(name: str, model: str | Model | None = None) -> Judge:
             raise InputError("the judge 'rules' calls no model. Leave the judge's model out, or choose another judge.")
         return Rules()
     if importlib.util.find_spec("inspect_ai") is None:
-        raise InputError(f"the judge {name!r} needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
+        raise InputError(f"the judge '{name}' needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
     from davsp.judges.asking import ModelJudge
     from davsp.judges.harmbench import HarmBench
     from davsp.judges.llama_guard import LlamaGuard
@@ -55,5 +55,5 @@ def load_judge(name: str, model: str | Model | None = None) -> Judge:
     }
     kind = kinds[JudgeName(name)]
     if model is None:
-        raise InputError(f"the judge {name!r} calls a model, and none is bound. Give one: --judge-model {kind.example}")
+        raise InputError(f"the judge '{name}' calls a model, and none is bound. Give one: --judge-model {kind.example}")
     return kind.bound_to(model)

@@ -120,16 +120,10 @@ def trade_off(standings: Sequence[Standing], usefulness: str) -> str:
         corners = [(points[i][1].value, points[i][2].value) for i in front]
         panel.plot(*zip(*corners, strict=True), color=INK, linewidth=0.8, linestyle=":", zorder=1, label="not beaten")
         for name, x, y in points:
-            panel.errorbar(
-                x.value,
-                y.value,
-                xerr=[[x.value - x.low], [x.high - x.value]],
-                yerr=[[y.value - y.low], [y.high - y.value]],
-                color=colours[name],
-                marker="o",
-                markersize=4.5,
-                linewidth=1.1,
-            )
+            colour = colours[name]
+            panel.plot([x.low, x.high], [y.value, y.value], color=colour, linewidth=1.1)
+            panel.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1.1)
+            panel.plot(x.value, y.value, color=colour, marker="o", markersize=4.5)
         panel.set_xlabel(x_label)
         panel.set_ylabel("malicious queries resisted, %")
         panel.margins(0.08)
