@@ -740,8 +740,8 @@ def test_a_visual_safety_prompt_is_loaded_by_the_same_function(model: VisionLang
         ("eta", "'reward': Field required"),
         ("eta:rewards=x", "Field required"),
         ("adashield-s:order=last", "'order'"),
-        ("ecso:x=1", "ecso has no options"),
-        ("prefix:x", "prefix has no options"),
+        ("ecso:x=1", "defence ecso: it has no options"),
+        ("prefix:x", "defence prefix: it has no options"),
     ],
 )
 def test_a_bad_name_or_option_is_told(name: str, told: str) -> None:

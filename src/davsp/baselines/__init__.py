@@ -31,7 +31,10 @@ def load_defence(name: str | Path) -> AnyDefence:
         return _saved(Path(name))
     kind, _, options = str(name).partition(":")
     if kind in FIXED:
-        return _fixed(kind, [option for option in options.split(",") if option])
+        try:
+            return _fixed(kind, [option for option in options.split(",") if option])
+        except InputError as error:
+            raise InputError(f"defence {kind}: {error}") from error
     raise InputError(
         f"there is no defence {str(name)!r}: give a saved folder, or one of {', '.join(FIXED)}. "
         f"`davsp fit` makes {', '.join(FITTED)}, `davsp train` a visual safety prompt."
@@ -68,7 +71,7 @@ def _fixed(kind: str, assignments: list[str]) -> AnyDefence:
 
         return Eta.of(assignments)
     if assignments:
-        raise InputError(f"{kind} has no options: leave out {','.join(assignments)!r}.")
+        raise InputError(f"it has no options: leave out {','.join(assignments)!r}.")
     if kind == "ecso":
         from davsp.baselines.ecso import Ecso
 
