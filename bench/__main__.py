@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -45,6 +46,7 @@ def main() -> None:
     kept: list[Row] = found.get("rows", [])
     grown = found.get("growth", {})
     for part in asked.part or [*PARTS, "growth"]:
+        print(f"Measuring {part}", file=sys.stderr, flush=True)
         if part == "growth":
             grown = growth.growth()
         else:

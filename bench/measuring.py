@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def in_turns(sides: Mapping[str, Callable[[], object]], turns: int = PAIRS) -> dict[str, list[float]]:
-    """Seconds of each side in each turn. One turn before them warms up and is not counted."""
+    """Seconds of each side in each turn, told on stderr. Turn 0 warms up and is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(turns + 1):
         for name, work in sides.items():
@@ -28,8 +28,10 @@ def in_turns(sides: Mapping[str, Callable[[], object]], turns: int = PAIRS) -> d
             begun = time.perf_counter()
             work()
             finish()
+            took = time.perf_counter() - begun
+            print(f"  turn {turn} of {turns}, {name}: {took:.3g} s", file=sys.stderr, flush=True)
             if turn:
-                seconds[name].append(time.perf_counter() - begun)
+                seconds[name].append(took)
     return seconds
 
 
