@@ -241,7 +241,7 @@ def test_names_cannot_break_out_of_any_kind_of_table(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "a", FOUR, {evil: [R, R, R, R]}, model=evil)
     [table] = tables(collect([tmp_path]))
     assert r"| a\|b&lt;i>&amp;\_$\\% |" in markdown([table])
-    assert r"a|b<i>\&\_\$\textbackslash{}\% & " in latex([table])
+    assert r"a\textbar{}b\textless{}i\textgreater{}\&\_\$\textbackslash{}\% & " in latex([table])
     [row] = csv.DictReader(io.StringIO(tables_csv([table])))
     assert (row["defence"], row["model"], row["a (RSR, %): value"]) == (evil, evil, "100.0")
 

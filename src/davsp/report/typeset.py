@@ -188,6 +188,10 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    # The default fonts of LaTeX have other signs in the places of these three.
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "[": "{[}",  # after the end of a row it would begin an option
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
