@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from davsp.rates import Rate, pooled
+from davsp.rates import pooled
 from davsp.shipped import SHIPPED
 
 TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
@@ -103,16 +103,17 @@ def _davsp(*arguments: str) -> None:
 
 
 def _table(runs: Sequence[dict[str, Any]]) -> str:
-    """A line for each defence: rates over all seeds with their 95 % intervals, costs of a query with the first."""
+    """A line for each defence: rates over all seeds with their 95 % intervals and, of several seeds, the lowest and
+    the highest of them; costs of a query with the first."""
     heads = ["in images resisted", "as text resisted", "benign right", "harmless refused", *COSTS]
     lines = [f"| defence | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for name in runs[0]["defences"]:
         found = [run["defences"][name] for run in runs]
         rates = [
-            _rate([rates["rsr"][kind] for rates in found for kind in IMAGES]),
-            _rate([rates["rsr"]["text"] for rates in found]),
-            _rate([rate for rates in found for rate in rates["benign_accuracy"].values()]),
-            _rate([rate for rates in found for rate in rates["over_refusal"].values()]),
+            _rate([[rates["rsr"][kind] for kind in IMAGES] for rates in found]),
+            _rate([[rates["rsr"]["text"]] for rates in found]),
+            _rate([list(rates["benign_accuracy"].values()) for rates in found]),
+            _rate([list(rates["over_refusal"].values()) for rates in found]),
         ]
         costs = [_amount(runs[0]["cost"][name][cost]) for cost in COSTS]
         lines.append(f"| {name} | {' | '.join([*rates, *costs])} |")
@@ -126,15 +127,15 @@ def _of(runs: Sequence[dict[str, Any]], table: str) -> str:
     return f"{table} {sum(r['n'] + r['unscored'] for r in found)}"
 
 
-def _rate(rates: Sequence[dict[str, Any]]) -> str:
-    rate = pooled(rates)
+def _rate(by_seed: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """The rates of all kinds and seeds taken together."""
+    rate = pooled([rate for rates in by_seed for rate in rates])
     if rate is None or rate.rate is None or rate.low is None or rate.high is None:
         return "no score"
-    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{_unscored(rate)}"
-
-
-def _unscored(rate: Rate) -> str:
-    return f" ({rate.unscored} unscored)" if rate.unscored else ""
+    each = [found.rate for rates in by_seed if (found := pooled(rates)) and found.rate is not None]
+    spread = f" ({100 * min(each):.1f} to {100 * max(each):.1f})" if len(each) > 1 else ""
+    unscored = f", {rate.unscored} unscored" if rate.unscored else ""
+    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{spread}{unscored}"
 
 
 def _amount(value: float | None) -> str:
