@@ -225,6 +225,20 @@ def test_a_finished_defence_is_not_run_again(tmp_path: Path) -> None:
     assert after["defences"] == before["defences"]
 
 
+def test_without_resuming_all_is_asked_again_and_the_newest_answer_counts(tmp_path: Path) -> None:
+    class Changed(FakeModel):
+        def answer(self, question: str) -> str:
+            return f"now {super().answer(question)}"
+
+    changed, later = Changed(), FakeModel()
+    run(tmp_path, NoDefence())
+    run(tmp_path, NoDefence(), model=changed, resume=False)
+    run(tmp_path, NoDefence(), model=later)
+    assert len(changed.asked) == len(QUERIES)
+    assert not later.asked
+    assert all(answers["none"]["text"].startswith("now ") for answers in transcripts(tmp_path).values())
+
+
 def test_a_log_that_was_cut_short_is_in_nobodys_way(tmp_path: Path) -> None:
     run(tmp_path, NoDefence())
     [log] = (tmp_path / "logs").glob("*.eval")

@@ -188,13 +188,15 @@ def compare(
     seed: int = 0,
     judge: Judge | None = None,
     benchmark: Chosen | None = None,
+    resume: bool = True,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the defences on the queries and write results.json, transcripts and report.html to `folder`.
 
     `model` is a loaded one, or as `davsp.evaluate.run.evaluate` takes it; `benchmark` is that of the queries.
-    `training`: the metrics of the training run to be plotted. Projections and border shown are those of the
-    last defence that brings a direction; there are no projections of a model that is not loaded.
+    Without `resume`, what logs in `folder` hold is asked again. `training`: the metrics of the training run to be
+    plotted. Projections and border shown are those of the last defence that brings a direction; there are no
+    projections of a model that is not loaded.
     """
     from davsp.evaluate.run import evaluate
     from davsp.report.evaluation import choose_transcripts
@@ -209,6 +211,7 @@ def compare(
         seed=seed,
         judge=judge,
         benchmark=benchmark,
+        resume=resume,
         progress=not quiet,
     )
     if not processes().leads:

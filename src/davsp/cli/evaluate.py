@@ -65,6 +65,10 @@ def evaluate(
     ] = False,
     judge: JudgeChoice = JudgeName.RULES,
     judge_model: JudgeModel = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Keep the answers that an earlier run of the same command left in --out, or ask all again."),
+    ] = True,
     skip_bad: SkipBad = False,
     seed: Seed = 0,
     revision: Revision = None,
@@ -119,6 +123,7 @@ def evaluate(
                 seed=seed,
                 judge=judging,
                 benchmark=job.chosen,
+                resume=resume,
             )
         except KeyboardInterrupt as stop:
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")

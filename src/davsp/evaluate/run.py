@@ -43,6 +43,7 @@ def evaluate(
     seed: int = 0,
     judge: Judge | None = None,
     benchmark: Chosen | None = None,
+    resume: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Ask the model every query behind every defence, judge the answers, write and return the results.
@@ -54,9 +55,9 @@ def evaluate(
 
     Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
     verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
-    model, settings, judge and defence, is not asked for again; a model is told apart by name and revision, a defence by
-    name and by what it does to a plain image, a judge by all that its findings depend on. Every process of the run asks
-    about its share of the queries, and the first writes.
+    model, settings, judge and defence, is not asked for again, unless `resume` is False; a model is told apart by name
+    and revision, a defence by name and by what it does to a plain image, a judge by all that its findings depend on.
+    Every process of the run asks about its share of the queries, and the first writes.
 
     Raises InputError for queries or defences that cannot be compared, without Inspect, and for a benchmark that must
     be graded where the judge is no language model; ModelError when the evaluation as a whole fails. A sample that
@@ -83,6 +84,7 @@ def evaluate(
         max_new_tokens,
         rules,
         grader,
+        resume,
     )
     name = model if isinstance(model, str) else model.name
     settings = [

@@ -74,7 +74,7 @@ class Asking:
     """What an evaluation asks all its defences: which model, which judge, under which settings.
 
     `grader` is the model that gives points where `benchmark` needs them. `batch_size` queries are in work at a time,
-    and as many are prepared.
+    and as many are prepared. Without `resume` all is asked, whatever logs hold.
     """
 
     model: LocalModel | Model
@@ -84,6 +84,7 @@ class Asking:
     max_new_tokens: int
     benchmark: Benchmark | None = None
     grader: Model | None = None
+    resume: bool = True
 
     def answers_behind(
         self, defence: AnyDefence, samples: Sequence[Sample], *, key: str, answered: Callable[[], None]
@@ -94,7 +95,7 @@ class Asking:
         unless the query failed, or whoever judged or graded it. Raises ModelError when the evaluation as a whole fails,
         or the server is lost.
         """
-        kept = self._kept(key)
+        kept = self._kept(key) if self.resume else {}
         found = {str(sample.id): kept[str(sample.id)] for sample in samples if str(sample.id) in kept}
         for _ in found:
             answered()
@@ -151,9 +152,9 @@ class Asking:
         return found
 
     def _kept(self, key: str) -> dict[str, Answer]:
-        """The answers that logs of this key hold, by query id."""
+        """The answers that logs of this key hold, by query id; of several to a query the newest."""
         found: dict[str, Answer] = {}
-        for info in list_eval_logs(str(self.logs)):
+        for info in list_eval_logs(str(self.logs), descending=False):
             try:
                 if (read_eval_log(info, header_only=True).eval.metadata or {}).get("davsp_key") != key:
                     continue
