@@ -30,7 +30,6 @@ FITTED = {
 """What `davsp fit` is told beyond its defaults: fewer candidates and steps, for the testbed is small."""
 BEGINNING = "i am"
 """How ETA begins an answer anew: its own words are none of the testbed's, whose models say nothing after them."""
-COSTS = ("calls", "input_tokens", "output_tokens", "helper_calls", "seconds")
 IMAGES = ("sd", "typo", "sd_typo", "figstep")
 """The kinds of malicious queries that hide in the image."""
 
@@ -105,7 +104,8 @@ def _davsp(*arguments: str) -> None:
 def _table(runs: Sequence[dict[str, Any]]) -> str:
     """A line for each defence: rates over all seeds with their 95 % intervals and, of several seeds, the lowest and
     the highest of them; costs of a query with the first."""
-    heads = ["in images resisted", "as text resisted", "benign right", "harmless refused", *COSTS]
+    heads = ["in images resisted", "as text resisted", "benign right", "harmless refused"]
+    heads += ["calls", "tokens read + written", "helper calls", "ms"]
     lines = [f"| defence | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for name in runs[0]["defences"]:
         found = [run["defences"][name] for run in runs]
@@ -115,8 +115,7 @@ def _table(runs: Sequence[dict[str, Any]]) -> str:
             _rate([list(rates["benign_accuracy"].values()) for rates in found]),
             _rate([list(rates["over_refusal"].values()) for rates in found]),
         ]
-        costs = [_amount(runs[0]["cost"][name][cost]) for cost in COSTS]
-        lines.append(f"| {name} | {' | '.join([*rates, *costs])} |")
+        lines.append(f"| {name} | {' | '.join([*rates, *_costs(runs[0]['cost'][name])])} |")
     first = [_of(runs, table) for table in ("rsr", "benign_accuracy", "over_refusal")]
     return "\n".join(lines) + f"\n\nN over {len(runs)} seeds and all kinds: {', '.join(first)}."
 
@@ -133,13 +132,15 @@ def _rate(by_seed: Sequence[Sequence[dict[str, Any]]]) -> str:
     if rate is None or rate.rate is None or rate.low is None or rate.high is None:
         return "no score"
     each = [found.rate for rates in by_seed if (found := pooled(rates)) and found.rate is not None]
-    spread = f" ({100 * min(each):.1f} to {100 * max(each):.1f})" if len(each) > 1 else ""
+    spread = f" ({100 * min(each):.1f} to {100 * max(each):.1f})" if min(each) < max(each) else ""
     unscored = f", {rate.unscored} unscored" if rate.unscored else ""
     return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{spread}{unscored}"
 
 
-def _amount(value: float | None) -> str:
-    return "not told" if value is None else f"{value:.3g}"
+def _costs(cost: dict[str, float]) -> list[str]:
+    """What a query costs in the mean."""
+    tokens = f"{cost['input_tokens']:.0f} + {cost['output_tokens']:.1f}"
+    return [f"{cost['calls']:.3g}", tokens, f"{cost['helper_calls']:.3g}", f"{1000 * cost['seconds']:.0f}"]
 
 
 if __name__ == "__main__":
