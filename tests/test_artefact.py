@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from davsp.artefact import BaseModelFacts, TrainingFacts, VisualSafetyPrompt
+from davsp.artefact import TrainingFacts, VisualSafetyPrompt
 from davsp.border import Layout, Mode, VisualPrompt, border_from_png
 from davsp.errors import ArtefactError, InputError, StorageError
+from davsp.files import sha256
 from davsp.models import VisionLanguageModel
+from davsp.stored import BaseModelFacts
 
 
 @pytest.fixture
@@ -101,6 +103,13 @@ def test_a_truncated_file_is_a_clear_error(prompt: VisualSafetyPrompt, tmp_path:
         VisualSafetyPrompt.load(tmp_path)
 
 
+def test_a_baseline_is_not_taken_for_a_prompt(prompt: VisualSafetyPrompt, tmp_path: Path) -> None:
+    prompt.save(tmp_path)
+    edit(tmp_path, kind="pat")
+    with pytest.raises(ArtefactError, match=r"holds a baseline \(pat\)"):
+        VisualSafetyPrompt.load(tmp_path)
+
+
 def test_a_missing_folder_or_key_is_a_clear_error(prompt: VisualSafetyPrompt, tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no config\.json"):
         VisualSafetyPrompt.load(tmp_path / "nowhere")
@@ -114,6 +123,7 @@ def test_a_missing_folder_or_key_is_a_clear_error(prompt: VisualSafetyPrompt, tm
 def test_wrong_pixels_are_a_clear_error(prompt: VisualSafetyPrompt, tmp_path: Path, tensor: torch.Tensor) -> None:
     prompt.save(tmp_path)
     save_file({"prompt": tensor}, tmp_path / "model.safetensors")
+    edit(tmp_path, weights_sha256=sha256(tmp_path / "model.safetensors"))
     with pytest.raises(ArtefactError, match=r"does not fit|no numbers"):
         VisualSafetyPrompt.load(tmp_path)
 
@@ -132,7 +142,7 @@ def test_a_kill_between_two_files_is_found_out(
     def kill(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("davsp.artefact.write_json", kill)
+    monkeypatch.setattr("davsp.stored.write_json", kill)
     other = replace(prompt, direction=torch.ones(prompt.base_model.hidden_size), prefix="other")
     with pytest.raises(KeyboardInterrupt):
         other.save(tmp_path)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.artefact import VisualSafetyPrompt
 from davsp.baselines import FIXED, adashield, check_defence, ecso, esiii, load_defence, pat, refinement, uniguard
 from davsp.baselines.adashield import AdaShieldA, Order
 from davsp.baselines.change import ChangeFitting, ChangeOptions
@@ -32,6 +32,7 @@ from davsp.exchange import Exchange, Request, Response
 from davsp.images import open_image
 from davsp.models import VisionLanguageModel, load_model
 from davsp.samples import Query
+from davsp.stored import BaseModelFacts
 from davsp.testbed.corpora import forbidden_answers, security_instructions
 from davsp.testbed.helpers import looks_unsafe, train_helpers
 from davsp.testbed.queries import Kind, ask_about

@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.artefact import VisualSafetyPrompt
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.cli import app
 from davsp.models import VisionLanguageModel
+from davsp.stored import BaseModelFacts
 from tests.command_line import run
 
 
@@ -126,7 +127,7 @@ def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("apply", "nowhere", "a.png", "b.png"), "no visual safety prompt"),
+        (("apply", "nowhere", "a.png", "b.png"), "holds no defence"),
         (("ask", "a.png", "hello", "--defence", "nowhere"), "a.png"),
         (("evaluate", "--out", "x", "--data", "none.jsonl"), "none.jsonl"),
         (("train", "--out", "x", "--vector", "nowhere"), "davsp vector"),

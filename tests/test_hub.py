@@ -9,12 +9,13 @@ import torch
 import transformers
 from PIL import Image
 
-from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.artefact import VisualSafetyPrompt
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.errors import ArtefactError
 from davsp.models import VisionLanguageModel
 from davsp.samples import Query
 from davsp.shipped import SHIPPED
+from davsp.stored import BaseModelFacts
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
 

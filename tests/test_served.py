@@ -27,7 +27,7 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.artefact import VisualSafetyPrompt
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.canvas import GridCanvas
 from davsp.cli import main
@@ -37,6 +37,7 @@ from davsp.frame import FrameLayout
 from davsp.models import VisionLanguageModel
 from davsp.samples import Query
 from davsp.shipped import SHIPPED
+from davsp.stored import BaseModelFacts
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.artefact import VisualSafetyPrompt
 from davsp.batches import Shuffle
 from davsp.border import Layout, Mode
 from davsp.config import PAPER, Sampling, TrainConfig, read_config
@@ -27,6 +27,7 @@ from davsp.objective import Objective, plan
 from davsp.optim import Method, PixelOptimizer
 from davsp.pipeline import train_prompt
 from davsp.samples import Query
+from davsp.stored import BaseModelFacts
 from davsp.train import Interrupted, Trainer, read_metrics
 from davsp.vector import HarmfulnessVector
 from tests.reference.deep_alignment import Method as Reference

@@ -8,10 +8,7 @@ README.md          a card for people
 
 from __future__ import annotations
 
-import json
-import platform
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,55 +16,23 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import Environment, PackageLoader
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel
 from torch import Tensor
 
+from davsp import stored
 from davsp.border import Layout, Mode, VisualPrompt
 from davsp.canvas import FixedCanvas, GridCanvas, TiledCanvas
 from davsp.defence import Defence
 from davsp.errors import ArtefactError, InputError
-from davsp.files import replacing, sha256, write_bytes, write_json, write_text
+from davsp.files import write_bytes
 from davsp.frame import FrameLayout
 from davsp.models.base import VisionLanguageModel
 from davsp.samples import Query, check_question
+from davsp.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
 from davsp.vector import LAYER_CONVENTION
 
-SCHEMA = 1
 ImageSource = Path | str | bytes | Image.Image
-CONFIG, WEIGHTS, PICTURE, CARD = "config.json", "model.safetensors", "border.png", "README.md"
-
-
-class BaseModelFacts(BaseModel):
-    """The model a prompt was trained for."""
-
-    name: str
-    revision: str | None
-    family: str
-    canvas: tuple[int, int]
-    """Height, width in pixels."""
-    n_layers: int
-    hidden_size: int
-    fingerprint: str
-
-    @classmethod
-    def of(cls, model: VisionLanguageModel) -> BaseModelFacts:
-        return cls(
-            name=model.name,
-            revision=model.revision,
-            family=model.family,
-            canvas=model.canvas.square,
-            n_layers=model.n_layers,
-            hidden_size=model.hidden_size,
-            fingerprint=model.fingerprint(),
-        )
-
-    def differences(self, model: VisionLanguageModel) -> list[str]:
-        """One line for everything in which `model` is another model than this; names do not count."""
-        mine, other = self.model_dump(), BaseModelFacts.of(model).model_dump()
-        names = [k for k in mine if k not in ("name", "revision") and mine[k] != other[k]]
-        return [f"{k}: it was made for {mine[k]}, {model.name} has {other[k]}" for k in names]
+PICTURE = "border.png"
 
 
 class TrainingFacts(BaseModel):
@@ -110,26 +75,13 @@ class VisualFacts(BaseModel):
         return FrameLayout(self.canvas, self.border, self.edge)
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+class PromptFacts(stored.Facts):
+    """What a saved visual safety prompt says of itself."""
 
-    schema_version: int
-    name: str
     prefix: str
     visual: VisualFacts | None
-    base_model: BaseModelFacts
     further_models: tuple[BaseModelFacts, ...] = ()
     training: TrainingFacts | None
-    versions: dict[str, str]
-    weights_sha256: str
-    """Of model.safetensors: a folder whose saving was cut short between two files is found out."""
-
-
-def versions_used() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        **{p: version(p) for p in ("davsp", "torch", "transformers")},
-    }
 
 
 @dataclass(frozen=True)
@@ -196,20 +148,15 @@ class VisualSafetyPrompt(
         return model.generate([Query(id="the image", image=seen, question=text)], max_new_tokens)[0]
 
     def save(self, folder: Path) -> None:
-        """Write the four files, each as a whole; config.json comes last, so a folder that has it is complete.
-
-        Raises StorageError when the folder cannot be written.
-        """
-        visual = None
-        tensors = {} if self.direction is None else {"direction": self.direction.contiguous()}
+        """Write the four files. Raises StorageError when the folder cannot be written."""
+        visual, tensors = None, dict[str, Tensor]()
+        if self.direction is not None:
+            tensors["direction"] = self.direction
         if self.visual is not None:
             visual = VisualFacts.of(self.visual.layout)
-            tensors["prompt"] = self.visual.pixels.contiguous()
+            tensors["prompt"] = self.visual.pixels
             write_bytes(folder / PICTURE, self.visual.to_png())
-        with replacing(folder / WEIGHTS) as partial:
-            save_file(tensors, partial)
-        config = _Config(
-            schema_version=SCHEMA,
+        facts = PromptFacts(
             name=self.name,
             prefix=self.prefix,
             visual=visual,
@@ -217,11 +164,9 @@ class VisualSafetyPrompt(
             further_models=self.further_models,
             training=self.training,
             versions=self.versions,
-            weights_sha256=sha256(folder / WEIGHTS),
         )
         card = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
-        write_text(folder / CARD, card.render(prompt=self))
-        write_json(folder / CONFIG, config.model_dump(mode="json"))
+        stored.save(folder, facts, tensors, card.render(prompt=self))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory)
@@ -267,43 +212,27 @@ class VisualSafetyPrompt(
 
     @classmethod
     def load(cls, folder: Path | str) -> VisualSafetyPrompt:
-        """Read what `save` wrote. Raises ArtefactError when it is missing, damaged, or of a newer schema."""
+        """What `save` wrote. Raises ArtefactError when it is missing, damaged, a baseline, or of a newer schema."""
         folder = Path(folder)
-        if not (folder / CONFIG).is_file():
-            raise ArtefactError(f"{folder} holds no visual safety prompt: there is no {CONFIG} in it.")
-        try:
-            raw = json.loads((folder / CONFIG).read_text("utf-8"))
-            if isinstance(raw, dict) and isinstance(raw.get("schema_version"), int) and raw["schema_version"] > SCHEMA:
-                raise ArtefactError(
-                    f"{folder} was written by a newer davsp (schema {raw['schema_version']}, this one reads up to "
-                    f"{SCHEMA}): upgrade with `pip install -U davsp`."
-                )
-            config = _Config.model_validate(raw)
-            tensors = load_file(folder / WEIGHTS)
-            visual = read_visual(folder, config.visual, tensors) if config.visual else None
-            direction = tensors.get("direction")
-            if direction is not None and direction.shape != (config.base_model.hidden_size,):
-                raise ArtefactError(f"{folder / WEIGHTS}: the direction does not fit {CONFIG}: train it again.")
-            if sha256(folder / WEIGHTS) != config.weights_sha256:
-                raise ArtefactError(
-                    f"{folder / WEIGHTS} is not the one that {CONFIG} describes (was saving cut short?): "
-                    "copy or train it again."
-                )
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ArtefactError(f"{folder / CONFIG} is damaged: {where or 'content'}: {first['msg']}.") from error
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ArtefactError(f"{folder} is damaged ({error}): copy or train it again.") from error
+        if kind := stored.read_config(folder).get("kind"):
+            raise ArtefactError(
+                f"{folder} holds a baseline ({kind}), which is no visual safety prompt: `davsp evaluate` and "
+                "`davsp ask` take it as --defence."
+            )
+        facts, tensors = stored.load(folder, PromptFacts)
+        visual = read_visual(folder, facts.visual, tensors) if facts.visual else None
+        direction = tensors.get("direction")
+        if direction is not None and direction.shape != (facts.base_model.hidden_size,):
+            raise ArtefactError(f"{folder / WEIGHTS}: the direction does not fit {CONFIG}: train it again.")
         return cls(
-            config.name,
+            facts.name,
             visual,
-            config.prefix,
-            base_model=config.base_model,
-            further_models=config.further_models,
-            training=config.training,
+            facts.prefix,
+            base_model=facts.base_model,
+            further_models=facts.further_models,
+            training=facts.training,
             direction=direction,
-            versions=config.versions,
+            versions=facts.versions,
         )
 
 

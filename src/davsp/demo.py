@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+from davsp.artefact import VisualSafetyPrompt
 from davsp.border import Mode
 from davsp.chat import SAFETY_PREFIX
 from davsp.config import TrainConfig
@@ -19,6 +19,7 @@ from davsp.models import load_model
 from davsp.pipeline import compare, train_prompt, vector_for
 from davsp.processes import processes
 from davsp.shipped import SHIPPED
+from davsp.stored import BaseModelFacts
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.train import read_metrics

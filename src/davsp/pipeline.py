@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from davsp.artefact import PICTURE, BaseModelFacts, TrainingFacts, VisualSafetyPrompt
+from davsp.artefact import PICTURE, TrainingFacts, VisualSafetyPrompt
 from davsp.config import TrainConfig
 from davsp.errors import InputError
 from davsp.exchange import AnyDefence, Exchange, Request, Response, answer_query
@@ -24,6 +24,7 @@ from davsp.objective import Objective, Record, plan
 from davsp.processes import processes
 from davsp.progress import bar
 from davsp.samples import Query
+from davsp.stored import BaseModelFacts
 from davsp.train import Trainer, read_metrics
 from davsp.vector import HarmfulnessVector, extract_vector, origin_of, project
 

@@ -80,11 +80,12 @@ def _fixed(kind: str, assignments: list[str]) -> AnyDefence:
 
 
 def _saved(folder: Path) -> AnyDefence:
+    from davsp import stored
     from davsp.artefact import VisualSafetyPrompt
-    from davsp.baselines import adashield, esiii, pat, saved, uniguard
+    from davsp.baselines import adashield, esiii, pat, uniguard
     from davsp.baselines.guard import Guard
 
-    kind = saved.read_kind(folder)
+    kind = stored.read_config(folder).get("kind")
     if kind is None:
         return VisualSafetyPrompt.load(folder)
     if kind == adashield.KIND:

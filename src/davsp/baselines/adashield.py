@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from davsp import stored
 from davsp.baselines import saved
 from davsp.baselines.helpers import Clip
 from davsp.errors import ArtefactError
@@ -75,7 +76,7 @@ class Entry(BaseModel):
     """Share of the scenario's validation queries that were refused behind it."""
 
 
-class PoolFacts(saved.Facts):
+class PoolFacts(saved.FittedFacts):
     """The pool, in the order of the embeddings' rows."""
 
     clip: str
@@ -114,7 +115,7 @@ class AdaShieldA:
     @classmethod
     def load(cls, folder: Path) -> AdaShieldA:
         """Read a fitted pool and load its CLIP. Raises ArtefactError or ModelError when either is not there."""
-        facts, tensors = saved.load(folder, PoolFacts)
+        facts, tensors = stored.load(folder, PoolFacts)
         embeddings = tensors.get("embeddings")
         if embeddings is None or not facts.pool or len(embeddings) != len(facts.pool):
             raise ArtefactError(f"{folder}: instructions and embeddings do not fit together: fit it again.")

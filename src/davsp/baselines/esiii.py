@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from davsp.artefact import BaseModelFacts
 from davsp.baselines import fitting
 from davsp.baselines.change import ChangeFitting, ChangeOptions
 from davsp.baselines.guard import Guard, GuardFacts
 from davsp.chat import SAFETY_PREFIX
 from davsp.models.base import VisionLanguageModel
+from davsp.stored import BaseModelFacts
 
 KIND = "esiii"
 ABOUT = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from davsp import stored
 from davsp.artefact import VisualFacts, read_visual
 from davsp.baselines import saved
 from davsp.border import VisualPrompt
@@ -13,7 +14,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.samples import Query
 
 
-class GuardFacts(saved.Facts):
+class GuardFacts(saved.FittedFacts):
     """A guard's texts, and how its change lies on images; `visual` is None where it leaves images alone."""
 
     prefix: str = ""
@@ -52,6 +53,6 @@ class Guard(Defence):
     @classmethod
     def load(cls, folder: Path, about: str) -> Guard:
         """Read what `save` wrote. Raises ArtefactError when it is missing or damaged."""
-        facts, tensors = saved.load(folder, GuardFacts)
+        facts, tensors = stored.load(folder, GuardFacts)
         visual = read_visual(folder, facts.visual, tensors) if facts.visual else None
         return cls.of(facts, visual, about)

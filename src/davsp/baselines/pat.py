@@ -9,7 +9,6 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from davsp.artefact import BaseModelFacts
 from davsp.baselines import fitting
 from davsp.baselines.guard import Guard, GuardFacts
 from davsp.baselines.tokens import Case, Ids, TokenSearch
@@ -21,6 +20,7 @@ from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.objective import Record
 from davsp.samples import Query
+from davsp.stored import BaseModelFacts
 
 KIND = "pat"
 ABOUT = (

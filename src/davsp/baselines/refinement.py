@@ -13,7 +13,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from davsp.artefact import BaseModelFacts
 from davsp.baselines import fitting, saved
 from davsp.baselines.adashield import ABOUT, INSTRUCTION, KIND, AdaShieldA, Entry, Order, PoolFacts, instruct
 from davsp.baselines.helpers import Clip
@@ -29,6 +28,7 @@ from davsp.objective import Record
 from davsp.rates import Verdict
 from davsp.refusal import is_refusal
 from davsp.samples import Query
+from davsp.stored import BaseModelFacts
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from davsp.artefact import BaseModelFacts
 from davsp.baselines import fitting
 from davsp.baselines.change import ChangeFitting, ChangeOptions
 from davsp.baselines.guard import Guard, GuardFacts
@@ -23,6 +22,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.objective import Record
 from davsp.pixels import from_bytes
 from davsp.samples import Query
+from davsp.stored import BaseModelFacts
 
 KIND = "uniguard"
 ABOUT = "UniGuard: a bounded change added to every image, which makes harmful sentences unlikely, and a safety text."

@@ -202,7 +202,8 @@ def apply(
 ) -> None:
     """Put the prompt's border around images. The safety prefix in config.json belongs before the question."""
     from davsp.apply import apply_to_file, apply_to_folder, apply_to_stream
-    from davsp.artefact import CONFIG, VisualSafetyPrompt
+    from davsp.artefact import VisualSafetyPrompt
+    from davsp.stored import CONFIG
 
     loaded = VisualSafetyPrompt.load(prompt)
     if (source == "-") != (target == "-"):

@@ -43,9 +43,10 @@ def official_border(
     dtype: Dtype = Precision.AUTO,
 ) -> None:
     """Import a border for a model, and say how far it is from being an image."""
-    from davsp.artefact import BaseModelFacts, VisualSafetyPrompt
+    from davsp.artefact import VisualSafetyPrompt
     from davsp.chat import SAFETY_PREFIX
     from davsp.official import beyond_range, read_noise
+    from davsp.stored import BaseModelFacts
 
     visual = read_noise(file, width)
     furthest, share = beyond_range(visual)
@@ -71,8 +72,9 @@ def official_export(
     file: Annotated[Path, typer.Argument(help="The .pt file to write.")],
 ) -> None:
     """Write a vector or a border in the official format."""
-    from davsp.artefact import CONFIG, VisualSafetyPrompt
+    from davsp.artefact import VisualSafetyPrompt
     from davsp.official import write_directions, write_noise
+    from davsp.stored import CONFIG
     from davsp.vector import HarmfulnessVector
 
     if (folder / CONFIG).is_file():
