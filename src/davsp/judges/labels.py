@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 from davsp.errors import InputError
 from davsp.judges.base import Asked
+from davsp.samples import read_rows, read_text
 
 MAX_BYTES = 200_000_000
 
@@ -42,11 +41,7 @@ def read_labels(path: Path) -> list[LabelledAnswer]:
         raise InputError(f"{path}: no such file. Give a file of human labels.")
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES // 1_000_000} MB, which no published set of labels is.")
-    try:
-        text = path.read_text("utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    rows = _json_rows(path, text) if path.suffix == ".json" else _csv_rows(path, text)
+    rows = _json_rows(path) if path.suffix == ".json" else _rows(path)
     if not rows:
         raise InputError(f"{path} holds no labelled answer.")
     for needed, read in LAYOUTS.items():
@@ -56,22 +51,19 @@ def read_labels(path: Path) -> list[LabelledAnswer]:
     raise InputError(f"{path} is in no known layout. Its columns are {', '.join(rows[0])}; known are: {known}.")
 
 
-def _csv_rows(path: Path, text: str) -> list[dict[str, Any]]:
-    csv.field_size_limit(max(csv.field_size_limit(), 10_000_000))
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path} is not valid CSV: {error}") from error
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():
-            raise InputError(f"{path}, answer {number}: more or fewer cells than the header.")
+def _rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for where, row in read_rows(path):
+        if isinstance(row, str) or None in row.values():
+            raise InputError(f"{path}, {where}: {row if isinstance(row, str) else 'fewer cells than the header'}.")
+        rows.append(row)
     return rows
 
 
-def _json_rows(path: Path, text: str) -> list[dict[str, Any]]:
+def _json_rows(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON file: a list of them, or lists of them by behaviour."""
     try:
-        content = json.loads(text)
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, dict):
@@ -122,7 +114,7 @@ def _harmbench(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAn
     """
     behaviours: dict[str, str] = {}
     for file in sorted((path.parent.parent / "behavior_datasets").glob("harmbench_behaviors_*_all.csv")):
-        behaviours |= {row["BehaviorID"]: row["Behavior"] for row in _csv_rows(file, file.read_text("utf-8-sig"))}
+        behaviours |= {row["BehaviorID"]: row["Behavior"] for row in _rows(file)}
     votes = {"0": False, "0.0": False, "False": False, "1": True, "1.0": True, "True": True}
     found = []
     for number, row in enumerate(rows, start=1):
