@@ -201,11 +201,6 @@ def test_figures_take_their_text_colour_from_the_page(tmp_path: Path) -> None:
     assert "currentColor" in full_page(tmp_path)
 
 
-def test_results_are_written_beside_the_page(tmp_path: Path) -> None:
-    page(tmp_path)
-    assert json.loads((tmp_path / "results.json").read_text()) == RESULTS
-
-
 def test_pooled_row_counts_every_query_once() -> None:
     rsr = next(iter(table_groups(RESULTS)))
     assert rsr.rows[0].kind == "all"

@@ -112,7 +112,7 @@ def read_config(
 
 
 def read_options(schema: type[Options], options: Mapping[str, Any], assignments: Sequence[str]) -> Options:
-    """The options of a schema, by name, overridden by "name=value" assignments.
+    """The options of a schema, by name, overridden by "name=value" assignments; nothing after = is an empty text.
 
     Raises InputError naming the option that is unknown, missing, or has a bad value.
     """
@@ -122,7 +122,7 @@ def read_options(schema: type[Options], options: Mapping[str, Any], assignments:
         if not equals:
             raise InputError(f"{assignment!r}: write an option as name=value, such as steps=500.")
         try:
-            values[name.strip()] = yaml.safe_load(text)
+            values[name.strip()] = yaml.safe_load(text) if text.strip() else ""
         except yaml.YAMLError as error:
             raise InputError(f"{assignment!r}: the value is no YAML. Put a text with signs in it in quotes.") from error
     try:

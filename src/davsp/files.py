@@ -72,8 +72,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a whole UTF-8 file or nothing."""
-    write_bytes(path, content.encode())
+    """Write a whole UTF-8 file or nothing. Half a surrogate pair, as a server may send it, becomes its escape."""
+    write_bytes(path, content.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def train_prompt(
         visual = trainer.run(report)
     first, *further = trainer.objectives
     prompt = VisualSafetyPrompt(
-        folder.name,
+        folder.resolve().name,
         visual,
         config.prefix,
         base_model=BaseModelFacts.of(first.model),
@@ -258,12 +258,22 @@ def rebuild_report(folder: Path) -> Path:
 
     Raises InputError when `folder` holds no evaluation, or one that is damaged.
     """
-    from davsp.rates import Verdict
     from davsp.report.collect import read_evaluation, read_json
-    from davsp.report.evaluation import Transcript, TranscriptAnswer, write_report
 
     results = read_evaluation(folder).results
     inputs = read_json(folder / REPORT_INPUTS, f"{folder} holds no finished evaluation")
+    try:
+        return _written_again(folder, results, inputs)
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{folder / REPORT_INPUTS} is damaged ({type(error).__name__}: {error}). Run the evaluation again."
+        ) from error
+
+
+def _written_again(folder: Path, results: Mapping[str, Any], inputs: Mapping[str, Any]) -> Path:
+    from davsp.rates import Verdict
+    from davsp.report.evaluation import Transcript, TranscriptAnswer, write_report
+
     transcripts = [
         Transcript(
             **{k: v for k, v in t.items() if k != "answers"},

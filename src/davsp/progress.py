@@ -22,7 +22,7 @@ from davsp.processes import processes
 def bar(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """A progress bar, shown by the leading process; gives the function that moves it on by so many."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -149,10 +149,15 @@ def check_question(text: str, where: str) -> None:
     for placeholder in IMAGE_PLACEHOLDERS:
         if placeholder in text.lower():
             raise InputError(f"{where}: the question contains {placeholder}, a model's own token. Remove it.")
+    check_unicode(text, f"{where}: the question")
+
+
+def check_unicode(text: str, what: str) -> None:
+    """Raise InputError, naming `what`, for a text with half a surrogate pair, which no file can hold."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{where}: the question is not valid Unicode at character {error.start + 1}") from error
+        raise InputError(f"{what} is not valid Unicode at character {error.start + 1}") from error
 
 
 @dataclass(frozen=True)
@@ -175,6 +180,8 @@ class _Reader:
         if not isinstance(question, str):
             raise InputError(f"{where}: the question is no text but {type(question).__name__}")
         check_question(question, where)
+        for name, text in {"id": identifier, "answer": answer, "group": group}.items():
+            check_unicode(str(text), f"{where}: the {name}")
         used = {name for f in COLUMNS for name in self._names(f)}
         return Query(
             id=number if identifier is None else str(identifier),
@@ -317,7 +324,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
             raise InputError(f"{path} has two columns named {repeated[0]!r}. Rename one of them.")
         for row in reader:
             extra = row.pop(None, None)
-            yield f"line {reader.line_num}", "more cells than the header" if extra else row
+            fewer = None in row.values()
+            wrong = "more cells than the header" if extra else "fewer cells than the header" if fewer else None
+            yield f"line {reader.line_num}", wrong or row
     except csv.Error as error:
         raise InputError(
             f"{path}, line {reader.reader.line_num}: not valid CSV: {error}. Give images as paths."

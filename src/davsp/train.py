@@ -259,10 +259,13 @@ def saved_state(folder: Path, identity: Callable[[], Record], device: torch.devi
 def read_metrics(folder: Path) -> list[Record]:
     """The records of a training run, one for each step and one for each validation; [] before the first.
 
-    A last line cut short by a kill is left out.
+    A last line cut short by a kill is left out. Raises ArtefactError for any other that is damaged.
     """
     path = folder / METRICS
     if not path.exists():
         return []
     lines = path.read_text("utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise ArtefactError(f"{path} is damaged ({error}): delete it, or start again in another folder.") from error

@@ -27,9 +27,11 @@ def load_defence(name: str | Path) -> AnyDefence:
     A name may bring options, "eta:reward=my/model,clip_threshold=0.2". Raises InputError for an unknown name or a bad
     option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded.
     """
-    if Path(name).is_dir():
-        return _saved(Path(name))
+    if not str(name):
+        raise InputError(f"a defence needs a name: give a saved folder, or one of {', '.join(FIXED)}.")
     kind, _, options = str(name).partition(":")
+    if not (options and kind in FIXED) and Path(name).is_dir():
+        return _saved(Path(name))
     if kind in FIXED:
         try:
             return _fixed(kind, [option for option in options.split(",") if option])
@@ -85,9 +87,9 @@ def _saved(folder: Path) -> AnyDefence:
     from davsp.baselines import adashield, esiii, pat, uniguard
     from davsp.baselines.guard import Guard
 
-    kind = stored.read_config(folder).get("kind")
-    if kind is None:
+    if (told := stored.read_config(folder).get("kind")) is None:
         return VisualSafetyPrompt.load(folder)
+    kind = str(told)
     if kind == adashield.KIND:
         return adashield.AdaShieldA.load(folder)
     about = {module.KIND: module.ABOUT for module in (esiii, pat, uniguard)}

@@ -58,7 +58,11 @@ class AdaShieldS:
     """One instruction for every query."""
 
     options: AdaShieldSOptions
-    name: str = "adashield-s"
+
+    @property
+    def name(self) -> str:
+        """With the order, where it is not the usual one: the two are two defences."""
+        return f"adashield-s:order={self.options.order}" if self.options.order is not Order.FIRST else "adashield-s"
 
     def defend(self, query: Query) -> Query:
         return instruct(query, self.options.instruction, self.options.order)

@@ -45,9 +45,10 @@ def fit(
     height, width = model.canvas.square
     change = ChangeFitting(model, options, corpus, [Image.new("RGB", (width, height), BLANK)], raising=False)
     metrics = fitting.run(change, folder, title=f"Fitting {folder.name}", quiet=quiet)
+    name = folder.resolve().name
     facts = GuardFacts(
         kind=KIND,
-        name=folder.name if APPROXIMATE in folder.name else f"{folder.name}-{APPROXIMATE}",
+        name=name if APPROXIMATE in name else f"{name}-{APPROXIMATE}",
         base_model=BaseModelFacts.of(model),
         config=options.model_dump(mode="json"),
         data=change.digests(),

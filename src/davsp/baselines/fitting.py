@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from davsp.errors import InputError
+from davsp.errors import ArtefactError, InputError
 from davsp.files import append_line, make_folder, replacing
 from davsp.objective import Record
 from davsp.processes import processes
@@ -61,7 +61,9 @@ def run(fitting: Fitting, folder: Path, *, title: str, save_every: int = 50, qui
                 _save(fitting, folder, done)
             if stop and done < fitting.steps:
                 raise Interrupted(done)
-    return read_metrics(folder)[-1]
+    if not (records := read_metrics(folder)):
+        raise ArtefactError(f"{folder} has lost its {METRICS}: delete the folder to start again.")
+    return records[-1]
 
 
 def _save(fitting: Fitting, folder: Path, done: int) -> None:

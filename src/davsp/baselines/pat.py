@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from davsp.baselines import fitting
 from davsp.baselines.guard import Guard, GuardFacts
-from davsp.baselines.tokens import Case, Ids, TokenSearch
+from davsp.baselines.tokens import Case, Ids, Length, TokenSearch
 from davsp.batches import REFUSAL, Shuffle
 from davsp.chat import with_prefix
 from davsp.config import Positive, Weight
@@ -33,9 +33,9 @@ class PatOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    length: Positive = 15
+    length: Length = 15
     """Tokens of the text before the question."""
-    attack_length: Positive = 15
+    attack_length: Length = 15
     """Tokens of the attack after it."""
     steps: Positive = 100
     top_k: Positive = 256
@@ -134,7 +134,7 @@ def fit(
     last: Record = fitting.run(searched, folder, title=f"Fitting {folder.name}", save_every=5, quiet=quiet)
     facts = GuardFacts(
         kind=KIND,
-        name=folder.name,
+        name=folder.resolve().name,
         base_model=BaseModelFacts.of(model),
         config=options.model_dump(mode="json"),
         data=searched.digests(),

@@ -207,7 +207,7 @@ def fit(
         )
     facts = PoolFacts(
         kind=KIND,
-        name=folder.name,
+        name=folder.resolve().name,
         base_model=BaseModelFacts.of(model),
         config=options.model_dump(mode="json"),
         data=refined.digests(),

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from davsp.batches import cut
@@ -21,6 +23,8 @@ from davsp.losses import answer_loss, answer_positions
 from davsp.models.base import VisionLanguageModel, size_of
 
 Ids = tuple[int, ...]
+Length = Annotated[int, Field(gt=0, le=512)]
+"""Of a text, in tokens."""
 STARTS = (" !", " .", " ,")
 """What a text starts as, repeated: the first of these that stays as it is within a prompt."""
 TRIES = 1000

@@ -14,7 +14,7 @@ import numpy as np
 from davsp.baselines import fitting
 from davsp.baselines.change import ChangeFitting, ChangeOptions
 from davsp.baselines.guard import Guard, GuardFacts
-from davsp.baselines.tokens import Case, Ids, TokenSearch
+from davsp.baselines.tokens import Case, Ids, Length, TokenSearch
 from davsp.batches import Shuffle
 from davsp.config import Positive
 from davsp.images import open_image
@@ -44,7 +44,7 @@ class UniGuardOptions(ChangeOptions):
     """How change and text are fitted; the defaults are the method's own, where it says."""
 
     text: Text = Text.FIXED
-    text_length: Positive = 16
+    text_length: Length = 16
     """Tokens of an optimised text."""
     text_steps: Positive = 100
     top_k: Positive = 256
@@ -115,7 +115,7 @@ def fit(
         prefix = text.search.text(text.text)
     facts = GuardFacts(
         kind=KIND,
-        name=folder.name,
+        name=folder.resolve().name,
         base_model=BaseModelFacts.of(model),
         config=options.model_dump(mode="json"),
         data=change.digests(),

@@ -24,6 +24,8 @@ TEXT_ONLY_SIDE = 336
 """Side in pixels of the white image that goes with a prompt that is published without one."""
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".JPG", ".PNG", ".JPEG")
+UNPUBLISHED_FORM = (TypeError, KeyError, IndexError, AttributeError, ValueError)
+"""What reading a record raises that lacks what the published ones have, or has it in another form."""
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -149,6 +151,11 @@ class Benchmark:
             self.read(where, name, found)
         except InputError as error:
             raise InputError(f"{self.title}, {name}: {error}") from error
+        except UNPUBLISHED_FORM as error:
+            raise InputError(
+                f"{self.title}, {name}: {where} holds a record that is not in the published form "
+                f"({type(error).__name__}: {error}). Get a fresh copy of it."
+            ) from error
         if not found.queries:
             raise InputError(self._nothing(where, name, found))
         return Loaded(tuple(found.queries), tuple(found.dropped), tuple(_differences(published, found.queries)))
@@ -192,7 +199,9 @@ class Gathering:
         **metadata: str,
     ) -> None:
         """Add a query, or say why it is dropped. A further query of the same id gets a number: `id#2`."""
-        problem = missing(image) if isinstance(image, Path) else None
+        problem = missing(image)
+        if problem is None and not isinstance(question, str):
+            problem = f"the question is {question!r}, which is no text"
         if problem is None:
             try:
                 check_question(question, identifier)
@@ -212,8 +221,11 @@ class Gathering:
         self.dropped.append(f"{identifier}: {why}")
 
 
-def missing(image: Path) -> str | None:
-    """What is wrong with an image file: absent, empty, or the pointer to one that was not downloaded."""
+def missing(image: object) -> str | None:
+    """What is wrong with an image: none at all, or a file that is absent, empty, or the pointer to one that was not
+    downloaded."""
+    if not image or not isinstance(image, Path):
+        return None if image and isinstance(image, bytes | Image.Image) else "there is no image"
     if not image.is_file():
         return f"no image {image}"
     with image.open("rb") as stream:
@@ -245,6 +257,19 @@ def records(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
         if lacking := [name for name in needed if name not in record]:
             raise InputError(f"{path}, {where}: no {', '.join(lacking)} among {', '.join(record)}.")
         yield record
+
+
+def each_file(files: Sequence[Path], scored: Callable[[Path], Scores]) -> list[Scores]:
+    """The scores of each file. Raises InputError, naming the file, for one that cannot be scored."""
+    found = []
+    for file in files:
+        try:
+            found.append(scored(file))
+        except InputError as error:
+            raise error if str(file) in str(error) else InputError(f"{file}: {error}") from error
+        except UNPUBLISHED_FORM as error:
+            raise InputError(f"{file} is not in the published form ({type(error).__name__}: {error}).") from error
+    return found
 
 
 def shards(folder: Path, pattern: str) -> list[Path]:

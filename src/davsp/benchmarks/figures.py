@@ -34,6 +34,36 @@ class Figure:
         low, high = wilson(successes, n)
         return cls(successes / n, n, low, high, "wilson")
 
+    @classmethod
+    def resampled(
+        cls,
+        value: float,
+        strata: Sequence[NDArray[np.float64]],
+        statistic: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]],
+    ) -> Figure:
+        """A statistic of means, with the 95 % percentile interval of a bootstrap; without one where a stratum has but
+        one row, of whose spread nothing is known.
+
+        `strata`: arrays (n, k), whose rows are resampled within each. `statistic` takes the means of each stratum, an
+        array (RESAMPLES, k), and gives an array (RESAMPLES,). The seed is fixed: the same answers have the same
+        interval.
+        """
+        n = sum(map(len, strata))
+        if min(map(len, strata)) < 2:
+            return cls(value, n)
+        rng = np.random.default_rng(0)
+        means = []
+        for values in strata:
+            counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
+            means.append(counts @ values / len(values))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = statistic(means)
+        found = found[np.isfinite(found)]
+        if not len(found):
+            return cls(value, n)
+        low, high = np.quantile(found, [0.025, 0.975])
+        return cls(value, n, float(low), float(high), "bootstrap")
+
     def to_json(self) -> dict[str, float | int | str | None]:
         return {"value": self.value, "n": self.n, "low": self.low, "high": self.high, "interval": self.interval}
 
@@ -58,25 +88,3 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         figures = {name: figure.to_json() for name, figure in self.figures.items()}
         return {"name": self.name, "figures": figures, "notes": list(self.notes)}
-
-
-def bootstrap(
-    strata: Sequence[NDArray[np.float64]], statistic: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]]
-) -> tuple[float, float]:
-    """A 95 % percentile interval of a statistic of means.
-
-    `strata`: arrays (n, k), whose rows are resampled within each. `statistic` takes the means of each stratum, an array
-    (RESAMPLES, k), and gives an array (RESAMPLES,). The seed is fixed: the same answers have the same interval.
-    """
-    rng = np.random.default_rng(0)
-    means = []
-    for values in strata:
-        n = len(values)
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-        means.append(counts @ values / n)
-    found = statistic(means)
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return float("nan"), float("nan")
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Said, Variant, locate, records
-from davsp.benchmarks.figures import Figure, Scores, bootstrap
+from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Said, Variant, each_file, locate, records
+from davsp.benchmarks.figures import Figure, Scores
 from davsp.errors import InputError
 
 CATEGORIES = {"conv": 17, "detail": 15, "complex": 28}
@@ -30,7 +31,8 @@ def score(reviews: Sequence[Review], name: str = "") -> Scores:
     groups: dict[str, list[tuple[float, float]]] = {"all": []}
     for category, reference, model in reviews:
         groups["all"].append((reference, model))
-        groups.setdefault(category.removeprefix("llava_bench_"), []).append((reference, model))
+        if category:
+            groups.setdefault(category.removeprefix("llava_bench_"), []).append((reference, model))
     figures = {group: _relative(np.asarray(points)) for group, points in groups.items()}
     published = sum(CATEGORIES.values())
     notes = () if len(reviews) == published else (f"{len(reviews)} of {published} reviews",)
@@ -44,8 +46,7 @@ def _official(said: Sequence[Said]) -> Scores:
 
 def _relative(points: NDArray[np.float64]) -> Figure:
     reference, model = (round(mean, 3) for mean in points.mean(axis=0).tolist())
-    low, high = bootstrap([points], lambda means: means[0][:, 1] / means[0][:, 0] * 100)
-    return Figure(model / reference * 100, len(points), low, high, "bootstrap")
+    return Figure.resampled(model / reference * 100, [points], lambda means: means[0][:, 1] / means[0][:, 0] * 100)
 
 
 def read_reviews(path: Path) -> list[Review]:
@@ -53,19 +54,24 @@ def read_reviews(path: Path) -> list[Review]:
     found = []
     for number, record in enumerate(records(path, "tuple"), start=1):
         points = record["tuple"]
-        if not (isinstance(points, list) and len(points) == 2 and all(isinstance(p, int | float) for p in points)):
+        if not (isinstance(points, list) and len(points) == 2 and all(map(_is_number, points))):
             raise InputError(f"{path}, review {number}: 'tuple' is {points!r}, not two numbers.")
-        if points[0] <= 0 or points[1] < 0:
+        if round(points[0], 3) <= 0 or points[1] < 0:
             raise InputError(f"{path}, review {number}: points {points} are no grades: the review was not understood.")
-        found.append((str(record.get("category", "all")), float(points[0]), float(points[1])))
+        category = str(record.get("category", ""))
+        found.append(("" if category == "all" else category, float(points[0]), float(points[1])))
     return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _score(path: Path, folder: Path | None) -> list[Scores]:  # noqa: ARG001 - reviews say all
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .jsonl files of reviews.")
-    return [score(read_reviews(file), file.stem) for file in files]
+    return each_file(files, lambda file: score(read_reviews(file), file.stem))
 
 
 def _read(folder: Path, variant: str, found: Gathering) -> None:  # noqa: ARG001 - there is one variant

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -18,13 +18,15 @@ from davsp.benchmarks.base import (
     Said,
     Variant,
     draw,
+    each_file,
     hub_records,
     locate,
     records,
     shards,
 )
-from davsp.benchmarks.figures import Figure, Scores, bootstrap
+from davsp.benchmarks.figures import Figure, Scores
 from davsp.errors import InputError
+from davsp.samples import read_text
 
 INTEGRATIONS = {
     "rec_know_gen": 62,
@@ -108,10 +110,7 @@ def _mean_figure(grades: Sequence[Sequence[float]], published: int) -> Figure:
     runs = len(grades[0]) if grades else 1
     values = np.array([_sum([grade[i] for grade in grades]) for i in range(runs)]) / published * 100
     each = np.array([[np.mean(grade) * 100] for grade in grades] + [[0.0]] * (published - len(grades)))
-    if published < 2:
-        return Figure(float(values.mean()), published)
-    low, high = bootstrap([each], lambda means: means[0][:, 0])
-    return Figure(float(values.mean()), published, low, high, "bootstrap")
+    return Figure.resampled(float(values.mean()), [each], lambda means: means[0][:, 0])
 
 
 def _sum(values: Sequence[float]) -> float:
@@ -125,7 +124,7 @@ def _sum(values: Sequence[float]) -> float:
 def read_grades(path: Path) -> dict[str, list[float]]:
     """The grades of a published file `<model>_<judge>-grade-<N>runs.json`. Raises InputError for anything else."""
     try:
-        found = TypeAdapter(dict[str, Grades]).validate_json(path.read_bytes())
+        found = TypeAdapter(dict[str, Grades]).validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -140,7 +139,15 @@ def read_grades(path: Path) -> dict[str, list[float]]:
 def read_capabilities(folder: Path) -> dict[str, list[str]]:
     """What each question needs, from the benchmark's own mm-vet.json."""
     table = locate(folder, "mm-vet.json")
-    return {str(record["id"]): list(record["capability"]) for record in records(table, "id", "capability")}
+    return {str(record["id"]): _needed(record["capability"]) for record in records(table, "id", "capability")}
+
+
+def _needed(capability: Any) -> list[str]:
+    """The capabilities of a record: a list of them, or a text with commas between. Raises InputError for others."""
+    named = capability.split(",") if isinstance(capability, str) else capability
+    if not isinstance(named, list) or not named or not set(map(str, named)) <= set(CAPABILITIES):
+        raise InputError(f"the capability {capability!r} is none of {', '.join(CAPABILITIES)}.")
+    return named
 
 
 def _score(path: Path, folder: Path | None) -> list[Scores]:
@@ -152,7 +159,7 @@ def _score(path: Path, folder: Path | None) -> list[Scores]:
     files = sorted(path.glob("*-grade-*runs.json")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no files <model>_<judge>-grade-<N>runs.json.")
-    return [score(read_grades(file), capabilities, file.stem) for file in files]
+    return each_file(files, lambda file: score(read_grades(file), capabilities, file.stem))
 
 
 def _read(folder: Path, variant: str, found: Gathering) -> None:
@@ -173,14 +180,13 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
     for row in rows:
         name = str(row["id"])
         if variant == "all" or (name in training) == (variant == "paper-train"):
-            needed = row["capability"].split(",") if isinstance(row["capability"], str) else row["capability"]
             found.add(
                 name,
                 row["image"],
                 str(row["question"]),
                 answer=str(row["answer"]),
                 malicious=False,
-                group=integration(needed),
+                group=integration(_needed(row["capability"])),
             )
 
 

@@ -16,13 +16,14 @@ from davsp.benchmarks.base import (
     Purpose,
     Said,
     Variant,
+    each_file,
     hub_records,
     image_named,
     locate,
     records,
     shards,
 )
-from davsp.benchmarks.figures import Figure, Scores, bootstrap
+from davsp.benchmarks.figures import Figure, Scores
 from davsp.errors import InputError
 from davsp.samples import read_text
 
@@ -123,8 +124,7 @@ def _paired(subtask: str, answers: Sequence[Answer]) -> Iterator[tuple[bool, boo
 
 
 def _points(value: float, strata: Sequence[NDArray[np.float64]]) -> Figure:
-    low, high = bootstrap(strata, lambda means: np.sum([m[:, 0] for m in means], axis=0))
-    return Figure(value, sum(map(len, strata)), low, high, "bootstrap")
+    return Figure.resampled(value, strata, lambda means: np.sum([m[:, 0] for m in means], axis=0))
 
 
 def read_answers(path: Path, folder: Path | None = None) -> list[Answer]:
@@ -145,12 +145,15 @@ def read_answers(path: Path, folder: Path | None = None) -> list[Answer]:
         for subtask in SUBTASKS
         for gold in _lines(locate(folder, f"{subtask}.txt"), 3)
     }
-    found = []
+    found, seen = [], set[tuple[str, str, str]]()
     for record in records(path, "question_id", "prompt", "text"):
         subtask, _, image = str(record["question_id"]).partition("/")
         key = subtask, Path(image).name, _plain(str(record["prompt"]))
         if key not in golds:
             raise InputError(f"{path}: {folder} has no question {key[2]!r} about {key[1]} in {subtask}.")
+        if key in seen:
+            raise InputError(f"{path}: {key[2]!r} about {key[1]} in {subtask} is answered twice. Keep one of them.")
+        seen.add(key)
         gold = golds[key]
         found.append(Answer(subtask, gold.image, gold.question, gold.gold, str(record["text"])))
     return found
@@ -171,7 +174,7 @@ def _lines(path: Path, needed: int) -> Iterator[Answer]:
 
 
 def _score(path: Path, folder: Path | None) -> list[Scores]:
-    return [score(read_answers(path, folder), path.stem)]
+    return each_file([path], lambda file: score(read_answers(file, folder), file.stem))
 
 
 def _right(reference: str, answer: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from davsp.benchmarks.base import (
     Purpose,
     Said,
     Variant,
+    each_file,
     hub_records,
     locate,
     records,
     shards,
 )
-from davsp.benchmarks.figures import Figure, Scores, bootstrap
+from davsp.benchmarks.figures import Figure, Scores
 from davsp.errors import InputError
 
 KINDS = ("random", "popular", "adversarial")
@@ -60,8 +62,7 @@ def score(answers: Sequence[tuple[str, str]], name: str = "") -> Scores:
     if both:
         precision, recall = figures["precision"].value, figures["recall"].value
         columns = np.stack([says & true, says, true], axis=1).astype(np.float64)
-        low, high = bootstrap([columns], _f1)
-        figures["f1"] = Figure(2 * precision * recall / (precision + recall), n, low, high, "bootstrap")
+        figures["f1"] = Figure.resampled(2 * precision * recall / (precision + recall), [columns], _f1)
     else:
         notes.append("there is no f1: no answer is rightly yes")
     figures["yes_ratio"] = Figure.share(int(says.sum()), n)
@@ -97,7 +98,7 @@ def _score(path: Path, folder: Path | None) -> list[Scores]:
     files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".jsonl")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no .json or .jsonl files of answers.")
-    return [score(_answers(file, folder), file.stem) for file in files]
+    return each_file(files, lambda file: score(_answers(file, folder), file.stem))
 
 
 def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
@@ -105,7 +106,12 @@ def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
     rows = list(records(path))
     if not all("answer" in row or {"prompt", "text"} <= row.keys() for row in rows):
         raise InputError(f"{path}: a record has no 'answer' (nor 'prompt' and 'text'), which is what the model said.")
-    said = [str(row["answer"] if "answer" in row else row["text"]) for row in rows]
+    said = [row["answer"] if "answer" in row else row["text"] for row in rows]
+    if wrong := [text for text in said if not isinstance(text, str)]:
+        raise InputError(f"{path}: the answer {wrong[0]!r} is no text.")
+    numbers = [str(row["question_id"]) for row in rows if "question_id" in row]
+    if twice := next((number for number, count in Counter(numbers).items() if count > 1), None):
+        raise InputError(f"{path}: question_id {twice} occurs twice. Keep one of its answers.")
     if all("label" in row for row in rows):
         labels = [str(row["label"]) for row in rows]
     else:
@@ -118,10 +124,11 @@ def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
         labelled = {str(row["question_id"]): str(row["label"]) for row in records(_labels(folder, kind), "label")}
         if len(labelled) != len(rows):
             raise InputError(f"{path} has {len(rows)} answers to {len(labelled)} questions of {kind}. Answer them all.")
-        try:
-            labels = [labelled[str(row["question_id"])] for row in rows]
-        except KeyError as error:
-            raise InputError(f"{path}: {kind} has no question with question_id {error}.") from error
+        if len(numbers) != len(rows):
+            raise InputError(f"{path}: a record has no question_id, by which its label is found.")
+        if unknown := set(numbers) - labelled.keys():
+            raise InputError(f"{path}: {kind} has no question with question_id {min(unknown)}.")
+        labels = [labelled[number] for number in numbers]
     return list(zip(labels, said, strict=True))
 
 
@@ -142,11 +149,15 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
 def _add(
     found: Gathering, number: object, image: Path | bytes, name: str, question: str, label: str, variant: str
 ) -> None:
+    answer = str(label).strip().capitalize()
+    if answer not in ("Yes", "No"):
+        found.drop(f"{variant}/{number}", f"the right answer is {label!r}, neither yes nor no")
+        return
     found.add(
         f"{variant}/{number}",
         image,
         question,
-        answer=label.strip().capitalize(),
+        answer=answer,
         malicious=False,
         group=variant,
         image_name=name,

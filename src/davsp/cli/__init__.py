@@ -273,7 +273,7 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line. Errors on purpose become one message and status 2; Ctrl-C becomes status 130.
+    """Run the command line. Errors on purpose, and of files, become one message and status 2; Ctrl-C becomes 130.
 
     Of several processes, the first alone prints results.
     """
@@ -283,4 +283,7 @@ def main() -> None:
             app()
         except DavspError as error:
             say(f"Error in process {rank}: {error}" if rank else f"Error: {error}")
+            sys.exit(2)
+        except OSError as error:
+            say(f"Error: {str(error.filename)[:200]}: {error.strerror}." if error.filename else f"Error: {error}.")
             sys.exit(2)

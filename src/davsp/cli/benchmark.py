@@ -100,6 +100,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """The official score of published answers, without any model."""
+    from rich.markup import escape
     from rich.table import Table
 
     from davsp.benchmarks import NAMES, get
@@ -119,9 +120,8 @@ def score(
         print(f"{benchmark.title}: {scores.name}")
         table = Table("figure", "value", "95 % interval", "n")
         for key, figure in scores.figures.items():
-            table.add_row(
-                key, f"{scores.printed(key):.{scores.decimals}f}", _interval(figure, scores.decimals), str(figure.n)
-            )
+            value = f"{scores.printed(key):.{scores.decimals}f}"
+            table.add_row(escape(key), value, _interval(figure, scores.decimals), str(figure.n))
         _print(table)
         for note in scores.notes:
             say(f"{scores.name}: {note}")

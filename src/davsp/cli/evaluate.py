@@ -96,8 +96,8 @@ def evaluate(
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     judging = load_judge(judge, judge_model)
     defences = [load_defence(name) for name in names or []]
-    if not any(defence.name == "none" for defence in defences):
-        defences.insert(0, load_defence("none"))
+    if (undefended := load_defence("none")) not in defences:
+        defences.insert(0, undefended)
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
         if benchmarks

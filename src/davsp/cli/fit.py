@@ -79,6 +79,8 @@ def fit(
                 uniguard.fit(load(), guarded, sentences, training, out)
             case Baseline.ESIII:
                 embedded = read_options(esiii.EsiiiOptions, told, assignments)
+                if side_of_testbed(data, model) is None:
+                    raise InputError("esiii is fitted to a corpus, and sees no queries: leave out --data.")
                 sentences = _sentences(name, corpus, data, model)
                 esiii.fit(load(), embedded, sentences, out)
     except Interrupted as stop:

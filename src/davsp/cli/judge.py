@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from davsp.cli.options import Seed, say
+from davsp.errors import InputError
 from davsp.judges import JudgeName, load_judge
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def validate(
 
     answers = [answer for file in labels for answer in read_labels(file)]
     judging = load_judge(judge, judge_model)
+    if len({file.resolve() for file in labels}) < len(labels):
+        raise InputError("a file of labels is named twice, and its answers would count twice.")
     check_can_tell(judging, answers)
     if judging.model_name:
         say(str(cost_of(judging, [(a.asked, a.question, a.response) for a in answers])))
@@ -70,12 +73,13 @@ def validate(
 
 
 def _table(title: str, found: dict[str, Any]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("model", "n", "balanced accuracy", "kappa", "sensitivity", "specificity", "unscored", title=title)
     for name, row in [*found["models"].items(), ("all", found["all"])]:
         table.add_row(
-            name,
+            escape(name),
             str(row["n"]),
             _cell(row["balanced_accuracy"], "value"),
             _cell(row["kappa"], "value"),

@@ -223,7 +223,7 @@ def _progress(shown: bool, names: Sequence[str], total: int) -> Iterator[dict[st
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
         tasks = {name: bars.add_task(name, total=total) for name in names}
         yield {name: partial(bars.advance, bar) for name, bar in tasks.items()}

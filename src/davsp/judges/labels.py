@@ -15,6 +15,10 @@ from davsp.samples import read_rows, read_text
 MAX_BYTES = 200_000_000
 
 
+Layout = Callable[[Path, Sequence[Mapping[str, Any]]], "list[LabelledAnswer]"]
+"""Reads the records of a file."""
+
+
 @dataclass(frozen=True)
 class LabelledAnswer:
     """A real answer and what people said of it.
@@ -46,16 +50,28 @@ def read_labels(path: Path) -> list[LabelledAnswer]:
         raise InputError(f"{path} holds no labelled answer.")
     for needed, read in LAYOUTS.items():
         if set(needed) <= set(rows[0]):
-            return read(path, rows)
+            return _checked(path, read, rows)
     known = "; ".join(" + ".join(columns) for columns in LAYOUTS)
     raise InputError(f"{path} is in no known layout. Its columns are {', '.join(rows[0])}; known are: {known}.")
+
+
+def _checked(path: Path, read: Layout, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswer]:
+    """The answers, if every record has what the layout says it has."""
+    try:
+        found = read(path, rows)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: an answer lacks what others have ({type(error).__name__}: {error}).") from error
+    for answer in found:
+        if not isinstance(answer.question, str) or not isinstance(answer.response, str):
+            raise InputError(f"{path}, answer {answer.id}: question or response is no text.")
+    return found
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for where, row in read_rows(path):
-        if isinstance(row, str) or None in row.values():
-            raise InputError(f"{path}, {where}: {row if isinstance(row, str) else 'fewer cells than the header'}.")
+        if isinstance(row, str):
+            raise InputError(f"{path}, {where}: {row}.")
         rows.append(row)
     return rows
 
@@ -124,7 +140,7 @@ def _harmbench(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAn
                 f"{number}",
                 str(row.get("model_name") or row.get("model") or row.get("experiment") or "all"),
                 behaviours.get(str(row.get("behavior_id")), str(row["test_case"])),
-                str(row["generation"]),
+                row["generation"],
                 Asked.HARM,
                 sum(map(bool, said)) >= 2,
             )
@@ -138,7 +154,7 @@ def _label(path: Path, number: int, value: Any, known: Mapping[str, bool | None]
     return known[value]
 
 
-LAYOUTS: Mapping[tuple[str, ...], Callable[[Path, Sequence[Mapping[str, Any]]], list[LabelledAnswer]]] = {
+LAYOUTS: Mapping[tuple[str, ...], Layout] = {
     ("id", "prompt", "completion", "final_label"): _xstest,
     (
         "case_id",

@@ -59,7 +59,7 @@ def parse_review(said: str) -> Review | None:
 @scorer(metrics={"*": [mean()]})
 def llava_bench_review(model: Model | None = None) -> Scorer:
     """Score `reference` and `answer` by a model, by default Inspect's role "judge"; NaN and a reason where it gives no
-    scores.
+    scores, or the answer is empty.
 
     The reference answer is `reference` of the sample's metadata, or else its target; they also hold `caption`.
     """
@@ -67,6 +67,10 @@ def llava_bench_review(model: Model | None = None) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         grader = judging_model(model)
         answer = state.output.completion
+        nothing = {"reference": nan, "answer": nan}
+        if not answer.strip():
+            why = {"unscored": "the answer is empty", "failed": False}
+            return Score(value=nothing, answer=answer, explanation=why["unscored"], metadata=why)
         reference = str(state.metadata.get("reference") or target.text)
         prompt = review_prompt(str(state.metadata.get("caption", "")), state.input_text, reference, answer)
         reply = await ask(grader, prompt, REPLY_TOKENS)
@@ -74,7 +78,6 @@ def llava_bench_review(model: Model | None = None) -> Scorer:
         if review is None:
             reason = reply.reason or not_a_verdict(reply.text)
             why = {"unscored": reason, "failed": reply.failed}
-            nothing = {"reference": nan, "answer": nan}
             return Score(value=nothing, answer=answer, explanation=reason, metadata=why)
         return Score(value=review._asdict(), answer=answer, explanation=reply.text)
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from davsp.benchmarks.figures import Figure
 from davsp.errors import InputError
-from davsp.rates import JudgedSample, Rate, Verdict
+from davsp.rates import JudgedSample, Verdict
 from davsp.report.rows import described_judge
 
 RESULTS = "results.json"
@@ -38,10 +38,48 @@ class BenchmarkFacts(BaseModel):
     notes: tuple[str, ...] = ()
 
 
+Count = Annotated[int, Field(ge=0, strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class _Rate(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rate: _Share | None
+    n: Count
+    low: _Share | None
+    high: _Share | None
+    unscored: Count
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len({value is None for value in (self.rate, self.low, self.high, self.n or None)}) > 1:
+            raise ValueError("rate, low and high go with an n above 0, and only with it")
+        return self
+
+
 class _Rates(BaseModel):
-    rsr: dict[str, Rate]
-    benign_accuracy: dict[str, Rate]
-    over_refusal: dict[str, Rate]
+    rsr: dict[str, _Rate]
+    benign_accuracy: dict[str, _Rate]
+    over_refusal: dict[str, _Rate]
+
+
+class _Cost(BaseModel):
+    n: Count
+    calls: Number | None
+    input_tokens: Number | None
+    output_tokens: Number | None
+    helper_calls: Number | None
+    seconds: Number | None
+
+
+class _Figure(BaseModel):
+    value: Annotated[float, Field(strict=True)]
+    n: Count
+    low: float | None
+    high: float | None
+    interval: str
 
 
 class _Judge(BaseModel):
@@ -53,17 +91,17 @@ class _Results(BaseModel):
     """What every results.json has, version 0.1.0's too; of what came later, how it must look if it is there."""
 
     model: str
-    seed: int
-    queries: int = Field(gt=0)
-    max_new_tokens: int
+    seed: Annotated[int, Field(strict=True)]
+    queries: Annotated[Count, Field(gt=0)]
+    max_new_tokens: Count
     defences: dict[str, _Rates] = Field(min_length=1)
-    unscored: dict[str, int]
-    seconds: dict[str, float]
+    unscored: dict[str, Count]
+    seconds: dict[str, Number]
     versions: dict[str, str]
     judge: _Judge | None = None
-    cost: dict[str, dict[str, float | None]] = {}
+    cost: dict[str, _Cost] = {}
     benchmark: BenchmarkFacts | None = None
-    scores: dict[str, dict[str, Figure]] = {}
+    scores: dict[str, dict[str, _Figure]] = {}
 
 
 @dataclass(frozen=True)
@@ -165,7 +203,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     for part in ("unscored", "cost") if checked.cost else ("unscored",):
         if missing := sorted(names - set(content[part])):
             raise InputError(f"{path} is damaged: {part} lacks {missing[0]!r}. Run the evaluation again.")
-    return Evaluation(folder, content, checked.benchmark, checked.scores)
+    scores = {name: {key: Figure(**vars(f)) for key, f in found.items()} for name, found in checked.scores.items()}
+    return Evaluation(folder, content, checked.benchmark, scores)
 
 
 def read_json(path: Path, absent: str) -> Any:
@@ -197,7 +236,7 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
 def read_transcripts(evaluation: Evaluation) -> dict[str, AnsweredQuery]:
     """What was asked and answered, by the query's id; {} where the folder has no transcripts.
 
-    Raises InputError for a line that is damaged.
+    Raises InputError for a line that is damaged or of a query that was there before, and where lines are missing.
     """
     file = evaluation.folder / TRANSCRIPTS
     if not file.is_file():
@@ -214,8 +253,14 @@ def read_transcripts(evaluation: Evaluation) -> dict[str, AnsweredQuery]:
         # A reference may be a mere text to compare with, where no answer is right.
         if sample.kind not in with_right_answers:
             sample = replace(sample, has_reference=False)
+        if record.id in found:
+            raise InputError(
+                f"{file}, line {number}: the query {record.id!r} is there twice. Run the evaluation again."
+            )
         answers = {name: Answered(said.verdict, hash(said.text)) for name, said in record.answers.items()}
         found[record.id] = AnsweredQuery(record.group, record.question, sample.measures, answers)
+    if len(found) != (asked := evaluation.results["queries"]):
+        raise InputError(f"{file} has {len(found)} of {asked} queries. Run the evaluation again, or delete the file.")
     return found
 
 

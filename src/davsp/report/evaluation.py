@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.errors import InputError
 from davsp.exchange import AnyDefence
-from davsp.files import write_json, write_text
+from davsp.files import write_text
 from davsp.images import open_image, png_bytes
 from davsp.rates import Rate, Verdict
 from davsp.report.collect import BenchmarkFacts, read_records
@@ -62,7 +62,7 @@ def write_report(
     border: bytes | None = None,
     transcripts: Sequence[Transcript] = (),
 ) -> Path:
-    """Write report.html, which needs nothing but itself, and results.json to `folder`; return the page's
+    """Write report.html, which needs nothing but itself, to `folder`; return the page's
     path.
 
     `results` are those of davsp.evaluate.run.evaluate. `projections` maps (split, condition), such as
@@ -94,7 +94,6 @@ def write_report(
         looks=_LOOKS,
         base64=_base64,
     )
-    write_json(folder / "results.json", results)
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

@@ -99,5 +99,5 @@ def too_many_unscored(results: Mapping[str, Any]) -> list[str]:
 
 def described_judge(results: Mapping[str, Any]) -> str:
     """`rules`, or `llm (openai/gpt-4o)`."""
-    judge = results.get("judge", {"name": "rules", "model": None})  # version 0.1.0 had no other
+    judge = results.get("judge") or {"name": "rules", "model": None}  # version 0.1.0 had no other
     return f"{judge['name']} ({judge['model']})" if judge["model"] else str(judge["name"])

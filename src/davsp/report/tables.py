@@ -257,9 +257,23 @@ def _warnings(group: Sequence[Evaluation], columns: Sequence[Column]) -> Iterato
         if len(limits := {run.results["max_new_tokens"] for run in runs}) > 1:
             told = " and ".join(map(str, sorted(limits)))
             yield f"{runs[0].title}: its runs were allowed {told} new tokens, and are one mean all the same."
+        for name, seed in _told_differently(runs):
+            yield (
+                f"{runs[0].title}: {name} has different results of seed {seed}, and they are one mean all the same. "
+                "Are they of one defence?"
+            )
     for evaluation in group:
         for warning in too_many_unscored(evaluation.results):
             yield f"{evaluation.title}: {warning}"
+
+
+def _told_differently(runs: Sequence[Evaluation]) -> list[tuple[str, int]]:
+    """Defences, and seeds with which one name has different rates."""
+    found: dict[tuple[str, int], list[Any]] = {}
+    for run in runs:
+        for name, rates in run.results["defences"].items():
+            found.setdefault((name, run.seed), []).append(rates)
+    return [key for key, rates in found.items() if any(other != rates[0] for other in rates[1:])]
 
 
 def _plain(name: str) -> str:
