@@ -323,6 +323,15 @@ def test_another_run_in_the_same_folder_is_refused(model: VisionLanguageModel, t
         esiii.fit(model, esiii.EsiiiOptions(steps=1), ["say sorry ."], tmp_path, quiet=True)
 
 
+def test_a_run_that_lost_its_metrics_is_a_clear_error(model: VisionLanguageModel, tmp_path: Path) -> None:
+    esiii.fit(model, esiii.EsiiiOptions(steps=1), ["be careful ."], tmp_path, quiet=True)
+    (tmp_path / "metrics.jsonl").write_text("{no\n")
+    for told in ("is damaged", "has lost its metrics"):
+        with pytest.raises(ArtefactError, match=told):
+            esiii.fit(model, esiii.EsiiiOptions(steps=1), ["be careful ."], tmp_path, quiet=True)
+        (tmp_path / "metrics.jsonl").unlink()
+
+
 # --- AdaShield
 
 
@@ -331,6 +340,7 @@ def test_adashield_s_puts_its_instruction_first_or_between() -> None:
     first, between = load_defence("adashield-s"), load_defence("adashield-s:order=between")
     assert first.defend(query).question == f"{adashield.INSTRUCTION}\nwhat ?"
     assert between.defend(query).question == f"what ?\n{adashield.INSTRUCTION}\nwhat ?"
+    assert (first.name, between.name) == ("adashield-s", "adashield-s:order=between")
 
 
 class Target:
@@ -776,6 +786,7 @@ def test_a_damaged_folder_is_a_clear_error(model: VisionLanguageModel, tmp_path:
     for change, told in (
         (lambda c: c.update(schema_version=9), "newer davsp"),
         (lambda c: c.update(kind="unheard"), "unknown kind"),
+        (lambda c: c.update(kind=["pat"]), "unknown kind"),
         (lambda c: c.pop("base_model"), "damaged: base_model"),
         (lambda c: c.update(weights_sha256="0"), "is not the one that"),
     ):

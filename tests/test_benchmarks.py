@@ -199,6 +199,24 @@ def made(name: str, folder: Path) -> Path:
     return folder
 
 
+def test_a_record_in_another_form_is_dropped_or_named(tmp_path: Path) -> None:
+    picture(tmp_path / "val2014" / "a.jpg")
+    rows = [{"question_id": n, "image": "a.jpg", "text": "Is there a cat?", "label": "yes"} for n in range(3)]
+    rows[1]["text"], rows[2]["label"] = 5, "maybe"
+    file = tmp_path / "coco_pope_random.json"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = benchmarks.load("pope", tmp_path, "random")
+    assert len(loaded.queries) == 1
+    assert "is 5, which is no text" in loaded.dropped[0]
+    assert "neither yes nor no" in loaded.dropped[1]
+    file.write_text(json.dumps(rows[0] | {"image": None}) + "\n")
+    with pytest.raises(InputError, match="not in the published form"):
+        benchmarks.load("pope", tmp_path, "random")
+    (tmp_path / "xstest_prompts.csv").write_text("id,prompt,type,label\n1,hi,homonyms,safe\n2\n")
+    with pytest.raises(InputError, match="line 3: fewer cells than the header"):
+        benchmarks.load("xstest", tmp_path)
+
+
 @pytest.mark.parametrize("name", benchmarks.NAMES)
 def test_every_benchmark_is_read_from_its_published_layout(name: str, tmp_path: Path) -> None:
     loaded = benchmarks.load(name, made(name, tmp_path))

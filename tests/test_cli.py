@@ -114,6 +114,19 @@ def test_a_bad_image_in_a_folder_is_named_and_the_others_are_written(
     assert "broken.jpg" in err and (tmp_path / "out" / "photo.png").exists()
 
 
+def test_a_defence_named_none_does_not_stand_for_the_undefended_run(
+    saved_prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    VisualSafetyPrompt.load(saved_prompt).save(tmp_path / "none")
+    config = json.loads((tmp_path / "none" / "config.json").read_text()) | {"name": "none"}
+    (tmp_path / "none" / "config.json").write_text(json.dumps(config))
+    status, _, told = run(
+        monkeypatch, capsys, "evaluate", "--out", tmp_path / "x", "--per-group", 1, "--defence", tmp_path / "none"
+    )
+    assert status == 2
+    assert "'none' occurs twice" in told
+
+
 def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "davsp", "apply", str(saved_prompt), "-", "-"],
@@ -138,6 +151,9 @@ def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
         (("fit", "uniguard", "--out", "x", "--data", "none.jsonl"), "--corpus"),
         (("fit", "esiii", "--out", "x", "--corpus", "none.txt"), "none.txt"),
         (("fit", "adashield-a", "--out", "x"), "'defender'"),
+        (("fit", "esiii", "--out", "x", "--data", "a.jsonl", "--corpus", "c.txt"), "leave out --data"),
+        (("evaluate", "--out", "x", "--defence", ""), "needs a name"),
+        (("evaluate", "--out", "x", "--data", 300 * "x"), "too long"),
         (("fit", "pat", "--out", "x", "--set", "stepz=1"), "stepz"),
         (("vector", "--out", "x", "--model", "no-such/model"), "cannot load the model"),
     ],

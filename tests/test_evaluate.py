@@ -242,10 +242,14 @@ def test_without_resuming_all_is_asked_again_and_the_newest_answer_counts(tmp_pa
 def test_a_log_that_was_cut_short_is_in_nobodys_way(tmp_path: Path) -> None:
     run(tmp_path, NoDefence())
     [log] = (tmp_path / "logs").glob("*.eval")
-    log.write_bytes(log.read_bytes()[:200])
-    model = FakeModel()
-    run(tmp_path, NoDefence(), model=model)
-    assert len(model.asked) == len(QUERIES)
+    whole = log.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:200], whole[:middle] + bytes(200) + whole[middle + 200 :]):
+        for other in (tmp_path / "logs").glob("*.eval"):
+            other.write_bytes(damaged)
+        model = FakeModel()
+        run(tmp_path, NoDefence(), model=model)
+        assert len(model.asked) == len(QUERIES)
 
 
 def test_another_border_of_the_same_name_is_run_again(tmp_path: Path) -> None:

@@ -469,6 +469,12 @@ def test_msts_and_harmbench_layouts_are_read(tmp_path: Path) -> None:
         ("a.csv", "id,prompt,completion,final_label\n1,p,c,maybe\n", "'maybe' is none of"),
         ("a.csv", "id,prompt,completion,final_label\n1,p\n", "fewer cells than the header"),
         ("a.json", "{", "not valid JSON"),
+        (
+            "a.json",
+            '[{"test_case": "", "generation": "", "human_0": 0, "human_1": 0, "human_2": 0}, {}]',
+            "answer lacks",
+        ),
+        ("a.json", '[{"test_case": "", "generation": null, "human_0": 0, "human_1": 0, "human_2": 0}]', "no text"),
         ("a.json", '[{"test_case": "", "generation": "", "human_0": "?", "human_1": 0, "human_2": 0}]', "is none of"),
     ],
 )

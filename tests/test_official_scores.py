@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -208,6 +209,58 @@ def test_pope_answers_made_from_the_labels_are_all_right(data_folder: Path, tmp_
         "accuracy": 1, "precision": 1, "recall": 1, "f1": 1, "yes_ratio": 0.5,
     }  # fmt: skip
     assert found.figures["accuracy"].n == 3000
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"question_id": 1, "answer": "yes"}, {"question_id": 1, "answer": "no"}], "question_id 1 occurs twice"),
+        ([{"question_id": 1, "answer": None}], "answer None is no text"),
+        ([{"question_id": 9, "answer": "yes"}], "no question with question_id 9"),
+        ([{"answer": "yes"}], "a record has no question_id"),
+        ([{"question_id": 1, "answer": "yes", "label": "maybe"}], "a label is"),
+    ],
+)
+def test_pope_answers_that_cannot_be_counted_are_named(tmp_path: Path, rows: list[Any], told: str) -> None:
+    lines(tmp_path / "coco_pope_random.json", {"question_id": 1, "label": "yes"})
+    said = lines(tmp_path / "random.jsonl", *rows)
+    with pytest.raises(InputError, match=rf"random\.jsonl.*{told}"):
+        get("pope").score(said, tmp_path)  # type: ignore[misc]
+
+
+def test_an_mme_question_that_is_answered_twice_is_no_pair(tmp_path: Path) -> None:
+    for subtask in mme.SUBTASKS:
+        (tmp_path / f"{subtask}.txt").write_text("1.jpg\tIs it?\tYes\n1.jpg\tIs it not?\tNo\n")
+    said = {"question_id": "count/1.jpg", "prompt": "Is it?", "text": "Yes"}
+    with pytest.raises(InputError, match="is answered twice"):
+        mme.read_answers(lines(tmp_path / "said.jsonl", said, said), tmp_path)
+
+
+def test_one_answer_has_no_interval(tmp_path: Path) -> None:
+    (review,) = get("llava_bench").score(lines(tmp_path / "a.jsonl", {"tuple": [8, 6]}), None)  # type: ignore[misc]
+    found = review.figures["all"]
+    assert (list(review.figures), found.value, found.n, found.low) == (["all"], 75.0, 1, None)
+    assert mme.score(answers("yes", "no")).figures["count"].low is None
+
+
+@pytest.mark.parametrize("points", [[0.0001, 2], [True, 2], [1e400, 2], [float("nan"), 2]])
+def test_points_that_are_no_grades_are_named(tmp_path: Path, points: list[float]) -> None:
+    with pytest.raises(InputError, match="review 1"):
+        get("llava_bench").score(lines(tmp_path / "a.jsonl", {"tuple": points}), None)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("capability", [5, None, [], "ocr,flying"])
+def test_unknown_capabilities_are_named(tmp_path: Path, capability: object) -> None:
+    (tmp_path / "mm-vet.json").write_text(json.dumps({"v1_0": {"capability": capability}}))
+    grades = tmp_path / "m_gpt-grade-1runs.json"
+    grades.write_text(json.dumps({"v1_0": {"score": [1.0]}}), "utf-8-sig")
+    with pytest.raises(InputError, match="is none of rec"):
+        get("mm_vet").score(grades, tmp_path)  # type: ignore[misc]
 
 
 def test_the_label_file_is_not_taken_for_answers(tmp_path: Path) -> None:

@@ -111,3 +111,8 @@ def test_a_data_set_of_the_hub_is_found_in_the_local_cache_at_its_revision(
     assert len(read_queries(found).queries) == 20
     with pytest.raises(InputError, match="someone/other is no file and no folder, and no data set"):
         locate_queries("someone/other")
+
+
+def test_an_option_can_be_set_to_an_empty_text() -> None:
+    assert read_config(assignments=["prefix="]).prefix == ""
+    assert read_config(assignments=["prefix=''"]).prefix == ""

@@ -394,6 +394,12 @@ def test_a_folder_and_the_folders_in_it_are_read_once(tmp_path: Path) -> None:
         (lambda text: text.replace('"rate"', '"rats"', 1), r"damaged: defences\.none\.rsr\.violence\.rate"),
         (lambda text: text.replace('"unscored": {"none": 0}', '"unscored": {}'), "unscored lacks 'none'"),
         (lambda text: text.replace('"queries": 4', '"queries": 0'), "damaged: queries"),
+        (lambda text: text.replace('"queries": 4', '"queries": "4"'), "damaged: queries"),
+        (lambda text: text.replace('"rate": 1.0', '"rate": NaN'), r"violence\.rate"),
+        (lambda text: text.replace('"rate": 1.0', '"rate": 2.0'), r"violence\.rate"),
+        (lambda text: text.replace('"rate": 1.0', '"rate": null'), "go with an n above 0"),
+        (lambda text: text.replace('"n": 4', '"n": -4'), r"violence\.n"),
+        (lambda text: text.replace('"n": 4', '"n": 4, "more": 1'), r"violence\.more"),
     ],
 )
 def test_damaged_results_are_named(tmp_path: Path, damage: Any, message: str) -> None:
@@ -412,10 +418,26 @@ def test_a_damaged_transcript_is_named_with_its_line(tmp_path: Path) -> None:
     for damaged, message in (
         (text[:-9], "line 4: no JSON"),
         (text.replace("resisted", "safe", 1), "line 1 is damaged"),
+        (text.replace("q1", "q0"), "line 2: the query 'q0' is there twice"),
+        ("".join(text.splitlines(keepends=True)[:3]), "has 3 of 4 queries"),
     ):
         file.write_text(damaged)
-        with pytest.raises(InputError, match=rf"transcripts\.jsonl, {message}"):
+        with pytest.raises(InputError, match=rf"transcripts\.jsonl,? {message}"):
             read_transcripts(read_evaluation(folder))
+
+
+def test_a_page_without_transcripts_says_why_nothing_is_compared(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, R, R], "davsp": [R, R, R, N]})
+    (folder / "transcripts.jsonl").unlink()
+    page = write_comparison([folder], tmp_path / "out").read_text()
+    assert "Without transcripts, and so not compared: a." in page
+
+
+def test_two_results_of_one_name_and_seed_are_told(tmp_path: Path) -> None:
+    for name, said in (("a", [R, R, R, R]), ("b", [R, R, R, N])):
+        write_evaluation(tmp_path / name, FOUR, {"pat": said}, seed=3)
+    [table] = tables(collect([tmp_path]))
+    assert any("pat has different results of seed 3" in warning for warning in table.warnings)
 
 
 def test_a_line_separator_inside_an_answer_ends_no_record(tmp_path: Path) -> None:

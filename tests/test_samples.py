@@ -230,6 +230,8 @@ def test_a_query_cannot_be_changed(folder: Path) -> None:
         ({"question": 7}, "the question is no text but int"),
         ({"question": "Look at <IMAGE> now"}, "contains <image>"),
         ({"question": "\ud800"}, "not valid Unicode"),
+        ({"answer": "\ud800"}, "the answer is not valid Unicode"),
+        ({"group": "\ud800"}, "the group is not valid Unicode"),
         ({"image": None}, "no image among the columns"),
         ({"image": "gone.png"}, "neither a file"),
         ({"image": "."}, "neither a file"),
