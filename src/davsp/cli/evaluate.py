@@ -83,6 +83,7 @@ def evaluate(
 
     from davsp.baselines import load_defence
     from davsp.evaluate.plan import plan_of
+    from davsp.evaluate.run import check_unique
     from davsp.pipeline import compare, training_of
     from davsp.processes import processes
     from davsp.report.collect import RESULTS
@@ -98,6 +99,7 @@ def evaluate(
     defences = [load_defence(name) for name in names or []]
     if (undefended := load_defence("none")) not in defences:
         defences.insert(0, undefended)
+    check_unique("defence name", [defence.name for defence in defences])
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
         if benchmarks

@@ -74,8 +74,8 @@ def evaluate(
         raise InputError("There are no queries to evaluate. Give at least one.")
     rules = benchmark.benchmark if benchmark else None
     grader = grader_for(rules, judge)
-    _check_unique("defence name", [defence.name for defence in defences])
-    _check_unique("query id", [query.id for query in queries])
+    check_unique("defence name", [defence.name for defence in defences])
+    check_unique("query id", [query.id for query in queries])
     asking = Asking(
         inspect_model(model, batch_size) if isinstance(model, str) else model,
         judge,
@@ -134,7 +134,8 @@ def evaluate(
     return results
 
 
-def _check_unique(what: str, names: Sequence[str]) -> None:
+def check_unique(what: str, names: Sequence[str]) -> None:
+    """Raise InputError for the first name that occurs twice. `what` says what they name."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
