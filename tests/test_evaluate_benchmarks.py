@@ -222,7 +222,8 @@ def test_ctrl_c_keeps_what_was_answered_and_the_same_call_goes_on(tmp_path: Path
     assert not (tmp_path / "out/results.json").exists()
     again = Says("Yes")
     results = run(chosen, tmp_path / "out", again, batch_size=2)  # type: ignore[arg-type]
-    assert 0 < len(again.asked) <= 8
+    # Four are in work at a time, so that two are finished when the fifth is asked; the others may be lost.
+    assert 0 < len(again.asked) <= 10
     assert value(results, "accuracy") == 1 and results["scores"]["none"]["accuracy"]["n"] == 12
 
 
