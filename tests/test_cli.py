@@ -68,8 +68,11 @@ def test_asking_prints_the_answer_alone(
 def test_a_fitted_baseline_answers_and_so_does_one_that_asks_several_times(
     image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, _ = run(monkeypatch, capsys, "fit", "esiii", "--set", "steps=1", "--out", tmp_path / "esiii")
-    assert (status, out.strip()) == (0, str(tmp_path / "esiii"))
+    (tmp_path / "esiii").mkdir()
+    monkeypatch.chdir(tmp_path / "esiii")
+    status, out, _ = run(monkeypatch, capsys, "fit", "esiii", "--set", "steps=1", "--out", ".")
+    assert (status, out.strip()) == (0, ".")
+    assert json.loads((tmp_path / "esiii" / "config.json").read_text())["name"] == "esiii-approximate"
     for defence in (tmp_path / "esiii", "ecso"):
         status, out, _ = run(monkeypatch, capsys, "ask", image, "count the shapes .", "--defence", defence)
         assert status == 0
@@ -155,6 +158,7 @@ def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
         (("evaluate", "--out", "x", "--defence", ""), "needs a name"),
         (("evaluate", "--out", "x", "--data", 300 * "x"), "too long"),
         (("fit", "pat", "--out", "x", "--set", "stepz=1"), "stepz"),
+        (("fit", "pat", "--out", "x", "--set", "length=100000"), "less than or equal to 512"),
         (("vector", "--out", "x", "--model", "no-such/model"), "cannot load the model"),
     ],
 )

@@ -347,6 +347,8 @@ def score_of(log: Any) -> Score:
 def test_grades_and_reviews_come_from_the_role_judge() -> None:
     assert score_of(scored(mm_vet_grade(), "red", mock("0.6"))).value == 0.6
     assert score_of(scored(llava_bench_review(), "red", mock("9 8\nFine."))).value == {"reference": 9, "answer": 8}
+    empty = score_of(scored(llava_bench_review(), " ", mock(AssertionError("was called"))))
+    assert (empty.metadata or {})["unscored"] == "the answer is empty"
 
 
 @pytest.mark.usefixtures("in_folder")
@@ -505,6 +507,16 @@ def test_validating_prints_json_alone(
     assert found["labels"][0]["file"] == file.name
     status, out, _ = command(monkeypatch, capsys, "judge", "validate", "rules", "--labels", file)
     assert (status, "balanced" in out) == (0, True)
+    status, _, told = command(monkeypatch, capsys, "judge", "validate", "rules", "--labels", file, "--labels", file)
+    assert (status, "named twice" in told) == (2, True)
+
+
+def test_brackets_in_the_name_of_a_model_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = xstest(tmp_path, "[b]", ("I cannot do that.", REFUSED), ("Take a pen.", COMPLIED))
+    status, out, _ = command(monkeypatch, capsys, "judge", "validate", "rules", "--labels", file)
+    assert (status, "[b]" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
