@@ -44,3 +44,7 @@ class ArtefactError(DavspError):
 
 class StorageError(DavspError):
     """A result cannot be written."""
+
+
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading a record raises that lacks what others have, or has it in another form."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from davsp.artefact import PICTURE, TrainingFacts, VisualSafetyPrompt
 from davsp.config import TrainConfig
-from davsp.errors import InputError
+from davsp.errors import MALFORMED, InputError
 from davsp.exchange import AnyDefence, Exchange, Request, Response, answer_query
 from davsp.files import check_same_run, write_json
 from davsp.judges import Judge
@@ -264,7 +264,7 @@ def rebuild_report(folder: Path) -> Path:
     inputs = read_json(folder / REPORT_INPUTS, f"{folder} holds no finished evaluation")
     try:
         return _written_again(folder, results, inputs)
-    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
+    except MALFORMED as error:
         raise InputError(
             f"{folder / REPORT_INPUTS} is damaged ({type(error).__name__}: {error}). Run the evaluation again."
         ) from error

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from davsp.benchmarks.figures import Scores
-from davsp.errors import InputError
+from davsp.errors import MALFORMED, InputError
 from davsp.judges.judgement import Right
 from davsp.samples import Query, check_question, read_rows
 from davsp.sources import fetch_data_set
@@ -24,8 +24,6 @@ TEXT_ONLY_SIDE = 336
 """Side in pixels of the white image that goes with a prompt that is published without one."""
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".JPG", ".PNG", ".JPEG")
-UNPUBLISHED_FORM = (TypeError, KeyError, IndexError, AttributeError, ValueError)
-"""What reading a record raises that lacks what the published ones have, or has it in another form."""
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -151,7 +149,7 @@ class Benchmark:
             self.read(where, name, found)
         except InputError as error:
             raise InputError(f"{self.title}, {name}: {error}") from error
-        except UNPUBLISHED_FORM as error:
+        except MALFORMED as error:
             raise InputError(
                 f"{self.title}, {name}: {where} holds a record that is not in the published form "
                 f"({type(error).__name__}: {error}). Get a fresh copy of it."
@@ -267,7 +265,7 @@ def each_file(files: Sequence[Path], scored: Callable[[Path], Scores]) -> list[S
             found.append(scored(file))
         except InputError as error:
             raise error if str(file) in str(error) else InputError(f"{file}: {error}") from error
-        except UNPUBLISHED_FORM as error:
+        except MALFORMED as error:
             raise InputError(f"{file} is not in the published form ({type(error).__name__}: {error}).") from error
     return found
 

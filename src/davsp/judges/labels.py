@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from davsp.errors import InputError
+from davsp.errors import MALFORMED, InputError
 from davsp.judges.base import Asked
 from davsp.samples import read_rows, read_text
 
@@ -59,7 +59,7 @@ def _checked(path: Path, read: Layout, rows: Sequence[Mapping[str, Any]]) -> lis
     """The answers, if every record has what the layout says it has."""
     try:
         found = read(path, rows)
-    except (KeyError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise InputError(f"{path}: an answer lacks what others have ({type(error).__name__}: {error}).") from error
     for answer in found:
         if not isinstance(answer.question, str) or not isinstance(answer.response, str):
