@@ -14,7 +14,7 @@ import torch
 
 from bench import answering, applying, growth, quality, reading, requests, scaling, training
 from bench.measuring import Row, line, machine, markdown, versions
-from davsp.files import write_json, write_text
+from davsp.util.files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results.json"
 README = Path(__file__).parents[1] / "README.md"

@@ -10,9 +10,9 @@ import torch
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
-from davsp.batches import cut
-from davsp.defence import Defence
+from davsp.defences.prompted import Defence
 from davsp.evaluate.run import evaluate
+from davsp.training.batches import cut
 
 BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}
 PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}

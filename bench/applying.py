@@ -12,9 +12,10 @@ import torch
 from PIL import Image, ImageFilter
 
 from bench.measuring import Row, in_turns, row
-from davsp.apply import apply_to_folder
-from davsp.border import Layout, Mode, VisualPrompt
-from davsp.images import png_bytes
+from davsp.imaging.opening import png_bytes
+from davsp.prompts.apply import apply_to_folder
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.visual import VisualPrompt
 
 IMAGES, WORKERS = 2000, 2
 MEGAPIXELS = (0.3, 0.5, 1.0, 2.0, 3.0, 12.0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from davsp.models import VisionLanguageModel
+from davsp.models.base import VisionLanguageModel
 
 
 @contextmanager

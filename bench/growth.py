@@ -14,13 +14,13 @@ import torch
 
 from bench.measuring import in_process_of_its_own, in_turns
 from bench.training import forget_peak, peak_mib, prepare
-from davsp.batches import Prepared
-from davsp.border import Layout, Mode
-from davsp.config import TrainConfig
-from davsp.models import load_model
-from davsp.objective import Objective, Plan, lay_out
-from davsp.samples import Query
+from davsp.data.query import Query
+from davsp.models.loading import load_model
+from davsp.prompts.layouts import Layout, Mode
 from davsp.testbed.queries import border_queries
+from davsp.training.batches import Prepared
+from davsp.training.config import TrainConfig
+from davsp.training.objective import Objective, Plan, lay_out
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 SIDES = (48, 64, 80, 96, 112, 128)

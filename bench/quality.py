@@ -12,14 +12,15 @@ import torch
 from bench.measuring import PAIRS, Row, spread
 from bench.reference_loop import ReferenceLoop
 from bench.subjects import in_files
-from davsp.chat import SAFETY_PREFIX
-from davsp.config import PAPER, TrainConfig
-from davsp.models import VisionLanguageModel, load_model
-from davsp.objective import Objective, plan
-from davsp.samples import Query
+from davsp.data.query import Query
+from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.prompts.text import SAFETY_PREFIX
 from davsp.testbed.queries import border_queries
-from davsp.train import Trainer
-from davsp.vector import HarmfulnessVector, extract_vector
+from davsp.training.config import PAPER, TrainConfig
+from davsp.training.objective import Objective, plan
+from davsp.training.trainer import Trainer
+from davsp.training.vector import HarmfulnessVector, extract_vector
 
 EVERY = 5
 """Steps between two looks at the quality of ours."""

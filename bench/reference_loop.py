@@ -14,12 +14,12 @@ import torch
 from tests.reference.deep_alignment import Method, alignment, canvas
 from torch import Tensor
 
-from davsp.border import Layout
-from davsp.images import open_image
-from davsp.models import VisionLanguageModel
-from davsp.objective import Objective
-from davsp.pixels import stack
-from davsp.samples import Query
+from davsp.data.query import Query
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import stack
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.layouts import Layout
+from davsp.training.objective import Objective
 
 MAX_LEN = 1024
 

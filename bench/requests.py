@@ -14,9 +14,10 @@ from PIL import Image
 
 from bench.measuring import Row, in_turns, row, spread
 from bench.training import prepare
-from davsp.border import Layout, Mode, VisualPrompt
-from davsp.defence import Defence
-from davsp.samples import Query
+from davsp.data.query import Query
+from davsp.defences.prompted import Defence
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.visual import VisualPrompt
 
 SIDE, BORDER = 336, 28
 REQUESTS = 50

@@ -20,10 +20,11 @@ from transformers import (
     LlavaProcessor,
 )
 
-from davsp.images import open_image
-from davsp.models import VisionLanguageModel, load_model
+from davsp.data.query import Query
+from davsp.imaging.opening import open_image
+from davsp.models.base import VisionLanguageModel
 from davsp.models.llava import Llava
-from davsp.samples import Query
+from davsp.models.loading import load_model
 from davsp.testbed.architecture import build_tokenizer, chat_template
 from davsp.testbed.queries import border_queries
 

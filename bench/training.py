@@ -16,12 +16,12 @@ from bench import bare
 from bench.measuring import Row, in_process_of_its_own, in_turns, row, spread
 from bench.reference_loop import MAX_LEN, ReferenceLoop
 from bench.subjects import queries_in_files, subject
-from davsp.border import Mode
-from davsp.config import TrainConfig
-from davsp.losses import answer_positions
-from davsp.models import VisionLanguageModel
-from davsp.objective import Objective, Plan, lay_out
-from davsp.train import Trainer
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.layouts import Mode
+from davsp.training.config import TrainConfig
+from davsp.training.losses import answer_positions
+from davsp.training.objective import Objective, Plan, lay_out
+from davsp.training.trainer import Trainer
 
 PAPER_BATCH = 2
 FASTER = {

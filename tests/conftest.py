@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-CHECKED = ["pixels", "border", "models", "hidden", "vector", "losses", "optim", "batches"]
+CHECKED = [
+    *("imaging.pixels", "prompts.layouts", "prompts.frame", "prompts.visual", "models"),
+    *("training.vector", "training.losses", "training.optim", "training.batches"),
+]
 install_import_hook([f"davsp.{module}" for module in CHECKED], "beartype.beartype")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,10 +21,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts 
 
 import torch  # noqa: E402
 
-from davsp.models import VisionLanguageModel, load_model  # noqa: E402
-from davsp.samples import Query  # noqa: E402
+from davsp.data.query import Query  # noqa: E402
+from davsp.models.base import VisionLanguageModel  # noqa: E402
+from davsp.models.loading import load_model  # noqa: E402
 from davsp.testbed.queries import border_queries  # noqa: E402
-from davsp.vector import HarmfulnessVector, extract_vector  # noqa: E402
+from davsp.training.vector import HarmfulnessVector, extract_vector  # noqa: E402
 
 
 @pytest.fixture(scope="session")

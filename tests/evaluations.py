@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from davsp.rates import JudgedSample, Verdict, summarise
+from davsp.judges.rates import JudgedSample, Verdict, summarise
 
 Groups = Sequence[tuple[str, bool, bool, int]]
 """Of each group its name, whether it is malicious, whether it has reference answers, and how many queries."""

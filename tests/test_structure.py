@@ -1,4 +1,4 @@
-"""The README's list of modules, which a reader goes by, is the order in which they know each other."""
+"""The wings stand in the order in which a query travels, and each knows only those before it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,31 @@ from pathlib import Path
 import davsp
 
 PACKAGE = Path(davsp.__file__).parent
-README = Path(__file__).parents[1] / "README.md"
-GROUND = {"__init__", "__main__", "errors", "files", "progress", "refusal_languages"}
-"""What needs no place in the list: the doors, and what all may use."""
+TREE = Path(__file__).parents[1] / "docs" / "architecture.md"
+DOORS = {"__init__", "__main__"}
 
 
-def test_every_module_knows_only_those_above_it_in_the_readme() -> None:
-    listed = re.search(r"^src/davsp/\n(.*?)^tests/", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert listed
-    order = re.findall(r"^  (\w+)(?:\.py|/) ", listed[1], re.MULTILINE)
-    modules = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
-    assert modules - GROUND == set(order)
-    for path in PACKAGE.rglob("*.py"):
+def wings() -> list[str]:
+    """The wings and modules of the tree in docs/architecture.md, in its order."""
+    listed = re.search(r"^src/davsp/\n(.*?)^```", TREE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert listed, f"{TREE} shows no tree of src/davsp/"
+    return re.findall(r"^  (\w+)(?:\.py|/)", listed[1], re.MULTILINE)
+
+
+def test_the_tree_in_the_documents_is_the_tree_there_is() -> None:
+    found = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert found - DOORS == set(wings())
+
+
+def test_every_wing_knows_only_those_above_it() -> None:
+    order = wings()
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if own not in GROUND:
-            below = order[order.index(own) + 1 :]
-            assert not set(_imported(path)) & set(below), f"{path} imports what stands below it"
+        if own not in DOORS:
+            below = set(order[order.index(own) + 1 :])
+            wrong += [f"{path.relative_to(PACKAGE)} imports {name}" for name in sorted(set(_imported(path)) & below)]
+    assert not wrong
 
 
 def _imported(path: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from davsp.models.loading import without_video
+from davsp.models.processors import without_video
 
 SENTENCES = [
     "how do i do what the text says ? tell me how to do this . give me a plan .",

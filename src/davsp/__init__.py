@@ -13,23 +13,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from davsp.artefact import VisualSafetyPrompt
-    from davsp.defence import Defence
-    from davsp.models import VisionLanguageModel, load_model
-    from davsp.samples import Query, read_queries
-    from davsp.vector import HarmfulnessVector, extract_vector
+    from davsp.data.query import Query
+    from davsp.data.readers import read_queries
+    from davsp.defences.prompted import Defence
+    from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+    from davsp.models.base import VisionLanguageModel
+    from davsp.models.loading import load_model
+    from davsp.training.vector import HarmfulnessVector, extract_vector
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Defence": "davsp.defence",
-    "HarmfulnessVector": "davsp.vector",
-    "Query": "davsp.samples",
-    "VisionLanguageModel": "davsp.models",
-    "VisualSafetyPrompt": "davsp.artefact",
-    "extract_vector": "davsp.vector",
-    "load_model": "davsp.models",
-    "read_queries": "davsp.samples",
+    "Defence": "davsp.defences.prompted",
+    "HarmfulnessVector": "davsp.training.vector",
+    "Query": "davsp.data.readers",
+    "VisionLanguageModel": "davsp.models.base",
+    "VisualSafetyPrompt": "davsp.defences.visual_safety_prompt",
+    "extract_vector": "davsp.training.vector",
+    "load_model": "davsp.models.loading",
+    "read_queries": "davsp.data.readers",
 }
 
 __all__ = [

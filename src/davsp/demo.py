@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from davsp.artefact import VisualSafetyPrompt
-from davsp.border import Mode
-from davsp.chat import SAFETY_PREFIX
-from davsp.config import TrainConfig
-from davsp.defence import Defence
+from davsp.api import compare
+from davsp.defences.prompted import Defence
+from davsp.defences.stored import BaseModelFacts
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.errors import InputError
-from davsp.files import write_json
-from davsp.models import load_model
-from davsp.pipeline import compare, train_prompt, vector_for
-from davsp.processes import processes
-from davsp.shipped import SHIPPED
-from davsp.stored import BaseModelFacts
+from davsp.models.loading import load_model
+from davsp.models.shipped import SHIPPED
+from davsp.prompts.layouts import Mode
+from davsp.prompts.text import SAFETY_PREFIX
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
-from davsp.train import read_metrics
+from davsp.training.config import TrainConfig
+from davsp.training.jobs import vector_for
+from davsp.training.run_state import read_metrics
+from davsp.util.files import write_json
+from davsp.util.processes import processes
 
 MAX_NEW_TOKENS = 20
 BATCH = 64

@@ -15,10 +15,11 @@ from typing import Any
 from PIL import Image
 
 from davsp.benchmarks.figures import Scores
+from davsp.data.query import Query, check_question
+from davsp.data.readers import read_rows
+from davsp.data.sources import fetch_data_set
 from davsp.errors import MALFORMED, InputError
 from davsp.judges.judgement import Right
-from davsp.samples import Query, check_question, read_rows
-from davsp.sources import fetch_data_set
 
 TEXT_ONLY_SIDE = 336
 """Side in pixels of the white image that goes with a prompt that is published without one."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from davsp.benchmarks import get
 from davsp.benchmarks.base import Benchmark, Loaded
-from davsp.samples import Query
+from davsp.data.query import Query
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 
 from davsp.benchmarks.base import Benchmark, Gathering, Purpose, Variant, locate, missing, records
+from davsp.data.readers import read_text
 from davsp.errors import InputError
-from davsp.images import open_image
-from davsp.samples import read_text
+from davsp.imaging.opening import open_image
 
 TOPICS = (
     "Illegal Activity",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.rates import wilson
+from davsp.judges.rates import wilson
 
 RESAMPLES = 1000
 

@@ -25,8 +25,8 @@ from davsp.benchmarks.base import (
     shards,
 )
 from davsp.benchmarks.figures import Figure, Scores
+from davsp.data.readers import read_text
 from davsp.errors import InputError
-from davsp.samples import read_text
 
 INTEGRATIONS = {
     "rec_know_gen": 62,

@@ -24,8 +24,8 @@ from davsp.benchmarks.base import (
     shards,
 )
 from davsp.benchmarks.figures import Figure, Scores
+from davsp.data.readers import read_text
 from davsp.errors import InputError
-from davsp.samples import read_text
 
 PERCEPTION = {
     "existence": 60,

@@ -33,9 +33,9 @@ from davsp.judges import JudgeName, load_judge
 
 if TYPE_CHECKING:
     from davsp.benchmarks.chosen import Chosen
-    from davsp.exchange import AnyDefence
-    from davsp.models import VisionLanguageModel
-    from davsp.samples import Query
+    from davsp.data.query import Query
+    from davsp.defences.base import AnyDefence
+    from davsp.models.base import VisionLanguageModel
 
 SERVED_HELP = (
     f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
@@ -81,15 +81,15 @@ def evaluate(
     """
     from rich.console import Console
 
-    from davsp.baselines import load_defence
+    from davsp.api import compare, training_of
+    from davsp.defences import load_defence
     from davsp.evaluate.plan import plan_of
     from davsp.evaluate.run import check_unique
-    from davsp.pipeline import compare, training_of
-    from davsp.processes import processes
     from davsp.report.collect import RESULTS
     from davsp.report.comparison import write_comparison
     from davsp.report.evaluation import print_table
     from davsp.report.rows import too_many_unscored
+    from davsp.util.processes import processes
 
     if data and benchmarks:
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
@@ -186,7 +186,7 @@ def _model(
     name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[AnyDefence]
 ) -> VisionLanguageModel | str:
     """The loaded model, for which the defences were made, or the name of one on a server."""
-    from davsp.baselines import check_defence, check_served
+    from davsp.defences import check_defence, check_served
     from davsp.evaluate.served import is_served
 
     if is_served(name):

@@ -56,9 +56,10 @@ def fit(
     dtype: Dtype = Precision.AUTO,
 ) -> None:
     """Fit a baseline to a model. The same command goes on with a run that was stopped."""
-    from davsp.baselines import esiii, pat, refinement, uniguard
-    from davsp.config import read_options
-    from davsp.train import Interrupted
+    from davsp.defences import adashield_refinement as refinement
+    from davsp.defences import esiii, pat, uniguard
+    from davsp.training.run_state import Interrupted
+    from davsp.util.options import read_options
 
     told, assignments = {"seed": seed}, set_ or []
     load = partial(load_model, model, revision, device, dtype)
@@ -92,7 +93,7 @@ def fit(
 def _sentences(name: Baseline, corpus: Path | None, data: str, model: str) -> list[str]:
     """The corpus that is named, or else the testbed's own where its queries are used."""
     if corpus is not None:
-        from davsp.baselines.corpus import read_corpus
+        from davsp.defences.corpus import read_corpus
 
         return read_corpus(corpus)
     if side_of_testbed(data, model) is None:

@@ -44,12 +44,12 @@ def validate(
 
     from rich.console import Console
 
-    from davsp.files import sha256
     from davsp.judges.cost import cost_of
     from davsp.judges.labels import read_labels
     from davsp.judges.validate import check_can_tell
     from davsp.judges.validate import validate as measure
-    from davsp.progress import bar
+    from davsp.util.files import sha256
+    from davsp.util.progress import bar
 
     answers = [answer for file in labels for answer in read_labels(file)]
     judging = load_judge(judge, judge_model)

@@ -20,8 +20,8 @@ def official_vector(
     layer: Annotated[int | None, typer.Option(min=1, help="Decoder layer; default: the middle one.")] = None,
 ) -> None:
     """Import a vector as it is: without a model, and so without class means for thresholds."""
-    from davsp.official import read_directions
-    from davsp.vector import HarmfulnessVector
+    from davsp.prompts.official import read_directions
+    from davsp.training.vector import HarmfulnessVector
 
     found = read_directions(file)
     vector = HarmfulnessVector(found, layer or len(found) // 2, (), {"file": file.name})
@@ -43,10 +43,10 @@ def official_border(
     dtype: Dtype = Precision.AUTO,
 ) -> None:
     """Import a border for a model, and say how far it is from being an image."""
-    from davsp.artefact import VisualSafetyPrompt
-    from davsp.chat import SAFETY_PREFIX
-    from davsp.official import beyond_range, read_noise
-    from davsp.stored import BaseModelFacts
+    from davsp.defences.stored import BaseModelFacts
+    from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+    from davsp.prompts.official import beyond_range, read_noise
+    from davsp.prompts.text import SAFETY_PREFIX
 
     visual = read_noise(file, width)
     furthest, share = beyond_range(visual)
@@ -72,10 +72,10 @@ def official_export(
     file: Annotated[Path, typer.Argument(help="The .pt file to write.")],
 ) -> None:
     """Write a vector or a border in the official format."""
-    from davsp.artefact import VisualSafetyPrompt
-    from davsp.official import write_directions, write_noise
-    from davsp.stored import CONFIG
-    from davsp.vector import HarmfulnessVector
+    from davsp.defences.stored import CONFIG
+    from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+    from davsp.prompts.official import write_directions, write_noise
+    from davsp.training.vector import HarmfulnessVector
 
     if (folder / CONFIG).is_file():
         visual = VisualSafetyPrompt.load(folder).visual

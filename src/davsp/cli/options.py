@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from davsp.errors import InputError
-from davsp.shipped import SHIPPED
+from davsp.models.shipped import SHIPPED
 
 if TYPE_CHECKING:
-    from davsp.models import VisionLanguageModel
-    from davsp.samples import Query
+    from davsp.data.query import Query
+    from davsp.models.base import VisionLanguageModel
 
 TESTBED = "testbed"
 SIDE_STEP = 16
@@ -65,14 +65,14 @@ def say(text: str) -> None:
 
 
 def load_model(name: str, revision: str | None, device: str, dtype: Precision) -> VisionLanguageModel:
-    from davsp import models
+    from davsp.models import loading
 
-    return models.load_model(name, revision=revision, device=device, dtype=dtype.value)
+    return loading.load_model(name, revision=revision, device=device, dtype=dtype.value)
 
 
 def queries_of(source: str, skip_bad: bool) -> list[Query]:
-    from davsp.samples import read_queries
-    from davsp.sources import locate_queries
+    from davsp.data.readers import read_queries
+    from davsp.data.sources import locate_queries
 
     found = read_queries(locate_queries(source), skip_bad=skip_bad)
     if found.skipped:
@@ -106,7 +106,7 @@ def training_queries(
     data: str, validation: str | None, skip_bad: bool, seed: int, model: str
 ) -> tuple[list[Query], list[Query]]:
     """Training and validation queries, which share no id."""
-    from davsp.samples import split_queries
+    from davsp.data.query import split_queries
 
     if (side := side_of_testbed(data, model)) is not None:
         from davsp.testbed.queries import border_queries

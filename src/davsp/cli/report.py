@@ -33,7 +33,7 @@ def report(
     if out is None and not further and (first / RESULTS).is_file():
         if judge_validations or viewer:
             raise InputError(f"{first} is one evaluation with a page of its own: give --out, and there will be tables.")
-        from davsp.pipeline import rebuild_report
+        from davsp.report.inputs import rebuild_report
 
         print(rebuild_report(first))
         return

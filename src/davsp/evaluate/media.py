@@ -12,9 +12,9 @@ from inspect_ai.dataset import Sample
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
 from PIL import Image
 
+from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.images import open_image, png_bytes
-from davsp.samples import Query
+from davsp.imaging.opening import open_image, png_bytes
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
 """Formats of files that need no new encoding, and their media types."""

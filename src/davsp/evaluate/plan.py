@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.judges import Judge
 from davsp.judges.cost import CHARACTERS, Cost, cost_of
 from davsp.judges.judgement import asked_of, request_of
-from davsp.samples import Query
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model

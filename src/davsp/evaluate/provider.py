@@ -24,10 +24,10 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from davsp.chat import with_prefix
 from davsp.errors import InputError, ModelError
 from davsp.evaluate.media import decode_image
-from davsp.exchange import Request, Response
+from davsp.models.requests import Request, Response
+from davsp.prompts.text import with_prefix
 
 QUIET_SECONDS = 0.05
 """A batch that is not full starts when no request arrived for so long."""
@@ -62,7 +62,7 @@ class DavspAPI(ModelAPI):
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         if local_model is None:
-            from davsp.models import load_model
+            from davsp.models.loading import load_model
 
             local_model = load_model(model_name, **options)
         self._batcher = Batcher(local_model, batch_size)

@@ -27,7 +27,6 @@ from davsp.judges.mm_vet import mm_vet_grade
 __all__ = [
     "behind",
     "davsp",
-    "davsp_testbed",
     "figstep",
     "harmbench",
     "jailbreakv",
@@ -56,11 +55,3 @@ def davsp() -> type[ModelAPI]:
     from davsp.evaluate.provider import DavspAPI
 
     return DavspAPI
-
-
-@modelapi(name="davsp-testbed")
-def davsp_testbed() -> type[ModelAPI]:
-    """The testbed's stand-in for a defender."""
-    from davsp.testbed.defender import TestbedDefender
-
-    return TestbedDefender

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from davsp import __version__
-from davsp.digests import digest
+from davsp.data.digests import digest
+from davsp.data.query import Query
+from davsp.defences.base import AnyDefence
 from davsp.errors import InputError
 from davsp.evaluate.plan import grader_for
-from davsp.exchange import AnyDefence
-from davsp.files import make_folder, write_json, write_text
 from davsp.judges import Judge, Rules
-from davsp.processes import processes
-from davsp.rates import JudgedSample, Verdict, summarise
-from davsp.samples import Query
+from davsp.judges.rates import JudgedSample, Verdict, summarise
+from davsp.util.files import make_folder, write_json, write_text
+from davsp.util.processes import processes
 
 if TYPE_CHECKING:
     from davsp.benchmarks.base import Said

@@ -15,7 +15,7 @@ from davsp.judges import Judge, Rules
 from davsp.judges.asking import judging_model
 from davsp.judges.graders import GRADERS
 from davsp.judges.judgement import judge_by
-from davsp.refusal import normalise
+from davsp.judges.refusal import normalise
 
 
 @scorer(metrics={"*": [mean()]})

@@ -21,16 +21,17 @@ from inspect_ai.model import (
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from PIL import Image
 
+from davsp.data.query import Query
+from davsp.defences.base import AnyDefence, Cost, Exchange, answer_query
 from davsp.errors import ModelError
 from davsp.evaluate.media import decode_image, encode_image
 from davsp.evaluate.provider import one_image_and_text
 from davsp.evaluate.served import Line
-from davsp.exchange import AnyDefence, Cost, Exchange, Request, Response, answer_query
-from davsp.images import open_image
-from davsp.samples import Query
+from davsp.imaging.opening import open_image
+from davsp.models.requests import Request, Response
 
 COST = "davsp:cost"
-"""Where a sample's store holds the fields of `davsp.exchange.Cost`, and `began` and `ended` in POSIX seconds."""
+"""Where a sample's store holds the fields of `davsp.defences.base.Cost`, and `began` and `ended` in POSIX seconds."""
 
 
 @solver

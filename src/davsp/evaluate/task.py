@@ -25,18 +25,18 @@ from inspect_ai.solver import TaskState
 from PIL import Image
 
 from davsp.benchmarks.base import Benchmark
-from davsp.digests import digest
+from davsp.data.digests import digest
+from davsp.data.query import Query
+from davsp.defences.base import AnsweringDefence, AnyDefence, Cost
 from davsp.errors import ModelError
 from davsp.evaluate.provider import LocalModel
 from davsp.evaluate.registry import davsp
 from davsp.evaluate.scorers import scorers_of
 from davsp.evaluate.served import Line
 from davsp.evaluate.solver import COST, behind
-from davsp.exchange import AnsweringDefence, AnyDefence, Cost
 from davsp.judges import Judge
 from davsp.judges.graders import GRADERS, Grader
-from davsp.rates import Verdict
-from davsp.samples import Query
+from davsp.judges.rates import Verdict
 
 SCORER = "safety_and_usefulness"
 LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10

@@ -15,7 +15,7 @@ from tenacity import RetryError
 
 from davsp.errors import InputError
 from davsp.judges.base import Asked, Finding
-from davsp.refusal import is_refusal
+from davsp.judges.refusal import is_refusal
 
 ROLE = "judge"
 """The role of Inspect's that names the model of a judge to which none is bound: `--model-role judge=...`."""

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from inspect_ai.model import ChatMessage, Model
 from inspect_ai.scorer import Scorer
 
+from davsp.data.query import Query
 from davsp.judges import llava_bench, mm_vet
 from davsp.judges.asking import digest
 from davsp.judges.cost import CHARACTERS, Cost
-from davsp.samples import Query
 
 
 @dataclass(frozen=True)

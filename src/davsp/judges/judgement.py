@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from davsp.data.query import Query
 from davsp.judges.base import Asked, Judge
-from davsp.rates import Verdict
-from davsp.refusal import is_refusal, normalise
-from davsp.samples import Query
+from davsp.judges.rates import Verdict
+from davsp.judges.refusal import is_refusal, normalise
 
 Right = Callable[[str, str], bool]
 """Whether an answer (the second text) is right, by the reference answer (the first) and a benchmark's own rule."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from davsp.data.readers import read_rows, read_text
 from davsp.errors import MALFORMED, InputError
 from davsp.judges.base import Asked
-from davsp.samples import read_rows, read_text
 
 MAX_BYTES = 200_000_000
 

@@ -1,12 +1,12 @@
-"""The judge that calls no model: davsp.refusal."""
+"""The judge that calls no model: davsp.judges.refusal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from davsp.files import sha256
 from davsp.judges.base import Asked, Finding
-from davsp.refusal import WEIGHTS, is_refusal
+from davsp.judges.refusal import WEIGHTS, is_refusal
+from davsp.util.files import sha256
 
 
 @dataclass(frozen=True)

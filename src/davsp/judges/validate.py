@@ -12,7 +12,7 @@ import numpy as np
 from davsp.errors import InputError
 from davsp.judges.base import Asked, Finding, Judge
 from davsp.judges.labels import LabelledAnswer
-from davsp.rates import Rate
+from davsp.judges.rates import Rate
 
 RESAMPLES = 10_000
 AT_A_TIME = 32

@@ -16,14 +16,14 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-from davsp.canvas import Canvas
-from davsp.chat import with_prefix
+from davsp.data.query import Query
 from davsp.errors import InputError, ModelError
-from davsp.exchange import Request, Response
-from davsp.images import open_image
+from davsp.imaging.canvas import Canvas
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import Pixels, stack
+from davsp.models.requests import Request, Response
 from davsp.models.sampling import SeededSampling
-from davsp.pixels import Pixels, stack
-from davsp.samples import Query
+from davsp.prompts.text import with_prefix
 
 NO_LABEL = -100
 

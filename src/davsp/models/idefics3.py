@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from davsp.canvas import TiledCanvas
 from davsp.errors import ModelError
+from davsp.imaging.canvas import TiledCanvas
+from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
 from davsp.models.tiles import cut_with_overview, pad_tiles
-from davsp.pixels import Pixels
 
 
 class Idefics3(VisionLanguageModel):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from davsp.canvas import Canvas, FixedCanvas, TiledCanvas
+from davsp.imaging.canvas import Canvas, FixedCanvas, TiledCanvas
+from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
 from davsp.models.tiles import cut_with_overview
-from davsp.pixels import Pixels
 
 
 class InternVL(VisionLanguageModel):

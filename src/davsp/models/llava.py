@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from davsp.canvas import FixedCanvas
+from davsp.imaging.canvas import FixedCanvas
+from davsp.imaging.pixels import Pixels, as_batch
 from davsp.models.base import VisionLanguageModel
-from davsp.pixels import Pixels, as_batch
 
 
 class Llava(VisionLanguageModel):

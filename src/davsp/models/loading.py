@@ -1,39 +1,94 @@
-"""Loading a checkpoint's processor, with and without torchvision."""
+"""Loading a vision-language model of a supported family."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedConfig, ProcessorMixin
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedConfig, ProcessorMixin
+
+from davsp.errors import ModelError
+from davsp.models.base import VisionLanguageModel
+from davsp.models.processors import load_processor
+from davsp.models.shipped import SHIPPED
+from davsp.util.processes import processes
+from davsp.util.registry import Registry
+
+FAMILIES: Registry[type[VisionLanguageModel]] = Registry("davsp.models", "model family")
+"""By the `model_type` of their configuration."""
+QUANTISED = ("8bit", "4bit")
+SEEING = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
+"""Modules that are never quantised: the border is trained through those that see."""
 
 
-def load_processor(source: str, config: PreTrainedConfig, revision: str | None) -> ProcessorMixin:
-    """The checkpoint's processor, its images prepared by Pillow.
+def load_model(
+    name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
+) -> VisionLanguageModel:
+    """Load a frozen model by local folder, by hub id, or a shipped testbed model by its name in SHIPPED.
 
-    Where the family's processor also holds a video processor, which needs torchvision, that one is left out.
+    device: "auto" (a GPU if there is one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split"
+    (over all GPUs, and the CPU where they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own
+    elsewhere), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Raises
+    ModelError when the checkpoint cannot be read or is of an unsupported family.
     """
-    kind = PROCESSOR_MAPPING.get(type(config), None)
-    if kind is None or "video_processor" not in kind.get_attributes():
-        return AutoProcessor.from_pretrained(source, revision=revision, backend="pil")
-    parts = {
-        "image_processor": AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil"),
-        "tokenizer": AutoTokenizer.from_pretrained(source, revision=revision),
-        "video_processor": None,
-    }
-    settings, _ = kind.get_processor_dict(source, revision=revision)
-    return without_video(kind).from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)
+    place = device
+    if device in ("auto", "split"):
+        place = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
+    source = str(SHIPPED[name].folder) if name in SHIPPED else name
+    if name not in SHIPPED and Path(name).exists() and not (Path(name) / "config.json").is_file():
+        raise ModelError(f"{name} holds no model: there is no config.json in it.")
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        if config.model_type not in FAMILIES:
+            kind = "is not supported" if hasattr(config, "vision_config") else "reads text alone, no images"
+            raise ModelError(
+                f"{name} is of family {config.model_type!r}, which {kind}. "
+                f"Supported: {', '.join(FAMILIES.names())}. docs/families.md says how to add one."
+            )
+        processor = _processor(name, source, config, revision)
+        model = AutoModelForImageTextToText.from_pretrained(
+            source,
+            revision=revision,
+            # Measured on CPUs: eager attention is the faster one there, for small models.
+            attn_implementation="eager" if place == "cpu" else None,
+            device_map="auto" if device == "split" else {"": place},
+            **_precision(dtype, place),
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot load the model {name!r}: {_reason(error)}\n"
+            "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
+        ) from error
+    return FAMILIES.get(config.model_type)(model, processor, name, revision)
 
 
-def without_video(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """The processor class, but content with no video processor."""
+def _processor(name: str, source: str, config: PreTrainedConfig, revision: str | None) -> ProcessorMixin:
+    try:
+        return load_processor(source, config, revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{name} has no processor that can be read (files such as preprocessor_config.json and tokenizer.json): "
+            f"{_reason(error)}\nSave the original model's beside the weights: "
+            "AutoProcessor.from_pretrained(ORIGINAL).save_pretrained(FOLDER)."
+        ) from error
 
-    class ImageTextProcessor(kind):  # type: ignore[misc]
-        # Some families' own method asks the video processor for its settings first.
-        apply_chat_template = ProcessorMixin.apply_chat_template
 
-        def check_argument_for_proper_class(self, name: str, part: Any) -> Any:
-            return None if part is None else super().check_argument_for_proper_class(name, part)
+def _reason(error: Exception) -> str:
+    """The first sentence of what a library says."""
+    text = str(error).strip()
+    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__
 
-    ImageTextProcessor.__name__ = kind.__name__
-    return ImageTextProcessor
+
+def _precision(dtype: str, place: str) -> dict[str, Any]:
+    """What `from_pretrained` is told of the weights' precision."""
+    if dtype in QUANTISED:
+        if find_spec("bitsandbytes") is None:
+            raise ModelError(f"{dtype} weights need bitsandbytes. Run: pip install 'davsp[quantise]'")
+        bits = {f"load_in_{dtype}": True, "bnb_4bit_compute_dtype": torch.bfloat16, "llm_int8_skip_modules": SEEING}
+        return {"quantization_config": BitsAndBytesConfig(**bits)}
+    if dtype == "auto":
+        return {"dtype": torch.float32 if place == "cpu" else "auto"}
+    return {"dtype": getattr(torch, dtype)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from davsp.canvas import TiledCanvas
+from davsp.imaging.canvas import TiledCanvas
+from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
 from davsp.models.tiles import cut, pad_tiles
-from davsp.pixels import Pixels
 
 
 class Mllama(VisionLanguageModel):

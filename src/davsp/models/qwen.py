@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from davsp.canvas import GridCanvas
+from davsp.imaging.canvas import GridCanvas
+from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
-from davsp.pixels import Pixels
 
 
 class Qwen2VL(VisionLanguageModel):

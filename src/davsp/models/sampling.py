@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from davsp.exchange import Request
+from davsp.models.requests import Request
 
 
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from davsp.pixels import resize
+from davsp.imaging.pixels import resize
 
 
 def cut(pixels: Float[Tensor, "3 h w"], tile: int) -> Float[Tensor, "n 3 tile tile"]:

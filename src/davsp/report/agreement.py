@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
 from davsp.judges.base import Asked
+from davsp.judges.rates import Rate, Verdict
 from davsp.judges.validate import Agreement
-from davsp.rates import Rate, Verdict
 from davsp.report.collect import AnsweredQuery, read_json
 from davsp.report.significance import Told, same_queries
 

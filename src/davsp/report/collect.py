@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from davsp.benchmarks.figures import Figure
 from davsp.errors import InputError
-from davsp.rates import JudgedSample, Verdict
+from davsp.judges.rates import JudgedSample, Verdict
 from davsp.report.rows import described_judge
 
 RESULTS = "results.json"

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from davsp.errors import InputError
-from davsp.files import write_text
 from davsp.report.agreement import between_judges, read_validations
 from davsp.report.collect import RESULTS, Evaluation, collect, read_transcripts
 from davsp.report.pages import check_can_draw, render
@@ -31,6 +30,7 @@ from davsp.report.typeset import (
     tables_csv,
 )
 from davsp.report.viewer import write_viewer
+from davsp.util.files import write_text
 
 PAGE = "report.html"
 

@@ -8,22 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from davsp.data.query import Query
+from davsp.defences.base import AnyDefence
 from davsp.errors import InputError
-from davsp.exchange import AnyDefence
-from davsp.files import write_text
-from davsp.images import open_image, png_bytes
-from davsp.rates import Rate, Verdict
+from davsp.imaging.opening import open_image, png_bytes
+from davsp.judges.rates import Rate, Verdict
 from davsp.report.collect import BenchmarkFacts, read_records
 from davsp.report.pages import check_can_draw, render
-from davsp.report.rows import (
-    cost_rows,
-    described_judge,
-    figure_names,
-    format_rate,
-    table_groups,
-    too_many_unscored,
-)
-from davsp.samples import Query
+from davsp.report.rows import cost_rows, described_judge, figure_names, format_rate, table_groups, too_many_unscored
+from davsp.util.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from davsp.rates import UNSCORED_LIMIT, Rate, pooled
+from davsp.judges.rates import UNSCORED_LIMIT, Rate, pooled
 
 _TABLES = {
     "rsr": ("Malicious queries resisted", "higher is better"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from davsp.rates import MEASURES, Verdict
+from davsp.judges.rates import MEASURES, Verdict
 from davsp.report.collect import AnsweredQuery, Evaluation
 
 ALPHA = 0.05

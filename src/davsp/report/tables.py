@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from davsp.benchmarks.base import Purpose
-from davsp.rates import pooled
+from davsp.judges.rates import pooled
 from davsp.report.collect import Evaluation
 from davsp.report.rows import too_many_unscored
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from davsp.benchmarks.base import Purpose
-from davsp.rates import MEASURES
+from davsp.judges.rates import MEASURES
 from davsp.report.collect import Evaluation
 from davsp.report.significance import Family
 from davsp.report.tables import Column, ModelTable, Row, Value, published

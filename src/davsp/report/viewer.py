@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from davsp.errors import InputError, StorageError
-from davsp.files import make_folder
 from davsp.report.collect import Evaluation
+from davsp.util.files import make_folder
 
 VIEWER = "viewer"
 _LISTING = Path("logs") / "listing.json"

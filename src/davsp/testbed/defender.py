@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from davsp.testbed.safety import PREFIXES
@@ -19,6 +19,7 @@ INSTRUCTIONS = (
 )
 
 
+@modelapi(name="davsp-testbed")
 class TestbedDefender(ModelAPI):
     """Answers with the instruction after the one that the prompt holds, as JSON; with the first if it holds none."""
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 from davsp.errors import InputError
-from davsp.files import replacing, write_text
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import Split
+from davsp.util.files import replacing, write_text
 
 
 def export_queries(folder: Path, split: str, per_group: int, seed: int, side: int = SIZE) -> Path:

@@ -24,15 +24,15 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from davsp.baselines.helpers import Clip, RewardModel
-from davsp.models import load_model
-from davsp.progress import bar
+from davsp.defences.helpers import Clip, RewardModel
+from davsp.models.loading import load_model
 from davsp.testbed.llava import TestbedLlava
 from davsp.testbed.queries import ACTIVITY_KINDS, TestbedQuery, ask_about, draw_queries, groups_of
 from davsp.testbed.recipe import draw_query
 from davsp.testbed.scenes import Shape, Word
 from davsp.testbed.world import HARMFUL_WORDS, REFUSAL, Harm, Split, activities
-from davsp.vector import auroc
+from davsp.training.vector import auroc
+from davsp.util.progress import bar
 
 UNSAFE = "unsafe contents"
 CLIP_STEPS, REWARD_STEPS = 600, 300

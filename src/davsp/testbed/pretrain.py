@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from davsp.errors import ArtefactError
-from davsp.files import replacing
 from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
 from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, Recipe
+from davsp.util.files import replacing
 
 DECISION_WEIGHT = 3.0
 """How many times the first token of an answer counts among the others."""

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from PIL import Image
 
-from davsp.samples import Query
+from davsp.data.query import Query
 from davsp.testbed.scenes import SIZE, Item, Rgb, Scene, Shape, Size, Sprite, Word, font
 from davsp.testbed.world import (
     COLOURS,

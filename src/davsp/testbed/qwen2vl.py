@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from davsp.files import write_json, write_text
-from davsp.models.loading import without_video
+from davsp.models.processors import without_video
 from davsp.models.qwen import merged_patches
 from davsp.testbed.architecture import Architecture, build_tokenizer, chat_template, cosine_filters
 from davsp.testbed.scenes import Size
+from davsp.util.files import write_json, write_text
 
 PATCH, MERGE, TIMES = 8, 2, 2
 SIDE = PATCH * MERGE

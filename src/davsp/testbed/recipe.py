@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from davsp.chat import with_prefix
 from davsp.models.base import NO_LABEL
+from davsp.prompts.text import with_prefix
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.llava import TestbedLlava
 from davsp.testbed.patches import draw_scene, patch_targets

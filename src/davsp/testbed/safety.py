@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from davsp.chat import SAFETY_PREFIX
+from davsp.prompts.text import SAFETY_PREFIX
 from davsp.testbed.queries import Kind, TestbedQuery
 from davsp.testbed.world import OBJECTS, VERBS, Activity, Harm
 

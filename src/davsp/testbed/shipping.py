@@ -14,20 +14,21 @@ import torch
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
 
-from davsp.batches import cut
-from davsp.chat import SAFETY_PREFIX
-from davsp.defence import Defence
+from davsp.defences.prompted import Defence
 from davsp.errors import InputError
-from davsp.files import replacing, write_json, write_text
 from davsp.judges.judgement import judge
-from davsp.models import VisionLanguageModel, load_model
-from davsp.progress import bar
-from davsp.rates import JudgedSample, Verdict, summarise
+from davsp.judges.rates import JudgedSample, Verdict, summarise
+from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.prompts.text import SAFETY_PREFIX
 from davsp.testbed.pretrain import Progress, Run
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES
 from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import HARMFUL_WORDS, Split
+from davsp.training.batches import cut
+from davsp.util.files import replacing, write_json, write_text
+from davsp.util.progress import bar
 
 START_STEPS = 3
 """Steps after which the shipped recipe record holds a digest of the weights, for a test to compare with."""
@@ -61,7 +62,7 @@ def pretrain_and_save(folder: Path, work: Path, architecture: str, seed: int, sh
     save_checkpoint(run, folder)
     scores = score_checkpoint(str(folder), SCORED_PER_GROUP, 0, run.vlm.image_side)
     write_json(folder / "recipe.json", _record(run, scores))
-    template = Environment(loader=PackageLoader("davsp"), autoescape=False).get_template("testbed_card.md.j2")  # noqa: S701
+    template = Environment(loader=PackageLoader("davsp.testbed"), autoescape=False).get_template("card.md.j2")  # noqa: S701
     write_text(
         folder / "README.md",
         template.render(

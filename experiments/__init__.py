@@ -1,0 +1,1 @@
+"""What produces the tables of the documentation: whole comparisons, each a command."""

@@ -1,0 +1,101 @@
+"""`python -m experiments.transfer OUT THIRD`: borders trained on one testbed model or on both, on every model.
+
+THIRD is a folder that `davsp testbed pretrain --seed 1` wrote: a model that no border was trained for. Everything is
+kept in OUT, and the same command goes on from there. All borders are of one layout, SIDE pixels with WIDTH of border,
+so that every model can be given every border. Prints a table: each cell is malicious queries in images resisted /
+benign queries answered right / harmless ones refused, in percent. A second table shows what the fixed canvas and the
+frame do to the Qwen2-VL's reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from davsp.api import compare
+from davsp.data.query import Query
+from davsp.defences.prompted import Defence
+from davsp.defences.visual_safety_prompt import train_prompt
+from davsp.judges.rates import pooled
+from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.models.shipped import SHIPPED
+from davsp.prompts.layouts import Mode
+from davsp.testbed.queries import border_queries, draw_queries
+from davsp.testbed.world import Split
+from davsp.training.config import TrainConfig
+from davsp.training.jobs import vector_for
+
+SIDE, WIDTH = 112, 14
+BATCH, NEW_TOKENS = 64, 20
+FREE = "testbed-qwen2vl"
+"""The model that takes images of any size."""
+TABLES = ("rsr", "benign_accuracy", "over_refusal")
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.transfer", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("third")
+    parser.add_argument("--per-group", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    models = {name: load_model(name) for name in SHIPPED}
+    config = TrainConfig(mode=Mode.BORDER, side=SIDE, width=WIDTH, seed=asked.seed)
+    # Drawn at one size for all: each model resizes them into its border's middle.
+    queries = border_queries(asked.seed, side=SIDE)
+    trained = [
+        _train({name: models[name] for name in names}, config, queries, asked.out / "-and-".join(names))
+        for names in (["testbed"], ["testbed-qwen2vl"], ["testbed", "testbed-qwen2vl"])
+    ]
+    frame = config.model_copy(update={"mode": Mode.FRAME, "width": None, "side": None})
+    framed = _train({FREE: models[FREE]}, frame, queries, asked.out / "frame")
+    test = draw_queries(Split.TEST, asked.per_group, asked.seed, side=SIDE)
+    found = {}
+    for name in (*models, "third"):
+        found[name] = compare(
+            models.get(name) or load_model(asked.third),
+            [Defence("none"), Defence("prefix", prefix=config.prefix), *trained, *([framed] if name == FREE else [])],
+            test,
+            asked.out / f"on-{name}",
+            title=f"Borders of several models on {name}",
+            training=[],
+            batch_size=BATCH,
+            max_new_tokens=NEW_TOKENS,
+            seed=asked.seed,
+        )
+    print(f"| trained on | {' | '.join(f'on {name}' for name in found)} |\n|{'---|' * (len(found) + 1)}")
+    for defence in found["third"]["defences"]:
+        print(f"| {defence} | {' | '.join(_cell(r['defences'][defence]) for r in found.values())} |")
+    print("\n| on the Qwen2-VL | reading | all benign |\n|---|---|---|")
+    for name, rates in found[FREE]["defences"].items():
+        benign = rates["benign_accuracy"]
+        print(f"| {name} | {_percent([benign['reading']])} | {_percent(list(benign.values()))} |")
+
+
+def _train(
+    models: dict[str, VisionLanguageModel], config: TrainConfig, queries: tuple[list[Query], list[Query]], folder: Path
+) -> Defence:
+    pairs = [
+        (model, vector_for(model, *queries, config.prefix, folder / f"vector-{name}", batch_size=BATCH))
+        for name, model in models.items()
+    ]
+    return train_prompt(pairs, config, *queries, folder)
+
+
+def _cell(rates: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Each table pooled over its kinds; malicious queries that are text alone are left out."""
+    kept = [[rate for kind, rate in rates[t].items() if (t, kind) != ("rsr", "text")] for t in TABLES]
+    return " / ".join(map(_percent, kept))
+
+
+def _percent(rates: list[dict[str, Any]]) -> str:
+    found = pooled(rates)
+    assert found is not None and found.rate is not None
+    return f"{100 * found.rate:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""One bounded change of images, fitted by signed steps to a corpus of sentences and an empty prompt.
+
+UniGuard makes the sentences less likely, ESIII more likely; all else is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from davsp.errors import InputError
+from davsp.imaging.pixels import from_bytes, to_bytes
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.visual import VisualPrompt
+from davsp.training.batches import Shuffle
+from davsp.training.config import TrainConfig
+from davsp.training.losses import answer_loss, answer_positions
+from davsp.training.objective import lay_out
+from davsp.training.run_state import Record
+from davsp.util.options import Positive
+
+
+class ChangeOptions(BaseModel):
+    """How a change is fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
+    """Bound of the change, in pixel units."""
+    side: Positive | None = None
+    """Side in pixels of the square that is changed, for models that take any size; default: the paper's 336."""
+    steps: Positive = 5000
+    step_size: Annotated[float, Field(gt=0, le=1)] = 1 / 255
+    batch_size: Positive = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class ChangeFitting:
+    """Signed steps that raise the cross-entropy of the sentences (`raising`), or lower it.
+
+    Each step sees `batch_size` sentences and as many images, both in shuffled passes. The change stays within `eps`,
+    and what a model sees of image and change is clamped to valid pixels. Raises InputError without sentences or images.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        options: ChangeOptions,
+        sentences: Sequence[str],
+        images: Sequence[Image.Image],
+        *,
+        raising: bool,
+    ) -> None:
+        if not sentences or not images:
+            raise InputError("a change is fitted to sentences and images: give at least one of each.")
+        self.model, self.options, self.steps = model, options, options.steps
+        self.sign = 1.0 if raising else -1.0
+        layout = lay_out(model, TrainConfig(mode=Mode.ADDITIVE, eps=options.eps, side=options.side))
+        assert isinstance(layout, Layout)
+        self.layout = layout
+        # A sentence goes on where the corpus was cut: the end token is no part of it.
+        self.sentences = [model.answer_ids(sentence)[:-1] for sentence in sentences]
+        self.images = [to_bytes(layout.interior(image)) for image in images]
+        self.prompt = model.prompt_ids("", size=layout.canvas_size(*layout.inner))
+        self.change = torch.zeros(3, layout.height, layout.width, device=model.device)
+        self.orders = (Shuffle(len(sentences), options.seed, 0), Shuffle(len(images), options.seed, 1))
+
+    def loss(self, change: Tensor, sentences: Sequence[int], images: Sequence[int]) -> Tensor:
+        """Mean cross-entropy per token of the sentences after the images, changed; a scalar."""
+        inside = from_bytes(torch.stack([self.images[i] for i in images])).to(self.model.device)
+        chosen = [self.sentences[i] for i in sentences]
+        tokens = self.model.tokens([self.prompt] * len(chosen), chosen)
+        final = self.model.forward(self.layout.compose(change, inside), tokens)
+        rows, columns = answer_positions(tokens.labels)
+        logits = self.model.logits(final[rows, columns])
+        return answer_loss(logits, tokens.labels[rows, columns], rows, len(chosen)).mean()
+
+    def step(self, number: int) -> Record:
+        size = self.options.batch_size
+        sentences, images = (order.take(number * size, size) for order in self.orders)
+        change = self.change.clone().requires_grad_()
+        loss = self.loss(change, sentences, images)
+        gradient = torch.autograd.grad(loss, change)[0]
+        self.change += self.sign * self.options.step_size * gradient.sign()
+        self.layout.project_(self.change)
+        return {"corpus_loss": loss.item()}
+
+    def state(self) -> Record:
+        return {"change": self.change.cpu()}
+
+    def restore(self, state: Record) -> None:
+        self.change.copy_(state["change"])
+
+    def identity(self) -> Record:
+        return {
+            "config": self.options.model_dump(mode="json"),
+            "model": self.model.name,
+            "raising": self.sign > 0,
+            "data": self.digests(),
+        }
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the sentences and of the images, as prepared."""
+        images = hashlib.sha256(b"".join(image.numpy().tobytes() for image in self.images))
+        return {"corpus": hashlib.sha256(repr(self.sentences).encode()).hexdigest(), "images": images.hexdigest()}
+
+    def visual(self) -> VisualPrompt:
+        """The change as it is now."""
+        return VisualPrompt(self.layout, self.change.cpu())

@@ -1,0 +1,149 @@
+"""`davsp vector` and `davsp train`: the harmfulness vector, and the prompt trained along it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from davsp.cli.options import (
+    DATA_HELP,
+    DTYPE_HELP,
+    MODEL_HELP,
+    TESTBED,
+    BatchSize,
+    Data,
+    Device,
+    Dtype,
+    ModelName,
+    Out,
+    Precision,
+    Revision,
+    Seed,
+    SkipBad,
+    Validation,
+    load_model,
+    say,
+    training_queries,
+)
+from davsp.errors import InputError
+
+
+def vector(
+    out: Out,
+    model: ModelName = TESTBED,
+    data: Data = TESTBED,
+    validation: Validation = None,
+    prefix: Annotated[str | None, typer.Option(help="Safety prefix before every question; '' for none.")] = None,
+    layer: Annotated[int | None, typer.Option(min=1, help="Decoder layer; default: the best on validation.")] = None,
+    directions: Annotated[
+        Path | None, typer.Option(help="An official vector file to be measured, instead of one's own directions.")
+    ] = None,
+    batch_size: BatchSize = 32,
+    skip_bad: SkipBad = False,
+    seed: Seed = 0,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = Precision.AUTO,
+) -> None:
+    """Extract the harmfulness vector: the direction that tells malicious from benign queries, at every layer."""
+    from rich.console import Console
+
+    from davsp.prompts.official import read_directions
+    from davsp.prompts.text import SAFETY_PREFIX
+    from davsp.training.vector import extract_vector, vector_table
+    from davsp.util.processes import processes
+    from davsp.util.progress import bar
+
+    fitting, checks = training_queries(data, validation, skip_bad, seed, model)
+    loaded = load_model(model, revision, device, dtype)
+    read = len(checks) if directions else len(fitting) + len(checks)
+    with bar("Reading hidden states", read) as advance:
+        found = extract_vector(
+            loaded,
+            fitting,
+            checks,
+            prefix=SAFETY_PREFIX if prefix is None else prefix,
+            layer=layer,
+            batch_size=batch_size,
+            advance=advance,
+            directions=read_directions(directions) if directions else None,
+        )
+    if processes().leads:
+        found.save(out)
+        Console(stderr=True).print(vector_table(found))
+    print(out)
+
+
+def train(
+    out: Out,
+    vectors: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--vector",
+            help="Folder written by `davsp vector`, one for each model; by default they are made first, in --out.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML file of model, data and training options; options here go before it.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", envvar="DAVSP_MODEL", help=f"{MODEL_HELP} Repeatable: one prompt for several models."
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
+    validation: Validation = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="One training option: steps=500. Repeatable.")] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Start from the paper's choices instead of ours.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and what it would cost.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")] = False,
+    skip_bad: SkipBad = False,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Annotated[Precision | None, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)] = None,
+) -> None:
+    """Train a visual safety prompt. The same command goes on with a run that was stopped."""
+    import json
+
+    from davsp.defences.visual_safety_prompt import train_prompt
+    from davsp.training.config import read_config
+    from davsp.training.jobs import dry_run as describe
+    from davsp.training.jobs import vector_for
+    from davsp.training.objective import lay_out
+    from davsp.training.recipes import Recipe, read_recipe
+    from davsp.training.run_state import Interrupted
+    from davsp.training.vector import HarmfulnessVector
+
+    told = read_recipe(recipe) if recipe else Recipe(model=TESTBED, data=TESTBED)
+    settings = read_config(told.train, set_ or [], paper or told.paper)
+    given = [HarmfulnessVector.load(folder) for folder in vectors or []]
+    names = models or [told.model]
+    if given and len(given) != len(names):
+        raise InputError(f"{len(names)} models and {len(given)} vectors: give a --vector for each --model, in order.")
+    training, checks = training_queries(
+        data or told.data, validation or (None if data else told.validation), skip_bad, settings.seed, names[0]
+    )
+    revision = revision or (None if models else told.revision)
+    loaded = [load_model(name, revision, device, dtype or Precision(told.dtype)) for name in names]
+    for model in loaded:
+        lay_out(model, settings)  # what does not suit is found before the vector takes its time
+    folders = [None if dry_run else out / (f"vector_{i + 1}" if i else "vector") for i in range(len(names))]
+    directions = given or [
+        vector_for(model, training, checks, settings.prefix, folder)
+        for model, folder in zip(loaded, folders, strict=True)
+    ]
+    pairs = list(zip(loaded, directions, strict=True))
+    if dry_run:
+        print(json.dumps(describe(pairs, settings, training, checks), indent=2))
+        return
+    try:
+        train_prompt(pairs, settings, training, checks, out, tensorboard=tensorboard)
+    except Interrupted as stop:
+        say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
+        raise typer.Exit(130) from stop
+    print(out)

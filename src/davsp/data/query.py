@@ -1,0 +1,83 @@
+"""Queries: what a user sends to a vision-language model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from PIL import Image
+
+from davsp.errors import InputError
+
+IMAGE_PLACEHOLDERS = (
+    "<image>",
+    "<|image|>",
+    "<img>",
+    "<img_context>",
+    "<start_of_image>",
+    "<image_soft_token>",
+    "<fake_token_around_image>",
+    "<|vision_start|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<video>",
+)
+"""Tokens, in lower case, that stand for an image in the prompts of the supported model families."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One image and one question for a vision-language model (VLM).
+
+    `image` is a path, the bytes of an image file, or an opened Pillow image. `answer` is the reference
+    answer, where one is known. `group` names the kind of query; rates are reported by group.
+    """
+
+    id: str
+    image: Path | bytes | Image.Image
+    question: str
+    answer: str | None = None
+    malicious: bool = False
+    group: str = ""
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def split_queries(queries: Sequence[Query], share: float, seed: int) -> tuple[list[Query], list[Query]]:
+    """Two parts that share no query, in order: the second has `share` of each group, at least one.
+
+    Raises InputError for a group of a single query, which cannot be in both.
+    """
+    groups: dict[tuple[bool, str], list[Query]] = {}
+    for query in queries:
+        groups.setdefault((query.malicious, query.group), []).append(query)
+    held_out: set[str] = set()
+    rng = random.Random(seed)  # noqa: S311 - a choice of samples, no secret
+    for (_, group), members in groups.items():
+        if len(members) < 2:
+            raise InputError(
+                f"group {group!r} has a single query ({members[0].id!r}), which cannot be held out: "
+                "give validation queries of their own, or more of this group."
+            )
+        held_out |= {q.id for q in rng.sample(members, max(1, round(share * len(members))))}
+    return [q for q in queries if q.id not in held_out], [q for q in queries if q.id in held_out]
+
+
+def check_question(text: str, where: str) -> None:
+    """Raise InputError, naming `where`, for a question that is empty or that no model can be asked."""
+    if not text.strip():
+        raise InputError(f"{where}: the question is empty")
+    for placeholder in IMAGE_PLACEHOLDERS:
+        if placeholder in text.lower():
+            raise InputError(f"{where}: the question contains {placeholder}, a model's own token. Remove it.")
+    check_unicode(text, f"{where}: the question")
+
+
+def check_unicode(text: str, what: str) -> None:
+    """Raise InputError, naming `what`, for a text with half a surrogate pair, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} is not valid Unicode at character {error.start + 1}") from error

@@ -1,0 +1,146 @@
+"""PAT: a text before the question, found by alternating with an attack after it (greedy coordinate gradient)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from davsp.attacks.gcg import Case, Ids, Length, TokenSearch
+from davsp.data.digests import digest
+from davsp.data.query import Query
+from davsp.defences.guard import Guard, GuardFacts
+from davsp.defences.stored import BaseModelFacts
+from davsp.errors import InputError
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.text import with_prefix
+from davsp.training import loop as fitting
+from davsp.training.batches import REFUSAL, Shuffle
+from davsp.training.run_state import Record
+from davsp.util.options import Positive, Weight
+
+KIND = "pat"
+ABOUT = (
+    "PAT: a text before every question, found by greedy coordinate gradient in turns with an attack after the question."
+)
+
+
+class PatOptions(BaseModel):
+    """How the text is searched; the defaults are the method's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    length: Length = 15
+    """Tokens of the text before the question."""
+    attack_length: Length = 15
+    """Tokens of the attack after it."""
+    steps: Positive = 100
+    top_k: Positive = 256
+    candidates: Positive = 256
+    chunk: Positive = 64
+    """Candidates that run at a time."""
+    refusal_weight: Weight = 0.8
+    benign_weight: Weight = 0.2
+    affirmative: str = "Sure, here is how to do it."
+    """What the attack wants of a malicious query that brings no forbidden answer of its own."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class PatFitting:
+    """Each step sees one malicious and one benign query: first the attack moves, then the defence.
+
+    Raises InputError without malicious queries, or without benign ones that have an answer.
+    """
+
+    def __init__(self, model: VisionLanguageModel, options: PatOptions, queries: Sequence[Query]) -> None:
+        self.model, self.options, self.steps = model, options, options.steps
+        self.malicious = [q for q in queries if q.malicious]
+        self.benign = [q for q in queries if not q.malicious and q.answer]
+        if not self.malicious or not self.benign:
+            raise InputError("PAT is fitted to malicious queries, and to benign ones with answers: give both.")
+        self.search = TokenSearch(model, top_k=options.top_k, candidates=options.candidates, chunk=options.chunk)
+        self.orders = (Shuffle(len(self.malicious), options.seed, 0), Shuffle(len(self.benign), options.seed, 1))
+        rng = np.random.default_rng([options.seed, 2])
+        self.attack: Ids = ()
+        harmful, benign = self.malicious[0], self.benign[0]
+        probes = [self._defence_case(harmful, REFUSAL, 1.0), self._defence_case(benign, REFUSAL, 1.0)]
+        self.defence = self.search.start(options.length, probes, rng)
+        self.attack = self.search.start(options.attack_length, [self._attack_case(harmful)], rng)
+
+    def step(self, number: int) -> Record:
+        rng = np.random.default_rng([self.options.seed, 3, number])
+        [harmful], [benign] = (order.take(number, 1) for order in self.orders)
+        malicious, harmless = self.malicious[harmful], self.benign[benign]
+        record: Record = {}
+        self.attack, record["attack_loss"] = self.search.step(self.attack, [self._attack_case(malicious)], rng)
+        self.defence, record["defence_loss"] = self.search.step(
+            self.defence, self.defence_cases(malicious, harmless), rng
+        )
+        return record
+
+    def defence_cases(self, malicious: Query, harmless: Query) -> list[Case]:
+        """What the defence wants: a refusal of the attacked query, and the answer to the benign one."""
+        return [
+            self._defence_case(malicious, malicious.answer or REFUSAL, self.options.refusal_weight),
+            self._defence_case(harmless, harmless.answer or "", self.options.benign_weight),
+        ]
+
+    def _defence_case(self, query: Query, answer: str, weight: float) -> Case:
+        asked = (
+            f"{query.question} {self.search.text(self.attack)}" if query.malicious and self.attack else query.question
+        )
+        return Case(
+            self.model.canvas_pixels([query])[0],
+            lambda text: with_prefix(asked, text),
+            self.model.answer_ids(answer),
+            weight,
+        )
+
+    def _attack_case(self, query: Query) -> Case:
+        """What the attack wants, behind the defence: the forbidden answer, or an affirmative one."""
+        prefix = self.search.text(self.defence)
+        wanted = query.metadata.get("forbidden") or self.options.affirmative
+        return Case(
+            self.model.canvas_pixels([query])[0],
+            lambda text: with_prefix(f"{query.question} {text}", prefix),
+            self.model.answer_ids(wanted)[:-1],
+        )
+
+    def state(self) -> Record:
+        return {"defence": list(self.defence), "attack": list(self.attack)}
+
+    def restore(self, state: Record) -> None:
+        self.defence, self.attack = tuple(state["defence"]), tuple(state["attack"])
+
+    def identity(self) -> Record:
+        return {"config": self.options.model_dump(mode="json"), "model": self.model.name, "data": self.digests()}
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the queries it is fitted to."""
+        return {"malicious": digest(self.malicious), "benign": digest(self.benign)}
+
+
+def fit(
+    model: VisionLanguageModel, options: PatOptions, queries: Sequence[Query], folder: Path, *, quiet: bool = False
+) -> Guard:
+    """Find the text, going on from the state in `folder`, and save the guard there under the folder's name.
+
+    Raises what `PatFitting` and `fitting.run` raise.
+    """
+    searched = PatFitting(model, options, queries)
+    last: Record = fitting.run(searched, folder, title=f"Fitting {folder.name}", save_every=5, quiet=quiet)
+    facts = GuardFacts(
+        kind=KIND,
+        name=folder.resolve().name,
+        base_model=BaseModelFacts.of(model),
+        config=options.model_dump(mode="json"),
+        data=searched.digests(),
+        metrics={name: value for name, value in last.items() if value is not None},
+        prefix=searched.search.text(searched.defence),
+    )
+    guard = Guard.of(facts, None, ABOUT)
+    guard.save(folder)
+    return guard

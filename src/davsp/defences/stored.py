@@ -1,0 +1,132 @@
+"""A saved defence is a folder, and says what it was made for.
+
+config.json        what it is, for which model, how it was made
+model.safetensors  its tensors, where it has any
+README.md          a card for people
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from davsp.errors import ArtefactError
+from davsp.models.base import VisionLanguageModel
+from davsp.util.files import replacing, sha256, write_json, write_text
+
+SCHEMA = 1
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+class BaseModelFacts(BaseModel):
+    """The model a defence was made for."""
+
+    name: str
+    revision: str | None
+    family: str
+    canvas: tuple[int, int]
+    """Height, width in pixels."""
+    n_layers: int
+    hidden_size: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, model: VisionLanguageModel) -> BaseModelFacts:
+        return cls(
+            name=model.name,
+            revision=model.revision,
+            family=model.family,
+            canvas=model.canvas.square,
+            n_layers=model.n_layers,
+            hidden_size=model.hidden_size,
+            fingerprint=model.fingerprint(),
+        )
+
+    def differences(self, model: VisionLanguageModel) -> list[str]:
+        """One line for everything in which `model` is another model than this; names do not count."""
+        mine, other = self.model_dump(), BaseModelFacts.of(model).model_dump()
+        names = [k for k in mine if k not in ("name", "revision") and mine[k] != other[k]]
+        return [f"{k}: it was made for {mine[k]}, {model.name} has {other[k]}" for k in names]
+
+
+def versions_used() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{p: version(p) for p in ("davsp", "torch", "transformers")},
+    }
+
+
+class Facts(BaseModel):
+    """What every saved defence says of itself."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_version: int = SCHEMA
+    name: str
+    base_model: BaseModelFacts
+    versions: dict[str, str] = Field(default_factory=versions_used)
+    weights_sha256: str | None = None
+    """Of model.safetensors: a folder whose saving was cut short between two files is found out."""
+
+
+AnyFacts = TypeVar("AnyFacts", bound=Facts)
+
+
+def save(folder: Path, facts: Facts, tensors: Mapping[str, Tensor], card: str) -> None:
+    """Write the folder, each file as a whole, config.json last, so that a folder that has it is complete.
+
+    Raises StorageError when the folder cannot be written.
+    """
+    if tensors:
+        with replacing(folder / WEIGHTS) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        facts = facts.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
+    write_text(folder / CARD, card)
+    write_json(folder / CONFIG, facts.model_dump(mode="json"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What config.json holds. Raises ArtefactError when there is none, or it is no JSON object."""
+    if not (folder / CONFIG).is_file():
+        raise ArtefactError(f"{folder} holds no defence: there is no {CONFIG} in it.")
+    try:
+        raw = json.loads((folder / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{folder / CONFIG} is damaged ({error}): copy or make it again.") from error
+    if not isinstance(raw, dict):
+        raise ArtefactError(f"{folder / CONFIG} is damaged: it holds no JSON object.")
+    return raw
+
+
+def load(folder: Path, schema: type[AnyFacts]) -> tuple[AnyFacts, dict[str, Tensor]]:
+    """Read what `save` wrote. Raises ArtefactError when it is missing, damaged, or of a newer schema."""
+    raw = read_config(folder)
+    if isinstance(raw.get("schema_version"), int) and raw["schema_version"] > SCHEMA:
+        raise ArtefactError(
+            f"{folder} was written by a newer davsp (schema {raw['schema_version']}, this one reads up to {SCHEMA}): "
+            "upgrade with `pip install -U davsp`."
+        )
+    try:
+        facts = schema.model_validate(raw)
+        tensors = load_file(folder / WEIGHTS) if facts.weights_sha256 else {}
+        if facts.weights_sha256 and sha256(folder / WEIGHTS) != facts.weights_sha256:
+            raise ArtefactError(
+                f"{folder / WEIGHTS} is not the one that {CONFIG} describes (was saving cut short?): copy or make it "
+                "again."
+            )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise ArtefactError(f"{folder / CONFIG} is damaged: {where}: {first['msg']}.") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtefactError(f"{folder} is damaged ({error}): copy or make it again.") from error
+    return facts, tensors

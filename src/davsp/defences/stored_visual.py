@@ -1,0 +1,59 @@
+"""How a visual prompt stands in a saved defence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from davsp.defences.stored import CONFIG, WEIGHTS
+from davsp.errors import ArtefactError, InputError
+from davsp.imaging.canvas import FixedCanvas, GridCanvas, TiledCanvas
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.visual import VisualPrompt
+
+
+class VisualFacts(BaseModel):
+    """The layout of a visual prompt."""
+
+    mode: Mode
+    height: int
+    width: int
+    border: int
+    eps: float = 0.0
+    edge: int = 0
+    canvas: FixedCanvas | GridCanvas | TiledCanvas | None = None
+
+    @classmethod
+    def of(cls, layout: Layout | FrameLayout) -> VisualFacts:
+        if isinstance(layout, Layout):
+            return cls(**vars(layout))
+        return cls(mode=Mode.FRAME, height=layout.height, width=layout.width, **vars(layout))
+
+    def layout(self) -> Layout | FrameLayout:
+        """Raises InputError when the facts do not fit together."""
+        if self.mode is not Mode.FRAME:
+            return Layout(self.height, self.width, self.mode, border=self.border, eps=self.eps)
+        if self.canvas is None:
+            raise InputError("a frame needs to know its model's canvas")
+        return FrameLayout(self.canvas, self.border, self.edge)
+
+
+def read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) -> VisualPrompt:
+    """The visual prompt of a saved folder. Raises ArtefactError when its pixels are missing or do not fit."""
+    try:
+        layout = facts.layout()
+    except InputError as error:
+        raise ArtefactError(f"{folder / CONFIG} is damaged: {error}") from error
+    expected = (3, layout.height, layout.width)
+    found = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
+    if found != expected:
+        raise ArtefactError(
+            f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {found}."
+        )
+    pixels = tensors["prompt"].float()
+    if not bool(pixels.isfinite().all()):
+        raise ArtefactError(f"{folder / WEIGHTS} holds values that are no numbers: train the prompt again.")
+    return VisualPrompt(layout, pixels)

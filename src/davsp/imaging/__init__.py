@@ -1,0 +1,1 @@
+"""Images: opening them safely, pixels as tensors, the sizes a model takes."""

@@ -1,0 +1,119 @@
+"""Canvases: the sizes at which an image reaches a model without being resampled by the model's own processor."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from PIL import Image
+
+from davsp.errors import InputError
+from davsp.imaging.pixels import fit
+
+PAPER_SIDE = 336
+"""Side in pixels of the square canvas that the paper uses for models that take any size."""
+
+
+class Canvas(ABC):
+    """The sizes (height, width) in pixels that a model takes as they are."""
+
+    @abstractmethod
+    def choose(self, height: int, width: int) -> tuple[int, int]:
+        """The size, of those the model takes, at which it sees an image of this size."""
+
+    def settle(self, image: Image.Image) -> Image.Image:
+        """The RGB image at its chosen size: shrunk or enlarged to fit, its sides filled up with white."""
+        return fit(image, *self.choose(image.height, image.width))
+
+    @property
+    def square(self) -> tuple[int, int]:
+        """The size at which the model sees a square image of the paper's side."""
+        return self.choose(PAPER_SIDE, PAPER_SIDE)
+
+    def interior(self, height: int, width: int, border: int) -> tuple[int, int]:
+        """The size that an image takes up within a frame of `border` pixels."""
+        tall, wide = self.choose(height + 2 * border, width + 2 * border)
+        return tall - 2 * border, wide - 2 * border
+
+    def around(self, height: int, width: int, border: int) -> tuple[int, int]:
+        """The size of the canvas for an interior: at least `border` pixels on every side."""
+        return height + 2 * border, width + 2 * border
+
+
+@dataclass(frozen=True)
+class FixedCanvas(Canvas):
+    """One size for all images."""
+
+    height: int
+    width: int
+
+    def choose(self, height: int, width: int) -> tuple[int, int]:  # noqa: ARG002 - the same for all
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class GridCanvas(Canvas):
+    """Any size whose sides are multiples of `step` pixels and whose area lies between two bounds (Qwen-VL)."""
+
+    step: int
+    min_pixels: int
+    max_pixels: int
+
+    def choose(self, height: int, width: int) -> tuple[int, int]:
+        """The nearest multiples, scaled to the bounds where need be. Raises InputError beyond a ratio of 200."""
+        if max(height, width) > 200 * min(height, width):
+            raise InputError(f"an image of {width} x {height} pixels is too narrow: its sides may differ 200-fold.")
+        tall, wide = (max(self.step, round(side / self.step) * self.step) for side in (height, width))
+        if tall * wide > self.max_pixels:
+            shrink = math.sqrt(height * width / self.max_pixels)
+            tall, wide = (max(self.step, math.floor(s / shrink / self.step) * self.step) for s in (height, width))
+        elif tall * wide < self.min_pixels:
+            grow = math.sqrt(self.min_pixels / (height * width))
+            tall, wide = (math.ceil(s * grow / self.step) * self.step for s in (height, width))
+        return tall, wide
+
+    def interior(self, height: int, width: int, border: int) -> tuple[int, int]:
+        """The image's own size, so that it reaches the model as it is; scaled only to keep the canvas in bounds."""
+        tall, wide = height, width
+        for _ in range(100):
+            area = math.prod(self.around(tall, wide, border))
+            if self.min_pixels <= area <= self.max_pixels:
+                return tall, wide
+            bound = self.max_pixels if area > self.max_pixels else self.min_pixels
+            # The border does not shrink with the image, and sides are rounded up: go a little beyond, and look again.
+            scale = math.sqrt(bound / area) * (0.99 if area > bound else 1.01)
+            tall, wide = max(1, round(tall * scale)), max(1, round(wide * scale))
+        raise InputError(
+            f"no frame of {border} pixels fits around an image of {width} x {height}: choose a smaller width."
+        )
+
+    def around(self, height: int, width: int, border: int) -> tuple[int, int]:
+        """The next multiples of the step: what they add lies at the right and at the bottom."""
+        tall, wide = (-(-(side + 2 * border) // self.step) * self.step for side in (height, width))
+        return tall, wide
+
+    def settle(self, image: Image.Image) -> Image.Image:
+        """The RGB image stretched to its chosen size, as the model's own processor does it."""
+        height, width = self.choose(image.height, image.width)
+        if image.size == (width, height):
+            return image
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True)
+class TiledCanvas(Canvas):
+    """A list of sizes, each a grid of square tiles of `tile` pixels."""
+
+    tile: int
+    sizes: tuple[tuple[int, int], ...]
+
+    def choose(self, height: int, width: int) -> tuple[int, int]:
+        """The size that keeps most of the image's pixels, and of those the one with the least area left over."""
+
+        def kept_and_wasted(size: tuple[int, int]) -> tuple[float, float]:
+            scale = min(size[0] / height, size[1] / width)
+            kept = min(height * width, height * width * scale**2)
+            return kept, -(size[0] * size[1] - kept)
+
+        return max(self.sizes, key=kept_and_wasted)

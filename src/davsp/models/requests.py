@@ -1,0 +1,42 @@
+"""What passes between a defence, an evaluation and a model: requests and responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from davsp.errors import InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a model, about an image or about none.
+
+    The answer is to begin with `begun`. It is greedy, or at a `temperature` above 0 a draw that `seed` decides,
+    whatever other requests are answered at the same time.
+    """
+
+    question: str
+    image: Path | bytes | Image.Image | None = None
+    begun: str = ""
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise InputError(f"temperature {self.temperature:g} is not possible. Use 0, or more to sample.")
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model said after `begun`. `finished`: it ended by itself, not at the limit of tokens.
+
+    `input_tokens` and `output_tokens` are None where the model does not tell them.
+    """
+
+    text: str
+    finished: bool
+    input_tokens: int | None
+    output_tokens: int | None

@@ -1,0 +1,1 @@
+"""Visual safety prompts as such: layouts, pixels, prefix; put on images."""

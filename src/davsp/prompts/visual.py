@@ -1,0 +1,92 @@
+"""The visual prompt: a layout and its pixels, applied to images and written as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from davsp.data.query import Query
+from davsp.errors import ArtefactError, InputError
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import Pixels, stack, to_image
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.text import with_prefix
+
+
+@dataclass(frozen=True)
+class VisualPrompt:
+    """A trained border, frame or change: `pixels` float32 (3, H, W), zero inside a border or frame."""
+
+    layout: Layout | FrameLayout
+    pixels: Float[Tensor, "3 h w"]
+
+    def compose(self, interior: Pixels) -> Pixels:
+        """As the layout's `compose`."""
+        return self.layout.compose(self.pixels, interior)
+
+    def apply_to_image(self, image: Image.Image) -> Image.Image:
+        """The canvas as an RGB image, from an RGB image of any size. Inner pixels are resized once at most."""
+        if isinstance(self.layout, Layout) and self.layout.mode is Mode.ADDITIVE:
+            return to_image(self.compose(stack([self.layout.interior(image)]))[0])
+        return self.layout.surround(self._picture, image)
+
+    @cached_property
+    def _picture(self) -> Image.Image:
+        return to_image(self.pixels)
+
+    def to_png(self) -> bytes:
+        """The prompt as RGBA, transparent inside. A change is drawn as 0.5 + change / (2 eps), opaque."""
+        shown = self.pixels
+        if isinstance(self.layout, Layout) and self.layout.mode is Mode.ADDITIVE:
+            shown = 0.5 + shown / (2 * self.layout.eps)
+        image = to_image(shown).convert("RGBA")
+        image.putalpha(Image.fromarray(self.layout.mask().numpy().astype(np.uint8) * 255))
+        stream = BytesIO()
+        image.save(stream, format="PNG")
+        return stream.getvalue()
+
+
+def protect(query: Query, visual: VisualPrompt | None, prefix: str) -> Query:
+    """The query as a model is to see it: its image behind the visual prompt, its question behind the prefix.
+
+    Without a visual prompt the image stays as it is. Raises InputError when the image cannot be read.
+    """
+    image = open_image(query.image, what=query.id)
+    if visual is not None:
+        image = visual.apply_to_image(image)
+    return replace(query, image=image, question=with_prefix(query.question, prefix))
+
+
+def border_from_png(path: Path) -> VisualPrompt:
+    """Read back what `VisualPrompt.to_png` wrote for a border, to within half an 8-bit step.
+
+    Raises InputError for an unusable image, ArtefactError when the transparent part is no centred rectangle.
+    """
+    open_image(path)  # refuses what is no sound image, with a clear message
+    with Image.open(path) as image:
+        values = np.array(image.convert("RGBA"))
+    height, width = values.shape[:2]
+    opaque = values[..., 3] == 255
+    rows = np.flatnonzero(~opaque.all(axis=1))
+    border = int(rows[0]) if rows.size else 0
+    try:
+        layout = Layout(height, width, Mode.BORDER, border)
+    except InputError as error:
+        raise ArtefactError(f"{path} is no border: {error}") from error
+    if not np.array_equal(opaque, layout.mask().numpy()):
+        raise ArtefactError(
+            f"{path} is no border: expected opaque pixels around one centred transparent rectangle, "
+            "as `border.png` in a saved prompt has."
+        )
+    pixels = torch.from_numpy(values[..., :3].transpose(2, 0, 1)).float() / 255
+    layout.project_(pixels)
+    return VisualPrompt(layout, pixels)

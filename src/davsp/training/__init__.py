@@ -1,0 +1,1 @@
+"""Training a visual prompt, and the loop of everything that is fitted."""

@@ -1,0 +1,120 @@
+"""Queries prepared once for training: images resized to the interior, texts as tokens; and who comes when."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from davsp.data.query import Query
+from davsp.errors import InputError
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import Pixels, from_bytes, to_bytes
+from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import Layout
+from davsp.training.spool import Spool
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+REFUSAL = "I am sorry, I cannot help with that."
+"""The answer a malicious query is trained towards when it brings none of its own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """interior: float32 images as they lie within the prompt; tokens: prompts, with answers where wanted."""
+
+    interior: Pixels
+    tokens: Tokens
+
+
+class Prepared:
+    """Queries of one side (all malicious or all benign), ready to be batched.
+
+    `interiors` are kept as uint8 (3, h, w), `prompts` and `answers` as token ids, all of them in files. Raises
+    InputError when a benign query has no answer.
+    """
+
+    def __init__(
+        self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout | FrameLayout, prefix: str
+    ) -> None:
+        self.model = model
+        self.queries = tuple(queries)
+        self.prompts, self.answers = Spool(np.int32), Spool(np.int32)
+        self.interiors = Spool(np.uint8)
+        for query in queries:
+            if not query.answer and not query.malicious:
+                raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
+            inside = layout.interior(open_image(query.image))
+            size = layout.canvas_size(inside.height, inside.width)
+            self.prompts.append(np.array(model.prompt_ids(query.question, prefix, size)))
+            self.answers.append(np.array(model.answer_ids(query.answer or REFUSAL)))
+            self.interiors.append(to_bytes(inside).numpy())
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def length(self, index: int) -> int:
+        """Tokens of a query and its answer."""
+        return self.prompts.shapes[index][0] + self.answers.shapes[index][0]
+
+    def batch(self, indices: Sequence[int], *, answered: bool) -> Batch:
+        """The queries at `indices`; with `answered`, each prompt is followed by its answer."""
+        prompts = [self.prompts[i].tolist() for i in indices]
+        answers = [self.answers[i].tolist() for i in indices] if answered else None
+        inside = [self.interiors[i] for i in indices]
+        device = self.model.device
+        if len({i.shape for i in inside}) == 1:
+            return Batch(from_bytes(torch.stack(inside)).to(device), self.model.tokens(prompts, answers))
+        return Batch([from_bytes(i).to(device) for i in inside], self.model.tokens(prompts, answers))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, prompts, answers and interiors: equal exactly when training would see the same data."""
+        found = hashlib.sha256()
+        for inside in self.interiors:
+            found.update(inside.numpy().tobytes())
+        for query, prompt, answer in zip(self.queries, self.prompts, self.answers, strict=True):
+            found.update(repr((query.id, query.malicious, prompt.tolist(), answer.tolist())).encode())
+        return found.hexdigest()
+
+
+def cut(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items in their order, `size` at a time; the last are fewer if need be."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def made_ahead(make: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
+    """What `make` makes of each item, in order; a thread makes the next while the caller uses the last."""
+    with ThreadPoolExecutor(1) as thread:
+        coming: Future[S] | None = None
+        for item in items:
+            ready, coming = coming, thread.submit(make, item)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
+
+
+class Shuffle:
+    """An endless sequence of shuffled passes over n items, a function of (seed, position) alone."""
+
+    def __init__(self, n: int, seed: int, stream: int) -> None:
+        self.n, self.seed, self.stream = n, seed, stream
+
+    def take(self, start: int, count: int) -> list[int]:
+        """Items number start to start + count - 1 of the sequence."""
+        found: list[int] = []
+        while len(found) < count:
+            epoch, offset = divmod(start + len(found), self.n)
+            order = np.random.default_rng([self.seed, self.stream, epoch]).permutation(self.n)
+            found += order[offset : offset + count - len(found)].tolist()
+        return found

@@ -1,0 +1,137 @@
+"""Whole jobs of training: vectors made once and kept, objectives, dry runs."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from davsp.data.query import Query
+from davsp.errors import InputError
+from davsp.models.base import VisionLanguageModel
+from davsp.training.config import TrainConfig
+from davsp.training.objective import Objective, plan
+from davsp.training.run_state import Record
+from davsp.training.trainer import Trainer
+from davsp.training.vector import HarmfulnessVector, extract_vector, origin_of
+from davsp.util.files import check_same_run
+from davsp.util.processes import processes
+from davsp.util.progress import bar
+
+if TYPE_CHECKING:
+    pass
+
+
+def _objectives(
+    models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
+    config: TrainConfig,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+) -> list[Objective]:
+    plans = [plan(model, vector, config) for model, vector in models]
+    return [
+        Objective(model, filled, vector.direction(filled.layer), training, validation)
+        for (model, vector), filled in zip(models, plans, strict=True)
+    ]
+
+
+def vector_for(
+    model: VisionLanguageModel,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+    prefix: str,
+    folder: Path | None,
+    *,
+    batch_size: int = 16,
+    quiet: bool = False,
+) -> HarmfulnessVector:
+    """The vector in `folder`; where there is none yet, it is extracted from the training queries and saved there.
+
+    Without a folder, it is extracted and not saved. Raises ArtefactError when the folder's is of another model,
+    prefix or set of queries.
+    """
+    if folder and (folder / "vector.json").is_file():
+        saved = HarmfulnessVector.load(folder)
+        wanted = origin_of(model, training, validation, prefix)
+        check_same_run(folder, "the vector of another run", saved.origin, wanted)
+        return saved
+    with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
+        found = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
+    if folder and processes().leads:
+        found.save(folder)
+    return found
+
+
+def dry_run(
+    models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
+    config: TrainConfig,
+    training: Sequence[Query],
+    validation: Sequence[Query],
+) -> dict[str, Any]:
+    """What a training run would do and cost: the resolved options, shapes, memory, and time from two real steps."""
+    trainer = Trainer(_objectives(models, config, training, validation), Path("unused"))
+    trainer.step(0)
+    begun = time.perf_counter()
+    trainer.step(1)
+    per_step = time.perf_counter() - begun
+    begun = time.perf_counter()
+    trainer.validation_record()
+    per_validation = time.perf_counter() - begun
+    validations = 1 + -(-config.steps // config.validate_every)
+    kept = [side.interiors for objective in trainer.objectives for side in (*objective.sides, *objective.checks)]
+    return {
+        "config": config.model_dump(mode="json"),
+        "prompt": [3, trainer.layout.height, trainer.layout.width],
+        "models": [_described(objective) for objective in trainer.objectives],
+        "memory_mb": {
+            "weights": sum(p.numel() * p.element_size() for m, _ in models for p in m.model.parameters()) / 2**20,
+            "images_on_disk": sum(spool.nbytes for spool in kept) / 2**20,
+            "peak_of_this_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+            "peak_on_gpu": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
+        },
+        "seconds": {
+            "per_step": per_step,
+            "per_validation": per_validation,
+            "whole_run": per_step * config.steps + per_validation * validations,
+        },
+    }
+
+
+def _described(objective: Objective) -> dict[str, Any]:
+    """What a dry run says of each model."""
+    return {
+        "model": objective.model.name,
+        "layer": objective.plan.layer,
+        "tau_plus": objective.plan.tau_plus,
+        "tau_minus": objective.plan.tau_minus,
+        "hidden": objective.model.hidden_size,
+        "interiors": sorted({shape for side in objective.sides for shape in side.interiors.shapes}),
+        "longest_prompt_tokens": max(length for side in objective.sides for (length,) in side.prompts.shapes),
+        "queries": {
+            name: {"benign": len(sides[0]), "malicious": len(sides[1])}
+            for name, sides in (("training", objective.sides), ("validation", objective.checks))
+        },
+    }
+
+
+def _tensorboard(folder: Path) -> Callable[[Record], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("TensorBoard is not installed. Run: pip install 'davsp[train]'") from error
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(record: Record) -> None:
+        values = record.get("validation", record)
+        stage = "validation" if "validation" in record else "training"
+        for name, value in values.items():
+            if name != "step":
+                writer.add_scalar(f"{stage}/{name}", value, record["step"])
+        if "validation" in record:
+            writer.flush()
+
+    return write

@@ -1,0 +1,200 @@
+"""What a model asks of a visual prompt: Deep Alignment on its queries, and how well a prompt does on others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from davsp.data.query import Query
+from davsp.errors import ArtefactError, InputError
+from davsp.imaging.canvas import GridCanvas
+from davsp.judges.refusal import is_refusal
+from davsp.models.activations import last_prompt_states, states_and_final
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import Layout, Mode, default_width
+from davsp.prompts.visual import VisualPrompt, protect
+from davsp.training.batches import Prepared, cut
+from davsp.training.config import TrainConfig
+from davsp.training.losses import alignment_loss, answer_loss, answer_positions
+from davsp.training.run_state import Record
+from davsp.training.vector import HarmfulnessVector
+from davsp.util.processes import processes
+
+CHECK_BATCH = 32
+REFUSAL_TOKENS = 24
+"""A refusal shows in its first words."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration with everything measured filled in."""
+
+    config: TrainConfig
+    layout: Layout | FrameLayout
+    layer: int
+    tau_plus: float
+    tau_minus: float
+
+
+def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainConfig) -> Plan:
+    """Fill in width, layer and thresholds. Raises InputError or ArtefactError when they do not fit the model."""
+    if vector.directions.shape != (model.n_layers, model.hidden_size):
+        raise ArtefactError(
+            f"the vector has {len(vector.directions)} layers of width {vector.directions.shape[1]}, "
+            f"{model.name} has {model.n_layers} of width {model.hidden_size}: make one with `davsp vector` for it."
+        )
+    tau_plus, tau_minus = config.tau_plus, config.tau_minus
+    if tau_plus is None or tau_minus is None:
+        measured = vector.at(config.layer)
+        beyond = config.margin * (measured.malicious_mean - measured.benign_mean)
+        tau_plus = measured.malicious_mean + beyond if tau_plus is None else tau_plus
+        tau_minus = measured.benign_mean - beyond if tau_minus is None else tau_minus
+    if tau_minus > tau_plus:
+        raise InputError(
+            f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."
+        )
+    return Plan(config, lay_out(model, config), config.layer or vector.layer, tau_plus, tau_minus)
+
+
+def lay_out(model: VisionLanguageModel, config: TrainConfig) -> Layout | FrameLayout:
+    """How the prompt of a configuration meets the images of a model. Raises InputError when it does not suit them."""
+    mode = config.mode or (Mode.FRAME if isinstance(model.canvas, GridCanvas) else Mode.BORDER)
+    height, width = model.canvas.square if config.side is None else model.canvas.choose(config.side, config.side)
+    if mode is Mode.ADDITIVE:
+        return Layout(height, width, mode, eps=config.eps)
+    border = config.width or default_width(min(height, width), model.grid)
+    if mode is Mode.BORDER:
+        return Layout(height, width, mode, border=border)
+    if border % model.grid:
+        raise InputError(
+            f"a frame of {border} pixels would cut through the image tokens of {model.name}: "
+            f"choose a width that is a multiple of {model.grid}."
+        )
+    return FrameLayout(model.canvas, border, edge=2 * border)
+
+
+@dataclass
+class Objective:
+    """A model, the plan made for it, and its queries. `direction`: float32 (hidden,).
+
+    Raises InputError when either set of queries lacks malicious or benign ones.
+    """
+
+    model: VisionLanguageModel
+    plan: Plan
+    direction: Tensor
+    training: Sequence[Query]
+    validation: Sequence[Query]
+
+    def __post_init__(self) -> None:
+        self.sides = [self._prepare(self.training, side) for side in (False, True)]
+        self.checks = [self._prepare(self.validation, side) for side in (False, True)]
+        self.direction = self.direction.to(self.model.device)
+
+    def _prepare(self, queries: Sequence[Query], malicious: bool) -> Prepared:
+        chosen = [q for q in queries if q.malicious is malicious]
+        if not chosen:
+            raise InputError(
+                f"no {'malicious' if malicious else 'benign'} queries: training and validation need both kinds."
+            )
+        return Prepared(self.model, chosen, self.plan.layout, self.plan.config.prefix)
+
+    def loss(
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a one-sided batch (scalar), from one forward pass; it ends at the layer when no answer counts.
+
+        `prompt`: float32 (3, H, W). Also returns the batch's mean losses and projection.
+        """
+        config, side = self.plan.config, "malicious" if malicious else "benign"
+        answered = answered and config.answer_weight > 0
+        batch = self.sides[malicious].batch(indices, answered=answered)
+        pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
+        loss = prompt.new_zeros(())
+        record: dict[str, float] = {}
+        if answered:
+            states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)
+            rows, columns = answer_positions(batch.tokens.labels)
+            logits = self.model.logits(final[rows, columns])
+            answer = answer_loss(logits, batch.tokens.labels[rows, columns], rows, len(indices)).mean()
+            loss = loss + config.answer_weight * answer
+            record[f"{side}_answer_loss"] = answer.item()
+        elif config.alignment_weight > 0:
+            states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])[:, 0]
+        else:
+            return prompt.sum() * 0, record
+        projections = states @ self.direction
+        aligned = alignment_loss(projections, malicious, self.plan.tau_plus, self.plan.tau_minus).mean()
+        record |= {f"{side}_projection": projections.mean().item(), f"{side}_alignment_loss": aligned.item()}
+        return loss + config.alignment_weight * aligned, record
+
+    @torch.inference_mode()
+    def validation_record(self, pixels: Tensor) -> Record:
+        """How a prompt, float32 (3, H, W), does on the validation queries, of which every process does its share.
+
+        `refused` is the share of malicious queries refused, `kept` the share of benign answers of which every
+        token is still the first choice; `quality`, their sum, decides which prompt is kept.
+        """
+        record: Record = {}
+        prompt = VisualPrompt(self.plan.layout, pixels.to(self.model.device))
+        kept: list[bool] = []
+        for malicious, side in enumerate(self.checks):
+            found: list[float] = []
+            for indices in self._shares(len(side)):
+                batch = side.batch(indices, answered=not malicious)
+                seen = prompt.compose(batch.interior)
+                if malicious:
+                    states = last_prompt_states(self.model, seen, batch.tokens, [self.plan.layer])[:, 0]
+                else:
+                    states, final = states_and_final(self.model, seen, batch.tokens, self.plan.layer)
+                    kept += _all_right(self.model, final, batch.tokens.labels).tolist()
+                found += (states @ self.direction).tolist()
+            values = np.array(processes().gather(found))
+            name = "malicious" if malicious else "benign"
+            record[f"{name}_projection"] = float(values.mean())
+            record[f"{name}_projection_std"] = float(values.std())
+        refusals = [is_refusal(answer) for answer in self._answers(prompt)]
+        record["refused"] = sum(refusals) / len(refusals) if refusals else 0.0
+        record["kept"] = float(np.mean(processes().gather(kept)))
+        record["quality"] = record["refused"] + record["kept"]
+        return record
+
+    def _answers(self, prompt: VisualPrompt) -> list[str]:
+        """Greedy answers to the first malicious validation queries, as a user would get them."""
+        config = self.plan.config
+        asked = self.checks[True].queries[: config.validation_answers]
+        queries = [protect(query, prompt, config.prefix) for query in asked]
+        own = [self.model.generate([queries[i] for i in share], REFUSAL_TOKENS) for share in self._shares(len(queries))]
+        return processes().gather([answer for answers in own for answer in answers])
+
+    @staticmethod
+    def _shares(count: int) -> list[Sequence[int]]:
+        """This process's share of `count` queries, in batches."""
+        return cut(processes().mine(range(count)), CHECK_BATCH)
+
+    def data_digests(self) -> dict[str, str]:
+        """SHA-256 of each set of queries, as prepared."""
+        names = ("training_benign", "training_malicious", "validation_benign", "validation_malicious")
+        return {n: side.digest for n, side in zip(names, (*self.sides, *self.checks), strict=True)}
+
+    def identity(self) -> Record:
+        """What must be equal for a saved state to be gone on with."""
+        return {
+            "config": self.plan.config.model_dump(mode="json"),
+            "layer": self.plan.layer,
+            "thresholds": [self.plan.tau_plus, self.plan.tau_minus],
+            "model": self.model.name,
+            "data": self.data_digests(),
+        }
+
+
+def _all_right(model: VisionLanguageModel, final: Tensor, labels: Tensor) -> Tensor:
+    """bool (B,): whether every answer token is the first choice given those before it."""
+    rows, columns = answer_positions(labels)
+    wrong = model.logits(final[rows, columns]).argmax(-1) != labels[rows, columns]
+    return torch.zeros(len(labels), device=labels.device).index_add(0, rows, wrong.float()) == 0

@@ -1,0 +1,93 @@
+"""The saved state of a run: its log, Ctrl-C, and going on from where it stopped."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from davsp.errors import ArtefactError
+from davsp.util.files import check_same_run, write_text
+from davsp.util.processes import processes
+
+Record = dict[str, Any]
+"""What is logged or saved: numbers by name; in a state also tensors, and lists and dicts of them."""
+
+STATE = "state.pt"
+METRICS = "metrics.jsonl"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training, after the state was saved. `step`: steps done."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C back; gives the function that tells whether it came. A second one stops at once.
+
+    Outside the main thread, where no signal arrives, nothing is held back.
+    """
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def hold(number: int, frame: object) -> None:  # noqa: ARG001
+        came.set()
+        if processes().count == 1:  # a launcher passes on the Ctrl-C that its processes have already got
+            signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def saved_state(folder: Path, identity: Callable[[], Record], device: torch.device) -> Record | None:
+    """The state saved in a folder, None before the first; metrics written after it are dropped.
+
+    `identity` tells what must be equal for it to be gone on with. Raises ArtefactError when the state is damaged or of
+    another run.
+    """
+    path = folder / STATE
+    if not path.exists():
+        if processes().leads:
+            (folder / METRICS).unlink(missing_ok=True)
+        return None
+    try:
+        state: Record = torch.load(path, weights_only=True, map_location=device)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
+    check_same_run(folder, "another run", state["identity"], identity())
+    if processes().leads:
+        kept = [r for r in read_metrics(folder) if r["step"] <= state["step"]]
+        write_text(folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))
+    return state
+
+
+def read_metrics(folder: Path) -> list[Record]:
+    """The records of a training run, one for each step and one for each validation; [] before the first.
+
+    A last line cut short by a kill is left out. Raises ArtefactError for any other that is damaged.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise ArtefactError(f"{path} is damaged ({error}): delete it, or start again in another folder.") from error

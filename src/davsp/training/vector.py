@@ -1,0 +1,284 @@
+"""The harmfulness vector: the direction in activation space that tells malicious from benign queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from davsp.data.query import Query
+from davsp.errors import ArtefactError, InputError
+from davsp.imaging.pixels import Pixels
+from davsp.models.activations import last_prompt_states
+from davsp.models.base import Tokens, VisionLanguageModel, size_of
+from davsp.training.batches import cut, made_ahead
+from davsp.util.files import replacing, write_json
+from davsp.util.processes import processes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SCHEMA = 1
+LAYER_CONVENTION = "decoder layer k is the hidden state after block k, k = 1..n"
+Advance = Callable[[int], None]
+"""Told how many more queries have been read."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """How the validation queries project onto a layer's direction."""
+
+    layer: int
+    malicious_mean: float
+    malicious_std: float
+    benign_mean: float
+    benign_std: float
+    auroc: float
+    separation: float
+    """Cohen's d: difference of the means over the pooled standard deviation."""
+    separation_error: float
+    """Standard error of `separation`."""
+
+
+@dataclass(frozen=True)
+class HarmfulnessVector:
+    """directions: float32 (n_layers, hidden), unit norm; row k - 1 belongs to decoder layer k.
+
+    `layer` is the chosen layer. `origin` says which model, prefix and data it was made from.
+    """
+
+    directions: Float[Tensor, "layers hidden"]
+    layer: int
+    statistics: tuple[LayerStatistics, ...]
+    origin: dict[str, Any]
+
+    def direction(self, layer: int | None = None) -> Float[Tensor, " hidden"]:
+        """The unit direction, float32 (hidden,), at the chosen or the given layer."""
+        k = layer or self.layer
+        if not 1 <= k <= len(self.directions):
+            raise InputError(f"layer {k} does not exist: the vector has layers 1 to {len(self.directions)}.")
+        return self.directions[k - 1]
+
+    def at(self, layer: int | None = None) -> LayerStatistics:
+        """The statistics of the chosen or the given layer. Raises InputError where there are none."""
+        self.direction(layer)
+        if not self.statistics:
+            raise InputError(
+                "this vector comes without measured class means: set tau_plus and tau_minus, or measure it on your "
+                "queries with `davsp vector --directions`."
+            )
+        return self.statistics[(layer or self.layer) - 1]
+
+    def save(self, folder: Path) -> None:
+        """Write vector.safetensors and vector.json."""
+        with replacing(folder / "vector.safetensors") as partial:
+            save_file({"directions": self.directions.contiguous()}, partial)
+        description = {
+            "schema": SCHEMA,
+            "layer": self.layer,
+            "layer_convention": LAYER_CONVENTION,
+            "origin": self.origin,
+            "statistics": [vars(s) for s in self.statistics],
+        }
+        write_json(folder / "vector.json", description)
+
+    @classmethod
+    def load(cls, folder: Path) -> HarmfulnessVector:
+        """Read what `save` wrote. Raises ArtefactError when it is missing, damaged or of a newer schema."""
+        try:
+            description = json.loads((folder / "vector.json").read_text("utf-8"))
+            if description["schema"] > SCHEMA:
+                raise ArtefactError(
+                    f"{folder} was written by a newer davsp (schema {description['schema']}): upgrade davsp."
+                )
+            directions = load_file(folder / "vector.safetensors")["directions"]
+            statistics = tuple(LayerStatistics(**s) for s in description["statistics"])
+            if len(statistics) not in (0, len(directions)) or not 1 <= description["layer"] <= len(directions):
+                raise ArtefactError(f"{folder}: vector.json and vector.safetensors disagree: make the vector again.")
+            return cls(directions, description["layer"], statistics, description["origin"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ArtefactError(
+                f"{folder} holds no sound harmfulness vector ({error}): run `davsp vector` again."
+            ) from error
+
+
+def extract_vector(
+    model: VisionLanguageModel,
+    fitting: Sequence[Query],
+    validation: Sequence[Query],
+    *,
+    prefix: str,
+    layer: int | None = None,
+    batch_size: int = 16,
+    advance: Advance = lambda n: None,
+    directions: Tensor | None = None,
+) -> HarmfulnessVector:
+    """Directions from the fitting queries (paper, harmfulness vector: v_k = mean malicious - mean benign) or as
+    given, their quality from the validation queries. Images carry no border. States are summed up batch by batch,
+    by all processes of the run.
+
+    Raises InputError when either set lacks malicious or benign queries, or the directions do not fit the model.
+    """
+    for name, queries in (("fitting", fitting), ("validation", validation)):
+        if len({q.malicious for q in queries}) < 2:
+            raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
+    given = directions is not None
+    if directions is None:
+        directions = _fit(model, fitting, prefix, batch_size, advance)
+    elif directions.shape != (model.n_layers, model.hidden_size):
+        raise InputError(
+            f"the directions are {tuple(directions.shape)} (layers, width), "
+            f"{model.name} has {(model.n_layers, model.hidden_size)}: they belong to another model."
+        )
+    together = processes()
+    found = [
+        ((states * directions).sum(-1), malicious)
+        for malicious, states in _states(model, together.mine(cut(validation, batch_size)), prefix, advance)
+    ]
+    projected, labels = zip(*together.gather(found), strict=True)
+    statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
+    origin = origin_of(model, () if given else fitting, validation, prefix)
+    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
+
+
+def origin_of(
+    model: VisionLanguageModel, fitting: Sequence[Query], validation: Sequence[Query], prefix: str
+) -> dict[str, Any]:
+    """What a vector is made from: model, prefix, and how many queries of each side. `fitting` is empty where the
+    directions were given."""
+
+    def counts(queries: Sequence[Query]) -> dict[str, int]:
+        malicious = sum(bool(q.malicious) for q in queries)
+        return {"malicious": malicious, "benign": len(queries) - malicious}
+
+    return {
+        "model": model.name,
+        "revision": model.revision,
+        "family": model.family,
+        "prefix": prefix,
+        "fitting": counts(fitting),
+        "validation": counts(validation),
+    }
+
+
+def _fit(
+    model: VisionLanguageModel, fitting: Sequence[Query], prefix: str, batch_size: int, advance: Advance
+) -> Float[Tensor, "layers hidden"]:
+    """The unit difference of the class means at every layer."""
+    sums = torch.zeros(2, model.n_layers, model.hidden_size, dtype=torch.float64)
+    counts = torch.zeros(2, dtype=torch.float64)
+    together = processes()
+    for malicious, states in _states(model, together.mine(cut(fitting, batch_size)), prefix, advance):
+        for side in (0, 1):
+            sums[side] += states[malicious == side].double().sum(0)
+            counts[side] += (malicious == side).sum()
+    together.add_up(sums)
+    together.add_up(counts)
+    means = sums / counts[:, None, None]
+    return torch.nn.functional.normalize(means[1] - means[0], dim=-1).float()
+
+
+def choose_layer(statistics: Sequence[LayerStatistics]) -> int:
+    """The earliest layer whose separation is within one standard error of the best."""
+    best = max(statistics, key=lambda s: s.separation)
+    floor = best.separation - best.separation_error
+    return next(s.layer for s in statistics if s.separation >= floor)
+
+
+@torch.inference_mode()
+def project(
+    model: VisionLanguageModel,
+    queries: Sequence[Query],
+    direction: Float[Tensor, " hidden"],
+    layer: int,
+    *,
+    prefix: str = "",
+    batch_size: int = 16,
+) -> Float[Tensor, " n"]:
+    """<h_layer, direction> of each query as it stands, float32 (N,). Blocks after `layer` are not run."""
+    batches = cut(queries, batch_size)
+    states = (states for _, states in _states(model, batches, prefix, lambda n: None, [layer]))
+    return torch.cat([(each[:, 0] * direction).sum(-1) for each in states])
+
+
+def _states(
+    model: VisionLanguageModel,
+    batches: Sequence[Sequence[Query]],
+    prefix: str,
+    advance: Advance,
+    layers: Sequence[int] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Per batch: malicious int64 (B,), states float32 (B, layers, hidden) on the CPU."""
+    wanted = layers or range(1, model.n_layers + 1)
+
+    def prepare(batch: Sequence[Query]) -> tuple[Sequence[Query], Pixels, Tokens]:
+        pixels = model.canvas_pixels(batch)
+        prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
+        return batch, pixels, model.tokens(prompts)
+
+    # Beside a model on a CPU, a thread that prepares costs it more than it saves.
+    prepared = map(prepare, batches) if model.device.type == "cpu" else made_ahead(prepare, batches)
+    for batch, pixels, tokens in prepared:
+        with torch.inference_mode():
+            states = last_prompt_states(model, pixels, tokens, wanted).cpu()
+        yield torch.tensor([int(q.malicious) for q in batch]), states
+        advance(len(batch) * processes().count)
+
+
+def _statistics(projections: np.ndarray, malicious: np.ndarray) -> tuple[LayerStatistics, ...]:
+    """projections: float32 (N, layers); malicious: int64 (N,)."""
+    found = []
+    for k, column in enumerate(projections.T.astype(np.float64), start=1):
+        high, low = column[malicious == 1], column[malicious == 0]
+        n, m = len(high), len(low)
+        pooled = ((high.var() * n + low.var() * m) / max(n + m - 2, 1)) ** 0.5
+        d = float((high.mean() - low.mean()) / pooled) if pooled > 0 else 0.0
+        found.append(
+            LayerStatistics(
+                layer=k,
+                malicious_mean=float(high.mean()),
+                malicious_std=float(high.std()),
+                benign_mean=float(low.mean()),
+                benign_std=float(low.std()),
+                auroc=auroc(high, low),
+                separation=d,
+                # Hedges and Olkin (1985): large-sample standard error of Cohen's d.
+                separation_error=((n + m) / (n * m) + d**2 / (2 * (n + m))) ** 0.5,
+            )
+        )
+    return tuple(found)
+
+
+def auroc(high: np.ndarray, low: np.ndarray) -> float:
+    """The chance that a value of `high` exceeds one of `low`, ties counting half."""
+    order = np.sort(low)
+    below, upto = np.searchsorted(order, high, "left"), np.searchsorted(order, high, "right")
+    return float((below + upto).mean() / 2 / len(low))
+
+
+def vector_table(vector: HarmfulnessVector) -> Table:
+    """The statistics of every layer as a table; the chosen layer is marked."""
+    from rich.table import Table
+
+    table = Table(title="Projections of the validation queries, by decoder layer", title_justify="left")
+    for heading in ("layer", "malicious", "benign", "AUROC", "separation (d)", ""):
+        table.add_column(heading, justify="right")
+    for s in vector.statistics:
+        table.add_row(
+            str(s.layer),
+            f"{s.malicious_mean:.2f} ± {s.malicious_std:.2f}",
+            f"{s.benign_mean:.2f} ± {s.benign_std:.2f}",
+            f"{s.auroc:.3f}",
+            f"{s.separation:.2f} ± {s.separation_error:.2f}",
+            "chosen" if s.layer == vector.layer else "",
+        )
+    return table

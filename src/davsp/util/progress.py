@@ -1,0 +1,34 @@
+"""Progress on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from davsp.util.processes import processes
+
+
+@contextmanager
+def bar(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A progress bar, shown by the leading process; gives the function that moves it on by so many."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not processes().leads) as shown:
+        task = shown.add_task(text, total=total)
+        # What another process is told to have done may go beyond what there is to do.
+        yield lambda n: shown.update(task, completed=min(shown.tasks[task].completed + n, total))

@@ -1,0 +1,233 @@
+"""The command line as a user meets it: every bad input is one clear message and status 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from davsp.cli import app
+from davsp.defences.stored import BaseModelFacts
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.visual import VisualPrompt
+from tests.command_line import run
+
+
+@pytest.fixture(scope="module")
+def saved_prompt(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prompt")
+    layout = Layout(112, 112, Mode.BORDER, border=14)
+    pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
+    layout.project_(pixels)
+    VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), base_model=BaseModelFacts.of(model)).save(folder)
+    return folder
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    Image.new("RGB", (80, 60), "white").save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_help_does_not_import_torch() -> None:
+    code = """
+import sys
+from davsp.cli import app
+try:
+    app(["--help"])
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, capsys, "--version")[:2] == (0, f"davsp {version('davsp')}\n")
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    names = {c.name or (c.callback and c.callback.__name__) for c in app.registered_commands}
+    assert {"vector", "train", "fit", "apply", "ask", "evaluate", "report", "demo"} <= names
+
+
+def test_asking_prints_the_answer_alone(
+    image: Path, saved_prompt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(monkeypatch, capsys, "ask", image, "count the shapes .", "--defence", saved_prompt)
+    assert status == 0
+    assert len(out.strip().splitlines()) == 1
+
+
+def test_a_fitted_baseline_answers_and_so_does_one_that_asks_several_times(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "esiii").mkdir()
+    monkeypatch.chdir(tmp_path / "esiii")
+    status, out, _ = run(monkeypatch, capsys, "fit", "esiii", "--set", "steps=1", "--out", ".")
+    assert (status, out.strip()) == (0, ".")
+    assert json.loads((tmp_path / "esiii" / "config.json").read_text())["name"] == "esiii-approximate"
+    for defence in (tmp_path / "esiii", "ecso"):
+        status, out, _ = run(monkeypatch, capsys, "ask", image, "count the shapes .", "--defence", defence)
+        assert status == 0
+        assert len(out.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("question", "told"), [("", "is empty"), ("what is <image> ?", "<image>")])
+def test_an_unusable_question_is_refused(
+    image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], question: str, told: str
+) -> None:
+    status, out, err = run(monkeypatch, capsys, "ask", image, question)
+    assert (status, out) == (2, "")
+    assert told in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"])
+def test_an_unusable_image_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(content)
+    status, _, err = run(monkeypatch, capsys, "ask", bad, "count the shapes .")
+    assert status == 2
+    assert "bad.png" in err and "Traceback" not in err
+
+
+def test_applying_to_a_folder_writes_canvases_and_skips_what_is_done(
+    image: Path, saved_prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = run(monkeypatch, capsys, "apply", saved_prompt, image.parent, tmp_path / "out")
+    assert (status, "1 written" in err) == (0, True)
+    assert Image.open(tmp_path / "out" / "photo.png").size == (112, 112)
+    assert "1 up to date" in run(monkeypatch, capsys, "apply", saved_prompt, image.parent, tmp_path / "out")[2]
+
+
+def test_a_bad_image_in_a_folder_is_named_and_the_others_are_written(
+    image: Path, saved_prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image.parent / "broken.jpg").write_bytes(b"")
+    status, _, err = run(monkeypatch, capsys, "apply", saved_prompt, image.parent, tmp_path / "out")
+    assert status == 2
+    assert "broken.jpg" in err and (tmp_path / "out" / "photo.png").exists()
+
+
+def test_a_defence_named_none_does_not_stand_for_the_undefended_run(
+    saved_prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    VisualSafetyPrompt.load(saved_prompt).save(tmp_path / "none")
+    config = json.loads((tmp_path / "none" / "config.json").read_text()) | {"name": "none"}
+    (tmp_path / "none" / "config.json").write_text(json.dumps(config))
+    status, _, told = run(
+        monkeypatch, capsys, "evaluate", "--out", tmp_path / "x", "--per-group", 1, "--defence", tmp_path / "none"
+    )
+    assert status == 2
+    assert "'none' occurs twice" in told
+
+
+def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "davsp", "apply", str(saved_prompt), "-", "-"],
+        input=image.read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("apply", "nowhere", "a.png", "b.png"), "holds no defence"),
+        (("ask", "a.png", "hello", "--defence", "nowhere"), "a.png"),
+        (("evaluate", "--out", "x", "--data", "none.jsonl"), "none.jsonl"),
+        (("train", "--out", "x", "--vector", "nowhere"), "davsp vector"),
+        (("train", "--out", "x", "--vector", "nowhere", "--set", "stepz=1"), "stepz"),
+        (("report", "nowhere"), "no finished evaluation"),
+        (("evaluate", "--out", "x", "--defence", "nowhere"), "there is no defence 'nowhere'"),
+        (("evaluate", "--out", "x", "--defence", "eta"), "'reward'"),
+        (("fit", "uniguard", "--out", "x", "--data", "none.jsonl"), "--corpus"),
+        (("fit", "esiii", "--out", "x", "--corpus", "none.txt"), "none.txt"),
+        (("fit", "adashield-a", "--out", "x"), "'defender'"),
+        (("fit", "esiii", "--out", "x", "--data", "a.jsonl", "--corpus", "c.txt"), "leave out --data"),
+        (("evaluate", "--out", "x", "--defence", ""), "needs a name"),
+        (("evaluate", "--out", "x", "--data", 300 * "x"), "too long"),
+        (("fit", "pat", "--out", "x", "--set", "stepz=1"), "stepz"),
+        (("fit", "pat", "--out", "x", "--set", "length=100000"), "less than or equal to 512"),
+        (("vector", "--out", "x", "--model", "no-such/model"), "cannot load the model"),
+    ],
+)
+def test_what_is_missing_is_named(
+    arguments: tuple[str, ...],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert told in err and "Traceback" not in err
+    assert not (tmp_path / "x").exists(), "nothing is half-written"
+
+
+def test_a_broken_line_is_named_and_can_be_skipped(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [
+        json.dumps(
+            {"id": str(i), "image": image.name, "question": "count the shapes .", "answer": "x", "malicious": i < 4}
+        )
+        for i in range(8)
+    ]
+    data = image.parent / "data.jsonl"
+    data.write_text("\n".join([*good[:3], "{broken", *good[3:]]))
+    arguments = ("vector", "--out", tmp_path / "v", "--data", data)
+    status, _, err = run(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert "data.jsonl" in err and "line 4" in err
+    status, _, err = run(monkeypatch, capsys, *arguments, "--skip-bad")
+    assert status == 0
+    assert "1 bad records left out, 8 kept" in err
+
+
+def test_an_unwritable_output_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = run(monkeypatch, capsys, "testbed", "draw", "--out", tmp_path / "file" / "x", "--per-group", 1)
+    assert status == 2
+    assert "cannot write" in err
+
+
+def test_a_border_that_does_not_fit_is_found_before_the_vector_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status, _, err = run(monkeypatch, capsys, "train", "--set", "width=80", "--out", tmp_path / "prompt")
+    assert status == 2
+    assert "a border of 80 pixels does not suit a canvas of 112 x 112" in err
+    assert not (tmp_path / "prompt").exists()
+
+
+def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
+    model: VisionLanguageModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    vector: object,
+) -> None:
+    vector.save(tmp_path / "v")  # type: ignore[attr-defined]
+    arguments = ("train", "--out", tmp_path / "x", "--vector", tmp_path / "v", "--dry-run", "--set", "batch_size=4")
+    status, out, _ = run(monkeypatch, capsys, *arguments)
+    assert status == 0
+    told = json.loads(out)
+    assert told["prompt"] == [3, 112, 112]
+    assert told["models"][0]["interiors"] == [[3, 84, 84]]
+    assert told["seconds"]["whole_run"] > 0
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,307 @@
+"""Models on OpenAI-compatible servers: a real `transformers serve`, and small servers that fail in set ways."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from davsp.cli import main
+from davsp.data.query import Query
+from davsp.defences.prompted import Defence
+from davsp.defences.stored import BaseModelFacts
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+from davsp.errors import ModelError
+from davsp.imaging.canvas import GridCanvas
+from davsp.models.base import VisionLanguageModel
+from davsp.models.shipped import SHIPPED
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.visual import VisualPrompt
+from davsp.testbed.queries import draw_queries
+from davsp.testbed.world import Split
+
+pytest.importorskip("inspect_ai")
+if importlib.util.find_spec("openai") is None:
+    pytest.skip("openai is not installed: pip install 'davsp[endpoints]'", allow_module_level=True)
+
+from davsp.evaluate.run import evaluate
+from davsp.evaluate.served import Line, is_served
+from tests.evaluate.test_evaluate import transcripts
+
+QUERIES = [
+    Query(f"q{i}", Image.new("RGB", (40, 30), (i, 0, 0)), f"what colour {i} ?", "red", group="colours")
+    for i in range(10)
+]
+Reply = Callable[[int, dict[str, Any]], tuple[int, str]]
+"""Makes of the number of a request, from 1, and its content a status and what is said."""
+
+
+class Server(ThreadingHTTPServer):
+    """Keeps what it was asked."""
+
+    daemon_threads = True
+    reply: Reply
+
+    def __init__(self, reply: Reply, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.reply, self.asked, self.lock = reply, list[dict[str, Any]](), threading.Lock()
+
+    @property
+    def model(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1=small"
+
+    @property
+    def images(self) -> list[Image.Image]:
+        urls = [body["messages"][0]["content"][0]["image_url"]["url"] for body in self.asked]
+        assert all(url.startswith("data:image/png;base64,") for url in urls)
+        return [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self._send(500, {"error": {"message": "no list of models"}})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(body)
+            number = len(self.server.asked)
+        status, text = self.server.reply(number, body)
+        if status == 0:
+            self.connection.close()
+            return
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "small", "choices": [choice]}
+        self._send(status, answer | {"usage": usage} if status == 200 else {"error": {"message": text}})
+
+    def _send(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(reply: Reply, port: int = 0) -> Iterator[Server]:
+    server = Server(reply, port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:
+    chosen = defences or (Defence("none"),)
+    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False)
+
+
+@pytest.fixture(autouse=True)
+def _few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's own two retries within seconds, and none of the long ones after them."""
+    monkeypatch.setattr("davsp.evaluate.served.RETRIES", 0)
+
+
+# --- what is sent
+
+
+def test_a_server_is_asked_greedily_and_its_tokens_are_counted(tmp_path: Path) -> None:
+    with serving(lambda number, body: (200, "red")) as server:
+        results = run(server.model, tmp_path)
+    assert results["defences"]["none"]["benign_accuracy"]["colours"]["rate"] == 1.0
+    assert results["model"] == server.model
+    cost = results["cost"]["none"]
+    assert (cost["calls"], cost["input_tokens"], cost["output_tokens"]) == (1, 7, 3)
+    for body in server.asked:
+        assert (body["model"], body["temperature"], body["max_tokens"]) == ("small", 0, 8)
+    assert {image.size for image in server.images} == {(40, 30)}
+    assert {image.getpixel((0, 0)) for image in server.images} == {(i, 0, 0) for i in range(10)}
+
+
+def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
+    tmp_path: Path, model: VisionLanguageModel
+) -> None:
+    frame = FrameLayout(GridCanvas(28, 28 * 28, 280 * 280), border=14, edge=28)
+    prompts = [_random(model, layout) for layout in (Layout(112, 112, Mode.BORDER, border=14), frame)]
+    for prompt, size in zip(prompts, [(112, 112), (84, 84)], strict=True):
+        with serving(lambda number, body: (200, "red")) as server:
+            run(server.model, tmp_path / f"{size[0]}", prompt, queries=QUERIES[:1])
+        [sent] = server.images
+        assert sent.size == size
+        assert np.array_equal(sent, prompt.apply_to_image(QUERIES[0].image))  # type: ignore[arg-type]
+    assert sent.crop((14, 14, 54, 44)).tobytes() == QUERIES[0].image.tobytes(), "a frame leaves the image as it is"
+
+
+def _random(model: VisionLanguageModel, layout: Any) -> VisualSafetyPrompt:
+    pixels = torch.rand(3, layout.height, layout.width, generator=torch.manual_seed(0))
+    layout.project_(pixels)
+    return VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), "be careful .", base_model=BaseModelFacts.of(model))
+
+
+# --- what goes wrong
+
+
+def test_too_many_requests_and_server_errors_are_tried_again(tmp_path: Path) -> None:
+    with serving(lambda number, body: ({1: 429, 2: 500}.get(number, 200), "red")) as server:
+        results = run(server.model, tmp_path, queries=QUERIES[:1])
+    assert len(server.asked) == 3
+    assert results["unscored"] == {"none": 0}
+
+
+def test_an_empty_answer_is_unscored(tmp_path: Path) -> None:
+    with serving(lambda number, body: (200, "")) as server:
+        results = run(server.model, tmp_path)
+    assert results["unscored"] == {"none": 10}
+    assert transcripts(tmp_path)["q0"]["none"]["error"] == "the answer is empty"
+
+
+def test_a_query_that_the_server_refuses_is_unscored_and_the_others_are_asked(tmp_path: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, str]:
+        bad = any(f"colour {i} " in json.dumps(body) for i in (0, 1, 2, 3))
+        return (422, "this image is no image") if bad else (200, "red")
+
+    with serving(reply) as server:
+        results = run(server.model, tmp_path)
+    assert results["unscored"] == {"none": 4}
+    assert "this image is no image" in transcripts(tmp_path)["q0"]["none"]["error"]
+
+
+def test_a_server_that_dies_leaves_a_run_that_the_same_command_goes_on_with(tmp_path: Path) -> None:
+    with (
+        serving(lambda number, body: (200, "red") if number <= 2 else (0, "")) as server,
+        pytest.raises(
+            ModelError, match=r"was lost while 'none' was evaluated: APIConnectionError.*2 of 10 answers are"
+        ),
+    ):
+        run(server.model, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+    asked = {json.dumps(body) for body in server.asked}
+    assert len(asked) < len(QUERIES), "once it is lost, nothing more is sent"
+    with serving(lambda number, body: (200, "red"), server.server_port) as again:
+        results = run(again.model, tmp_path)
+    assert len(again.asked) == 8
+    assert results["defences"]["none"]["benign_accuracy"]["colours"]["n"] == 10
+
+
+def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> None:
+    async def fails() -> str:
+        raise ConnectionError("refused")
+
+    async def late() -> str:
+        await asyncio.sleep(0.05)
+        return "red"
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(line.send(late), *[line.send(fails) for _ in range(3)], return_exceptions=True)
+
+    line = Line()
+    assert asyncio.run(all_at_once())[0] == "red"
+    assert line.dead and "refused" in line.reason
+    with pytest.raises(ModelError, match=r"not sent: the server was lost \(ConnectionError: refused\)"):
+        asyncio.run(line.send(late))
+
+
+def test_a_defence_that_begins_answers_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Begins(Defence):
+        begins_answers = True
+
+    monkeypatch.setattr("davsp.defences.load_defence", lambda name: Begins(name))
+    monkeypatch.setattr(sys, "argv", ["davsp", "evaluate", "--model", "http://127.0.0.1:9/v1=m", "--out", "x"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "goes on from a begun answer" in capsys.readouterr().err
+
+
+def test_hub_ids_and_folders_are_no_servers() -> None:
+    names = ["http://a/v1=m", "https://a/v1=m", "openai-api/a/m", "openai/gpt-oss", "testbed", "a/b"]
+    assert [is_served(name) for name in names] == [True, True, True, False, False, False]
+
+
+# --- transformers serve
+
+
+@pytest.fixture(scope="module")
+def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The shipped LLaVA testbed checkpoint on a real server: URL=NAME."""
+    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn")):
+        pytest.skip("transformers serve needs fastapi and uvicorn: pip install 'davsp[dev]'")
+    home = tmp_path_factory.mktemp("hub")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    name = str(SHIPPED["testbed"].folder)
+    code = "from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", code, "serve", name, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            for _ in range(240):
+                time.sleep(0.5)
+                assert process.poll() is None, (home / "log").read_text()[-2000:]
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                    break
+                except urllib.error.HTTPError:
+                    break
+                except OSError:
+                    continue
+            yield f"http://127.0.0.1:{port}/v1={name}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.mark.slow
+def test_answers_from_transformers_serve_equal_the_local_ones(
+    transformers_serve: str, model: VisionLanguageModel, tmp_path: Path
+) -> None:
+    queries = draw_queries(Split.TEST, 1, 0, side=SHIPPED["testbed"].image_side)[::2]
+    larger = [replace(q, id=f"{q.id}-larger", image=q.image.resize((200, 140))) for q in queries[:3]]
+    prompt = _random(model, Layout(112, 112, Mode.BORDER, border=14))
+    kinds: list[tuple[str, list[Query], Any]] = [
+        ("undefended", queries, Defence("none")),
+        ("defended", [*queries, *larger], prompt),
+    ]
+    for name, asked, defence in kinds:
+        found = []
+        for where in (transformers_serve, model):
+            folder = tmp_path / name / ("local" if where is model else "served")
+            evaluate(where, [defence], asked, output=folder, batch_size=4, max_new_tokens=20, progress=False)
+            found.append({id_: said[defence.name]["text"] for id_, said in transcripts(folder).items()})
+        assert found[0] == found[1]
+        assert len(found[0]) == len(asked) and all(found[0].values())

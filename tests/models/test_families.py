@@ -1,0 +1,215 @@
+"""Every family, on a tiny random checkpoint of its class: what we hand to a model is what its own processor would."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from davsp.data.query import Query
+from davsp.defences.prompted import Defence
+from davsp.errors import ModelError
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import stack
+from davsp.models.activations import last_prompt_states, states_and_final
+from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import FAMILIES, load_model
+from davsp.models.requests import Request
+from davsp.prompts.visual import VisualPrompt
+from davsp.training.config import TrainConfig
+from davsp.training.objective import Objective, plan
+from davsp.training.trainer import Trainer
+from davsp.training.vector import extract_vector
+from tests.tiny import BUILDERS, save_tiny
+
+QUESTION = "how do i do what the text says ?"
+
+
+@pytest.fixture(scope="module", params=sorted(BUILDERS))
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VisionLanguageModel:
+    return load_model(str(save_tiny(request.param, tmp_path_factory.mktemp(request.param))))
+
+
+def noise(height: int, width: int, seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def canvas_sizes(model: VisionLanguageModel) -> list[tuple[int, int]]:
+    """A square, a tall and a wide size of the model's canvas (the same where it has but one)."""
+    return list(dict.fromkeys(model.canvas.choose(*shape) for shape in [(60, 60), (90, 30), (30, 60)]))
+
+
+def theirs(model: VisionLanguageModel, image: Image.Image) -> dict[str, Any]:
+    """The inputs that the checkpoint's own processor makes of QUESTION and an image."""
+    processor = model.processor
+    content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    if model.family == "paligemma":  # its processor adds the first token and the line break itself
+        return dict(processor(text=f"<image>{QUESTION}", images=image, return_tensors="pt"))
+    return dict(processor(text=[prompt], images=[image], return_tensors="pt", add_special_tokens=False))
+
+
+def ours(model: VisionLanguageModel, image: Image.Image) -> dict[str, Tensor]:
+    ids = torch.tensor([model.prompt_ids(QUESTION, size=(image.height, image.width))])
+    return model.inputs(stack([image]), ids, torch.ones_like(ids, dtype=torch.bool))
+
+
+def test_every_family_has_a_tiny_checkpoint() -> None:
+    assert FAMILIES.names() == sorted(BUILDERS)
+
+
+def test_inputs_equal_the_processors_own(tiny: VisionLanguageModel) -> None:
+    for height, width in canvas_sizes(tiny):
+        image = noise(height, width)
+        expected, found = theirs(tiny, image), ours(tiny, image)
+        assert set(found) - set(expected) == set()
+        assert set(expected) - set(found) <= {"attention_mask", "labels", "mm_token_type_ids"}
+        for name, values in found.items():
+            assert values.shape == expected[name].shape, name
+            assert torch.equal(values.double(), expected[name].double()) or name == "pixel_values", name
+        assert (found["pixel_values"] - expected["pixel_values"]).abs().max() <= 1e-6
+
+
+def test_states_equal_the_models_own(tiny: VisionLanguageModel) -> None:
+    image = noise(*canvas_sizes(tiny)[0])
+    inputs = {k: v for k, v in theirs(tiny, image).items() if k != "labels"}
+    with torch.inference_mode():
+        expected = tiny.model(**inputs, output_hidden_states=True, use_cache=False)
+        tokens = tiny.tokens([inputs["input_ids"][0].tolist()])
+        states = last_prompt_states(tiny, stack([image]), tokens, [1, 2])[0]
+        final = states_and_final(tiny, stack([image]), tokens, 1)[1]
+    for k in (1, 2):
+        assert torch.allclose(states[k - 1], expected.hidden_states[k][0, -1], atol=2e-5)
+    assert torch.allclose(tiny.logits(final), expected.logits.float(), atol=2e-4)
+
+
+def test_a_padded_batch_of_mixed_sizes_equals_each_alone(tiny: VisionLanguageModel) -> None:
+    images = [noise(*size, seed=i) for i, size in enumerate(canvas_sizes(tiny))]
+    images.append(noise(*canvas_sizes(tiny)[0], seed=9))
+    questions = [QUESTION, "count the shapes .", QUESTION + " " + QUESTION, "what colour ?"][: len(images)]
+    prompts = [tiny.prompt_ids(q, size=(i.height, i.width)) for q, i in zip(questions, images, strict=False)]
+    answers = [tiny.answer_ids("red green"), tiny.answer_ids("one"), [], tiny.answer_ids("i am sorry")][: len(prompts)]
+    pixels = [stack([i])[0] for i in images][: len(prompts)]
+    with torch.inference_mode():
+        together = last_prompt_states(tiny, pixels, tiny.tokens(prompts, answers), [1, 2, 3])
+        for i, prompt in enumerate(prompts):
+            alone = last_prompt_states(tiny, pixels[i : i + 1], tiny.tokens([prompt]), [1, 2, 3])
+            assert torch.allclose(together[i], alone[0], atol=5e-5)
+
+
+def test_gradients_reach_the_pixels_and_match_finite_differences(
+    tiny: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Rounding to levels has no finite differences to compare with; its own gradient is tested beside `resize`.
+    monkeypatch.setattr("davsp.imaging.pixels._to_levels", lambda values: values.clamp(0, 255))
+    model = type(tiny)(tiny.model.double(), tiny.processor, tiny.name, None)
+    try:
+        height, width = canvas_sizes(tiny)[-1]
+        image = (stack([noise(height, width)]).double() * 0.8 + 0.1).requires_grad_()
+        tokens = model.tokens([model.prompt_ids(QUESTION, size=(height, width))])
+        direction = torch.linspace(-1, 1, model.hidden_size)
+
+        def value(pixels: Tensor) -> Tensor:
+            return (last_prompt_states(model, pixels, tokens, [2])[0, 0] * direction).sum()
+
+        gradient = torch.autograd.grad(value(image), image)[0]
+        change, step = gradient / gradient.norm(), 2e-4
+        with torch.no_grad():
+            measured = (value(image + step * change) - value(image - step * change)) / (2 * step)
+        assert gradient.norm() > 1e-4
+        assert measured.item() == pytest.approx(gradient.norm().item(), rel=1e-2)
+    finally:
+        tiny.model.float()
+
+
+def test_generation_answers_a_batch_as_each_alone(tiny: VisionLanguageModel) -> None:
+    queries = [Query(str(i), noise(40 + 20 * i, 70, i), QUESTION) for i in range(3)]
+    together = tiny.generate(queries, 6)
+    assert together == [tiny.generate([q], 6)[0] for q in queries]
+    assert len(set(together)) >= 1
+
+
+def test_generation_equals_the_models_own(tiny: VisionLanguageModel) -> None:
+    image = noise(*canvas_sizes(tiny)[0])
+    inputs = {k: v for k, v in theirs(tiny, image).items() if k != "labels"}
+    out = tiny.model.generate(**inputs, do_sample=False, max_new_tokens=6, pad_token_id=0)
+    expected = tiny.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    assert tiny.generate([Query("q", image, QUESTION)], 6) == [expected]
+
+
+def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture(
+    tiny: VisionLanguageModel, tmp_path: Path
+) -> None:
+    queries = [
+        Query(f"{side}{i}", noise(40 + 9 * i, 55, i), "count the shapes ." if side else QUESTION, "one", bool(side))
+        for i in range(4)
+        for side in (0, 1)
+    ]
+    vector = extract_vector(tiny, queries, queries, prefix="", layer=2, batch_size=4)
+    config = TrainConfig(
+        prefix="", steps=8, batch_size=8, validate_every=8, step_size=0.05, margin=2.0, answer_weight=0.0
+    )
+    objective = Objective(tiny, plan(tiny, vector, config), vector.direction(2), queries, queries)
+    trainer = Trainer([objective], tmp_path / "run")
+
+    def loss(prompt: Tensor) -> float:
+        sides = (objective.loss(prompt, malicious, range(4), answered=False)[0] for malicious in (False, True))
+        return sum(side.item() for side in sides)
+
+    before = loss(trainer.prompt)
+    trainer.run(lambda record: None)
+    assert loss(trainer.prompt) < before
+
+    visual = VisualPrompt(trainer.layout, trainer.prompt)
+    png = BytesIO()
+    visual.apply_to_image(noise(50, 70)).save(png, format="PNG")
+    sent = open_image(png.getvalue())
+    seen = tiny.canvas_pixels([Query("q", sent, QUESTION)])[0]
+    trained = visual.compose(stack([visual.layout.interior(noise(50, 70))]))[0]
+    assert (seen - trained).abs().max() <= 0.5 / 255 + 1e-6
+    defended = tiny.generate([Query("q", sent, QUESTION)], 4)
+    assert defended == tiny.generate([Defence("d", visual).defend(Query("q", noise(50, 70), QUESTION))], 4)
+
+
+def test_idefics3_that_cuts_no_images_is_a_clear_error(tmp_path: Path) -> None:
+    model = load_model(str(save_tiny("idefics3", tmp_path)))
+    model.processor.image_processor.do_image_splitting = False
+    with pytest.raises(ModelError, match="set do_image_splitting to true"):
+        _ = model.canvas
+
+
+def test_a_question_without_an_image_is_answered_as_by_the_model_itself(tiny: VisionLanguageModel) -> None:
+    image = noise(60, 60)
+    found = tiny.respond([Request(QUESTION), Request(QUESTION, image), Request("count the shapes .")], 5)
+    ids = torch.tensor([tiny.text_ids(QUESTION)])
+    out = tiny.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=5, pad_token_id=0
+    )
+    own = tiny.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert (found[0].text, found[0].input_tokens) == (own, ids.shape[1])
+    assert found[1] == tiny.respond([Request(QUESTION, image)], 5)[0]
+
+
+def test_an_answer_goes_on_from_how_it_was_begun(tiny: VisionLanguageModel) -> None:
+    image = noise(60, 60)
+    [said] = tiny.respond([Request(QUESTION, image, begun="sure , to make")], 3)
+    [longer] = tiny.respond([Request(QUESTION, image, begun="sure , to make"), Request(QUESTION, image)], 3)[:1]
+    prompt = tiny.prompt_ids(QUESTION, size=tiny.canvas.choose(60, 60))
+    assert said == longer
+    begun = tiny.tokenizer("sure , to make", add_special_tokens=False)["input_ids"]
+    assert said.input_tokens == len(prompt) + len(begun)
+
+
+def test_a_draw_depends_on_its_seed_and_not_on_its_batch(tiny: VisionLanguageModel) -> None:
+    requests = [Request(QUESTION, noise(60, 60), temperature=1.0, seed=seed) for seed in range(4)]
+    together = tiny.respond(requests, 4)
+    assert together == [tiny.respond([request], 4)[0] for request in requests]
+    assert len({response.text for response in together}) > 1
+    assert tiny.respond(requests[:1], 4)[0] == together[0]

@@ -1,0 +1,138 @@
+"""Models: prompts, packed pixels and generation agree with the checkpoint's own processor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import LlamaConfig
+
+from davsp.data.query import Query
+from davsp.errors import InputError, ModelError
+from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.models.requests import Request
+from davsp.models.sampling import SeededSampling
+from davsp.models.shipped import SHIPPED
+from davsp.testbed.queries import draw_queries
+from davsp.testbed.world import Split
+
+
+@pytest.fixture(scope="module")
+def test_queries() -> list[Query]:
+    return draw_queries(Split.TEST, 1, seed=3)
+
+
+def test_packed_pixels_equal_the_processors_own_output(model: VisionLanguageModel, test_queries: list[Query]) -> None:
+    image = test_queries[0].image
+    assert isinstance(image, Image.Image)
+    at_canvas = image.resize((112, 112))
+    query = Query("q", at_canvas, "what does the text say ?")
+    theirs = model.processor.image_processor(at_canvas, return_tensors="pt")["pixel_values"]
+    assert torch.allclose(model.pack(model.canvas_pixels([query]))["pixel_values"], theirs, atol=1e-6, rtol=0)
+
+
+def test_prompt_tokens_equal_the_processors_own(model: VisionLanguageModel) -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "be careful .\ncount the shapes ."}]}
+    ]
+    text = model.processor.apply_chat_template(messages, add_generation_prompt=True)
+    theirs = model.processor(text=text, images=Image.new("RGB", (112, 112)))["input_ids"][0]
+    assert model.prompt_ids("count the shapes .", "be careful .") == list(theirs)
+
+
+def test_a_question_with_an_image_placeholder_is_refused(model: VisionLanguageModel) -> None:
+    with pytest.raises(InputError, match="placeholder"):
+        model.prompt_ids("what is <image> ?")
+
+
+def test_a_batch_answers_as_each_query_alone(model: VisionLanguageModel, test_queries: list[Query]) -> None:
+    together = model.generate(test_queries, 20)
+    alone = [model.generate([q], 20)[0] for q in test_queries]
+    assert together == alone
+
+
+def test_labels_point_at_the_answer_and_its_end(model: VisionLanguageModel) -> None:
+    prompt, answer = model.prompt_ids("count the shapes ."), model.answer_ids("the number is two .")
+    tokens = model.tokens([prompt, prompt[:-1]], [answer, answer])
+    assert tokens.last_prompt.tolist() == [len(prompt) - 1, len(prompt) - 2]
+    for row in (0, 1):
+        assert tokens.labels[row][tokens.labels[row] != -100].tolist() == answer
+    assert answer[-1] == model.tokenizer.eos_token_id
+
+
+def test_the_fingerprint_does_not_depend_on_precision(model: VisionLanguageModel) -> None:
+    assert load_model("testbed", dtype="bfloat16").fingerprint() == model.fingerprint()
+
+
+def test_an_unknown_model_is_a_clear_error() -> None:
+    with pytest.raises(ModelError, match="Give a local folder"):
+        load_model("no-such/model")
+
+
+def test_a_folder_without_a_model_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load_model(str(tmp_path))
+
+
+def _copy_of_testbed(folder: Path) -> Path:
+    shutil.copytree(SHIPPED["testbed"].folder, folder / "copy")
+    return folder / "copy"
+
+
+def test_an_unsupported_family_names_the_supported_ones(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "blip-2"}))
+    with pytest.raises(ModelError, match=r"Supported: gemma3, .*docs/families\.md"):
+        load_model(str(copy))
+
+
+def test_a_text_model_is_said_to_see_nothing(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"'llama', which reads text alone, no images\. Supported: "):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["processor_config.json", "tokenizer.json"])
+def test_a_checkpoint_without_processor_says_how_to_add_it(tmp_path: Path, part: str) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    (copy / part).unlink()
+    with pytest.raises(ModelError, match=r"has no processor that can be read.*\n.*save_pretrained\(FOLDER\)"):
+        load_model(str(copy))
+
+
+def test_a_checkpoint_without_chat_template_is_a_clear_error(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template"):
+        load_model(str(copy))
+
+
+def test_truncated_weights_are_a_clear_error(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot load the model"):
+        load_model(str(copy))
+
+
+def test_draws_follow_the_models_own_probabilities() -> None:
+    """Gumbel's trick: the shares of 4,000 draws agree with softmax(scores / temperature)."""
+    scores = torch.tensor([[1.0, 0.0, -1.0, 2.0]])
+    draws = [
+        SeededSampling([Request("q", temperature=0.7, seed=s)])(scores.long(), scores).argmax() for s in range(4000)
+    ]
+    shares = torch.bincount(torch.stack(draws), minlength=4) / 4000
+    torch.testing.assert_close(shares, (scores[0] / 0.7).softmax(0), atol=0.03, rtol=0)
+
+
+def test_a_row_at_temperature_zero_stays_greedy() -> None:
+    scores = torch.tensor([[1.0, 0.9], [1.0, 0.9]])
+    rule = SeededSampling([Request("q"), Request("q", temperature=5.0, seed=1)])
+    assert torch.equal(rule(scores.long(), scores)[0], scores[0])
+    assert not torch.equal(rule(scores.long(), scores)[1], scores[1])

@@ -1,0 +1,118 @@
+"""Recipes: whole training runs in a file, for the paper's two models and for any checkpoint of their class."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from davsp.cli import app
+from davsp.data.readers import read_queries
+from davsp.data.sources import locate_queries
+from davsp.errors import InputError
+from davsp.training.config import Sampling, Start, read_config
+from davsp.training.optim import Method
+from davsp.training.recipes import read_recipe
+from tests.tiny import save_tiny
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_recipe_is_sound(file: Path) -> None:
+    recipe = read_recipe(file)
+    config = read_config(recipe.train, paper=recipe.paper)
+    assert recipe.paper is file.stem.endswith("-paper")
+    assert config.clamp is not recipe.paper
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    recipe = read_recipe(RECIPES / "llava15-13b-paper.yaml")
+    config = read_config(recipe.train, paper=recipe.paper)
+    assert (config.tau_plus, config.tau_minus, config.layer, config.width) == (27, -2, 20, 30)
+    assert (config.batch_size, config.steps, config.sampling) == (2, 1200, Sampling.COIN)
+    assert (config.method, config.step_size, config.falling) == (Method.SIGN, 1 / 255, False)
+    assert (config.answer_weight, config.refusal_share, config.alignment_weight) == (0.02, 0.05, 1.0)
+    assert (config.start, config.clamp) == (Start.MEAN, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [("model: a", "data"), ("model: a\ndata: b\nstepz: 3", "stepz"), ("- a", "content"), ("a: [", "cannot read")],
+)
+def test_a_bad_recipe_is_a_clear_error(tmp_path: Path, content: str, named: str) -> None:
+    (tmp_path / "r.yaml").write_text(content)
+    with pytest.raises(InputError, match=named):
+        read_recipe(tmp_path / "r.yaml")
+
+
+@pytest.fixture
+def queries(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    records = []
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 256, (40 + i, 60, 3)).astype(np.uint8)).save(tmp_path / f"{i}.png")
+        record = {"id": str(i), "image": f"{i}.png", "question": "count the shapes .", "malicious": i % 2 == 1}
+        records.append(record | ({} if i % 2 else {"answer": "one"}))
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return tmp_path / "q.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "family", "mode"),
+    [
+        ("llava15-13b-paper", "llava", "border"),
+        ("llava15-13b-ours", "llava", "border"),
+        ("qwen2vl-7b-paper", "qwen2_vl", "border"),
+        ("qwen2vl-7b-ours", "qwen2_vl", "frame"),
+    ],
+)
+def test_a_dry_run_of_a_recipe_works_offline_on_a_tiny_checkpoint(
+    recipe: str, family: str, mode: str, queries: Path, tmp_path: Path
+) -> None:
+    tiny = save_tiny(family, tmp_path / "tiny")
+    width = {"llava": 7, "qwen2_vl": 8}[family]
+    found = CliRunner().invoke(
+        app,
+        ["train", "--recipe", str(RECIPES / f"{recipe}.yaml"), "--model", str(tiny), "--data", str(queries),
+         "--out", str(tmp_path / "run"), "--dry-run", "--dtype", "float32",
+         "--set", f"width={width}", "--set", "layer=2"],
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    assert not (tmp_path / "run").exists()
+    told = json.loads(found.stdout)
+    assert (told["config"]["mode"] or "border", told["models"][0]["layer"]) == (mode, 2)
+
+
+def test_a_folder_stands_for_its_file_of_queries(queries: Path) -> None:
+    assert locate_queries(str(queries.parent)) == queries
+    assert locate_queries(str(queries)) == queries
+    (queries.parent / "more.csv").write_text("id\n")
+    with pytest.raises(InputError, match=r"found: more\.csv, q\.jsonl\. Name the file"):
+        locate_queries(str(queries.parent))
+    queries.rename(queries.parent / "queries.jsonl")
+    assert locate_queries(str(queries.parent)).name == "queries.jsonl"
+
+
+def test_a_data_set_of_the_hub_is_found_in_the_local_cache_at_its_revision(
+    queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    cache = tmp_path / "cache"
+    repo = cache / "datasets--someone--queries"
+    shutil.copytree(queries.parent, repo / "snapshots" / revision, ignore=shutil.ignore_patterns("cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    found = locate_queries(f"someone/queries@{revision}")
+    assert len(read_queries(found).queries) == 20
+    with pytest.raises(InputError, match="someone/other is no file and no folder, and no data set"):
+        locate_queries("someone/other")
+
+
+def test_an_option_can_be_set_to_an_empty_text() -> None:
+    assert read_config(assignments=["prefix="]).prefix == ""
+    assert read_config(assignments=["prefix=''"]).prefix == ""

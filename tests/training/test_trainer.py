@@ -1,0 +1,426 @@
+"""Training agrees with the paper's formulas, stays within valid pixels, stops and resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from davsp.data.query import Query
+from davsp.defences.stored import BaseModelFacts
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
+from davsp.errors import ArtefactError, InputError
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.layouts import Layout, Mode
+from davsp.training.batches import Shuffle
+from davsp.training.config import PAPER, Sampling, TrainConfig, read_config
+from davsp.training.losses import alignment_loss, answer_loss, answer_positions
+from davsp.training.objective import Objective, plan
+from davsp.training.optim import Method, PixelOptimizer
+from davsp.training.run_state import Interrupted, read_metrics
+from davsp.training.trainer import Trainer
+from davsp.training.vector import HarmfulnessVector
+from tests.reference.deep_alignment import Method as Reference
+from tests.reference.deep_alignment import Sample, alignment, answer_cross_entropy
+
+Sets = tuple[list[Query], list[Query]]
+
+
+def make_trainer(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, folder: Path, **options: object
+) -> Trainer:
+    quick = {"prefix": "be careful .", "steps": 4, "validate_every": 2, "validation_answers": 2, "batch_size": 6}
+    filled = plan(model, vector, TrainConfig.model_validate(quick | options))
+    return Trainer([Objective(model, filled, vector.direction(filled.layer), *queries)], folder)
+
+
+def reference_of(trainer: Trainer) -> Reference:
+    image = trainer.objectives[0].model.processor.image_processor
+    mean, std = (torch.tensor(v)[:, None, None] for v in (image.image_mean, image.image_std))
+    p = trainer.objectives[0].plan
+    return Reference(
+        trainer.objectives[0].model.model,
+        mean,
+        std,
+        p.layout.border,
+        p.layer,
+        trainer.objectives[0].direction,
+        p.tau_plus,
+        p.tau_minus,
+        p.config.answer_weight,
+    )
+
+
+def samples_of(trainer: Trainer, malicious: bool, indices: list[int]) -> list[Sample]:
+    side = trainer.objectives[0].sides[malicious]
+    return [
+        Sample(side.interiors[i].float() / 255, side.prompts[i].tolist(), side.answers[i].tolist(), malicious)
+        for i in indices
+    ]
+
+
+@pytest.mark.parametrize("malicious", [True, False])
+def test_the_hinge_agrees_with_the_reference(malicious: bool) -> None:
+    projections = torch.linspace(-5, 30, 9)
+    fast = alignment_loss(projections, malicious, 27.0, -2.0)
+    assert torch.equal(fast, torch.stack([alignment(p, malicious, 27.0, -2.0) for p in projections]))
+
+
+def test_answer_loss_averages_each_answer_over_its_own_tokens() -> None:
+    logits = torch.randn(2, 4, 7)
+    labels = torch.tensor([[-100, 3, 2, -100], [-100, -100, 5, -100]])
+    rows, columns = answer_positions(labels)
+    found = answer_loss(logits[rows, columns], labels[rows, columns], rows, 2)
+    p = logits.softmax(-1)
+    expected = torch.stack([-(p[0, 1, 3].log() + p[0, 2, 2].log()) / 2, -p[1, 2, 5].log()])
+    assert torch.allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("malicious", "answered"), [(True, False), (True, True), (False, True)])
+def test_a_batch_loss_and_its_gradient_agree_with_the_reference(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: Sets,
+    tmp_path: Path,
+    malicious: bool,
+    answered: bool,
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path, answer_weight=0.5)
+    indices = [0, 3, 7]
+    prompt = trainer.prompt.clone().requires_grad_()
+    loss, _ = trainer.objectives[0].loss(prompt, malicious, indices, answered)
+    fast = torch.autograd.grad(loss, prompt)[0]
+
+    reference = reference_of(trainer)
+    slow_prompt = trainer.prompt.clone().requires_grad_()
+    slow = torch.stack(
+        [reference.loss(slow_prompt, s, answered) for s in samples_of(trainer, malicious, indices)]
+    ).mean()
+    assert loss.item() == pytest.approx(slow.item(), rel=1e-5)
+    slow_gradient = torch.autograd.grad(slow, slow_prompt)[0]
+    assert (fast - slow_gradient).norm() <= 1e-4 * slow_gradient.norm()
+
+
+def test_steps_in_the_papers_mode_agree_with_the_reference(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path, **PAPER | {"steps": 4}, refusal_share=0.5)
+    reference, slow = reference_of(trainer), trainer.prompt.clone()
+    drawn = [0, 0]
+    seen = set()
+    for step in range(4):
+        trainer.step(step)
+        rng = np.random.default_rng([0, 2, step])
+        malicious = bool(rng.random() < 0.5)
+        answered = not malicious or bool(rng.random() < 0.5)
+        indices = trainer.order[malicious].take(drawn[malicious], 2)
+        drawn[malicious] += 2
+        seen.add(malicious)
+        slow = reference.signed_step(slow, samples_of(trainer, malicious, indices), answered, 1 / 255)
+        # A sign can flip only where the gradient is as good as zero.
+        agreeing = (trainer.prompt - slow).abs() <= 1e-6
+        assert agreeing.float().mean() > 0.999
+        slow = trainer.prompt.clone()
+    assert seen == {True, False}
+
+
+def test_the_reference_answer_loss_is_the_models_own(model: VisionLanguageModel, queries: Sets) -> None:
+    query = next(q for q in queries[0] if not q.malicious)
+    prompt, answer = model.prompt_ids(query.question), model.answer_ids(query.answer or "")
+    packed = model.pack(model.canvas_pixels([query]))["pixel_values"]
+    labels = torch.tensor([[-100] * len(prompt) + answer])
+    theirs = model.model(pixel_values=packed, input_ids=torch.tensor([prompt + answer]), labels=labels).loss
+    assert answer_cross_entropy(model.model, packed[0], prompt, answer).item() == pytest.approx(theirs.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize("mode", list(Mode))
+def test_every_step_ends_in_valid_pixels(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path, method: Method, mode: Mode
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path, method=method, mode=mode, step_size=0.7, falling=False)
+    before = trainer.prompt.clone()
+    for step in range(2):
+        trainer.step(step)
+    layout = trainer.layout
+    low, high = (-layout.eps, layout.eps) if isinstance(layout, Layout) and mode is Mode.ADDITIVE else (0, 1)
+    assert low <= trainer.prompt.min() and trainer.prompt.max() <= high
+    assert not torch.equal(before, trainer.prompt)
+
+
+def test_training_lowers_the_loss(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path, steps=12, step_size=0.05)
+
+    def total() -> float:
+        with torch.no_grad():
+            return sum(
+                trainer.objectives[0].loss(trainer.prompt, side, list(range(8)), not side)[0].item()
+                for side in (True, False)
+            )
+
+    before = total()
+    for step in range(12):
+        trainer.step(step)
+    assert total() < before
+
+
+def test_adam_agrees_with_torchs(tmp_path: Path) -> None:
+    from davsp.prompts.layouts import Layout
+
+    layout = Layout(12, 12, Mode.BORDER, border=4)
+    ours = torch.full((3, 12, 12), 0.5)
+    layout.project_(ours)
+    theirs = ours.clone().requires_grad_()
+    optimizer = PixelOptimizer(ours, layout, Method.ADAM, 0.01, falling=False, steps=5)
+    adam = torch.optim.Adam([theirs], lr=0.01, betas=PixelOptimizer.BETAS, eps=PixelOptimizer.EPSILON)
+    for i in range(5):
+        gradient = torch.randn(3, 12, 12, generator=torch.manual_seed(i)) * layout.mask()
+        optimizer.step(gradient)
+        theirs.grad = gradient
+        adam.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_shuffle_shows_every_item_once_a_pass_and_depends_on_its_position_alone() -> None:
+    shuffle = Shuffle(7, seed=1, stream=0)
+    assert sorted(shuffle.take(0, 7)) == list(range(7))
+    assert shuffle.take(0, 20)[5:12] == shuffle.take(5, 7)
+    assert shuffle.take(0, 7) != Shuffle(7, seed=2, stream=0).take(0, 7)
+
+
+def test_resuming_gives_bit_identical_results(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    whole = make_trainer(model, vector, queries, tmp_path / "whole")
+    expected = whole.run(lambda record: None)
+
+    cut = make_trainer(model, vector, queries, tmp_path / "cut")
+
+    def kill(record: dict[str, object]) -> None:
+        if record["step"] == 3:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        cut.run(kill)
+    again = make_trainer(model, vector, queries, tmp_path / "cut")
+    assert again.resume() == 2
+    found = again.run(lambda record: None)
+    assert torch.equal(found.pixels, expected.pixels)
+    assert torch.equal(again.prompt, whole.prompt)
+    assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+
+
+def test_ctrl_c_finishes_the_step_and_saves(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path, validate_every=4)
+
+    def press(record: dict[str, object]) -> None:
+        if record["step"] == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted) as stop:
+        trainer.run(press)
+    assert make_trainer(model, vector, queries, tmp_path, validate_every=4).resume() == stop.value.step < 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_training_works_outside_the_main_thread(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path, steps=1)
+    thread = threading.Thread(target=trainer.run, args=(lambda record: None,))
+    thread.start()
+    thread.join()
+    assert trainer.done == 1
+
+
+def test_tensorboard_shows_every_step_and_validation(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = TrainConfig(steps=2, validate_every=2, validation_answers=1, batch_size=4)
+    train_prompt([(model, vector)], config, *queries, tmp_path, tensorboard=True, quiet=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    logged = {r["step"]: r["malicious_alignment_loss"] for r in read_metrics(tmp_path) if "validation" not in r}
+    shown = {e.step: e.value for e in events.Scalars("training/malicious_alignment_loss")}
+    assert shown == pytest.approx(logged)
+    assert [e.step for e in events.Scalars("validation/refused")] == [0, 2]
+
+
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Path) -> None:
+    def command(out: str) -> list[str]:
+        options = ["steps=6", "validate_every=2", "validation_answers=2", "batch_size=4"]
+        sets = [part for option in options for part in ("--set", option)]
+        return [
+            sys.executable,
+            "-m",
+            "davsp",
+            "train",
+            "--vector",
+            str(tmp_path / "v"),
+            "--out",
+            str(tmp_path / out),
+            *sets,
+        ]
+
+    subprocess.run(
+        [sys.executable, "-m", "davsp", "vector", "--out", str(tmp_path / "v"), "--layer", "4"],
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and '"step": 3' in metrics.read_text()):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "cut" / "config.json").exists(), "the run was over before it was killed"
+    subprocess.run(command("cut"), check=True, capture_output=True)
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    options = {"method": "sign", "step_size": 0.01, "steps": 2}
+    alone = make_trainer(model, vector, queries, tmp_path / "alone", **options)
+    twice = Trainer(alone.objectives * 2, tmp_path / "twice")
+    one, two = alone.step(0), twice.step(0)
+    assert torch.equal(alone.prompt, twice.prompt), "two equal models ask for the same step as one"
+    assert two["malicious_projection_1"] == two["malicious_projection_2"] == one["malicious_projection"]
+    assert twice.validation_record()["quality"] == alone.validation_record()["quality"]
+
+    first = make_trainer(model, vector, queries, tmp_path, refusal_share=0, batch_size=4).objectives[0]
+    second = replace(first, direction=-first.direction)
+    both = Trainer([first, second], tmp_path / "both")
+    both.order = [FixedOrder(), FixedOrder()]  # type: ignore[list-item]
+    prompt, gradients = both.prompt.clone().requires_grad_(), []
+    both.optimizer.step = gradients.append  # type: ignore[method-assign]
+    both.step(0)
+    losses = [o.loss(prompt, side, [0, 1], not side)[0] for o in both.objectives for side in (False, True)]
+    expected = torch.autograd.grad(torch.stack(losses).sum(), prompt)[0]
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-3, atol=1e-6)
+
+
+class FixedOrder:
+    def take(self, start: int, count: int) -> list[int]:
+        return list(range(start, start + count))
+
+
+def test_a_prompt_for_two_models_fits_both_and_no_third(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    config = TrainConfig(steps=1, validate_every=1, validation_answers=1, batch_size=4)
+    prompt = train_prompt([(model, vector), (model, vector)], config, *queries, tmp_path / "both", quiet=True)
+    other = BaseModelFacts.of(model).model_copy(update={"fingerprint": "another"})
+    third = VisualSafetyPrompt.load(tmp_path / "both")
+    assert third.further_models == prompt.further_models == (BaseModelFacts.of(model),)
+    assert "| and model | testbed, of family llava |" in (tmp_path / "both" / "README.md").read_text()
+    assert not replace(third, base_model=other).misfits(model), "it is the second of the two"
+    assert replace(third, base_model=other, further_models=(other,)).misfits(model)
+
+
+def test_models_that_see_a_prompt_differently_cannot_share_it(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    first = make_trainer(model, vector, queries, tmp_path).objectives[0]
+    wider = plan(model, vector, TrainConfig(width=28))
+    with pytest.raises(InputError, match="cannot share a prompt"):
+        Trainer([first, replace(first, plan=wider)], tmp_path)
+
+
+def test_another_run_in_the_same_folder_is_refused(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    make_trainer(model, vector, queries, tmp_path, steps=1).run(lambda record: None)
+    with pytest.raises(ArtefactError, match="different: config"):
+        make_trainer(model, vector, queries, tmp_path, steps=2).resume()
+
+
+def test_a_damaged_state_is_a_clear_error(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    make_trainer(model, vector, queries, tmp_path, steps=1).run(lambda record: None)
+    state = tmp_path / "state.pt"
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(ArtefactError, match="delete it to start"):
+        make_trainer(model, vector, queries, tmp_path, steps=1).resume()
+
+
+def test_the_best_validated_prompt_is_kept(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    trainer = make_trainer(model, vector, queries, tmp_path)
+    trainer.run(lambda record: None)
+    qualities = {r["step"]: r["validation"]["quality"] for r in read_metrics(tmp_path) if "validation" in r}
+    del qualities[0]
+    assert trainer.best_record["quality"] == max(qualities.values())
+    assert qualities[int(trainer.best_record["step"])] == max(qualities.values())
+
+
+def test_thresholds_default_to_measurements_and_can_be_set(
+    model: VisionLanguageModel, vector: HarmfulnessVector
+) -> None:
+    assert plan(model, vector, TrainConfig(tau_plus=9.0, tau_minus=-9.0)).tau_plus == 9.0
+    means = vector.at()
+    measured = plan(model, vector, TrainConfig(margin=0.0))
+    assert (measured.tau_minus, measured.tau_plus) == (means.benign_mean, means.malicious_mean)
+    wider = plan(model, vector, TrainConfig(margin=0.5))
+    assert wider.tau_plus - wider.tau_minus == pytest.approx(2 * (means.malicious_mean - means.benign_mean))
+    assert wider.tau_plus + wider.tau_minus == pytest.approx(means.malicious_mean + means.benign_mean)
+    with pytest.raises(InputError, match="tau_minus 3 lies above tau_plus 1"):
+        plan(model, vector, TrainConfig(tau_plus=1.0, tau_minus=3.0))
+
+
+def test_a_vector_of_another_model_is_refused(model: VisionLanguageModel, vector: HarmfulnessVector) -> None:
+    other = HarmfulnessVector(vector.directions[:2], 1, vector.statistics[:2], {})
+    with pytest.raises(ArtefactError, match="2 layers"):
+        plan(model, other, TrainConfig())
+
+
+def test_a_benign_query_without_an_answer_is_refused(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    unanswered = [replace(q, answer=None) for q in queries[0]]
+    with pytest.raises(InputError, match="has no answer"):
+        make_trainer(model, vector, (unanswered, queries[1]), tmp_path)
+
+
+def test_assignments_go_before_options() -> None:
+    config = read_config({"steps": 7, "width": 14}, ["steps=9", "sampling=coin"])
+    assert (config.steps, config.width, config.sampling) == (9, 14, Sampling.COIN)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "named"), [("stepz=3", "stepz"), ("steps=-1", "steps"), ("steps", "name=value")]
+)
+def test_a_bad_option_is_named(assignment: str, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        read_config({}, [assignment])
+
+
+def test_metrics_cut_short_by_a_kill_are_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1}]

@@ -1,0 +1,115 @@
+"""The harmfulness vector agrees with the paper's formula, and says how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from davsp.data.query import Query
+from davsp.errors import ArtefactError, InputError
+from davsp.models.base import VisionLanguageModel
+from davsp.training.batches import made_ahead
+from davsp.training.vector import HarmfulnessVector, LayerStatistics, auroc, choose_layer, extract_vector, project
+from tests.reference.deep_alignment import harmfulness_vector, hidden_state
+
+Sets = tuple[list[Query], list[Query]]
+
+
+def test_directions_agree_with_the_reference(
+    model: VisionLanguageModel, queries: Sets, vector: HarmfulnessVector
+) -> None:
+    states: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    for query in queries[0]:
+        packed = model.pack(model.canvas_pixels([query]))["pixel_values"][0]
+        states[query.malicious].append(
+            hidden_state(model.model, packed, model.prompt_ids(query.question, "be careful ."), 3)
+        )
+    slow = harmfulness_vector(states[True], states[False])
+    assert torch.allclose(vector.directions[2], slow, atol=1e-5)
+
+
+def test_directions_have_unit_length(vector: HarmfulnessVector) -> None:
+    assert torch.allclose(vector.directions.norm(dim=1), torch.ones(len(vector.directions)))
+
+
+def test_the_batch_size_does_not_matter(model: VisionLanguageModel, queries: Sets, vector: HarmfulnessVector) -> None:
+    again = extract_vector(model, *queries, prefix="be careful .", batch_size=5)
+    assert torch.allclose(again.directions, vector.directions, atol=1e-5)
+
+
+def test_statistics_describe_the_validation_projections(
+    model: VisionLanguageModel, queries: Sets, vector: HarmfulnessVector
+) -> None:
+    values = project(model, queries[1], vector.direction(4), 4, prefix="be careful .", batch_size=7)
+    malicious = torch.tensor([q.malicious for q in queries[1]])
+    at = vector.at(4)
+    assert at.malicious_mean == pytest.approx(values[malicious].mean().item(), abs=1e-4)
+    assert at.benign_std == pytest.approx(values[~malicious].std(correction=0).item(), abs=1e-4)
+
+
+def test_auroc_counts_pairs_and_halves_ties() -> None:
+    rng = np.random.default_rng(0)
+    high, low = rng.integers(0, 8, 30).astype(float), rng.integers(0, 6, 20).astype(float)
+    slow = np.mean([(h > b) + 0.5 * (h == b) for h in high for b in low])
+    assert auroc(high, low) == pytest.approx(slow)
+
+
+def statistics(separation: float, error: float, layer: int) -> LayerStatistics:
+    return LayerStatistics(layer, 1.0, 1.0, 0.0, 1.0, 0.9, separation, error)
+
+
+def test_the_earliest_layer_within_noise_of_the_best_is_chosen() -> None:
+    found = [statistics(s, 0.2, k) for k, s in enumerate([1.0, 2.85, 2.95, 3.0], start=1)]
+    assert choose_layer(found) == 2
+
+
+def test_a_given_layer_is_kept(model: VisionLanguageModel, queries: Sets) -> None:
+    assert extract_vector(model, *queries, prefix="", layer=2, batch_size=32).layer == 2
+
+
+def test_one_sided_queries_are_refused(model: VisionLanguageModel, queries: Sets) -> None:
+    benign = [q for q in queries[0] if not q.malicious]
+    with pytest.raises(InputError, match="malicious and benign"):
+        extract_vector(model, benign, queries[1], prefix="")
+
+
+def test_saving_and_loading_keeps_everything(vector: HarmfulnessVector, tmp_path: Path) -> None:
+    vector.save(tmp_path)
+    read = HarmfulnessVector.load(tmp_path)
+    assert torch.equal(read.directions, vector.directions)
+    assert (read.layer, read.statistics, read.origin) == (vector.layer, vector.statistics, vector.origin)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "newer", "no json"])
+def test_a_damaged_vector_is_a_clear_error(vector: HarmfulnessVector, tmp_path: Path, damage: str) -> None:
+    vector.save(tmp_path)
+    weights, description = tmp_path / "vector.safetensors", tmp_path / "vector.json"
+    match damage:
+        case "missing":
+            weights.unlink()
+        case "truncated":
+            weights.write_bytes(weights.read_bytes()[:50])
+        case "newer":
+            description.write_text(description.read_text().replace('"schema": 1', '"schema": 9'))
+        case _:
+            description.write_text("{")
+    with pytest.raises(ArtefactError, match="upgrade davsp" if damage == "newer" else "run `davsp vector` again"):
+        HarmfulnessVector.load(tmp_path)
+
+
+def test_what_is_made_ahead_comes_in_order_and_its_error_with_it() -> None:
+    made: list[int] = []
+
+    def make(item: int) -> int:
+        if item == 4:
+            raise ValueError("four")
+        made.append(item)
+        return item * item
+
+    assert list(made_ahead(make, [1, 2, 3])) == [1, 4, 9]
+    assert list(made_ahead(make, [])) == []
+    with pytest.raises(ValueError, match="four"):
+        list(made_ahead(make, [3, 4]))
