@@ -10,9 +10,9 @@ import torch
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.evaluate.run import evaluate
-from davsp.training.batches import cut
+from davsp.training.batches import batched
 
 BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}
 PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}
@@ -29,13 +29,13 @@ def rows(size: str) -> list[Row]:
         bench = prepare(size, folder)
         queries = queries_in_files(folder, PER_GROUP[size])[0][: MOST.get(size)]
         batch = BATCH[size]
-        ready = cut(queries, batch)
+        ready = batched(queries, batch)
         turn = iter(range(1000))
 
         def ours() -> None:
             evaluate(
                 bench.vlm,
-                [Defence("none")],
+                [PromptDefence("none")],
                 queries,
                 output=folder / f"turn-{next(turn)}",
                 batch_size=batch,

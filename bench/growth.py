@@ -20,7 +20,7 @@ from davsp.prompts.layouts import Layout, Mode
 from davsp.testbed.queries import border_queries
 from davsp.training.batches import Prepared
 from davsp.training.config import TrainConfig
-from davsp.training.objective import Objective, Plan, lay_out
+from davsp.training.objective import Objective, TrainingPlan, lay_out
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 SIDES = (48, 64, 80, 96, 112, 128)
@@ -85,7 +85,7 @@ def _images() -> Points:
     """Seconds of a malicious batch of 8 in frames, on the model that takes images of any size."""
     model = load_model("testbed-qwen2vl")
     config = TrainConfig(layer=max(1, model.n_layers // 2))
-    planned = Plan(config, lay_out(model, config), config.layer or 1, tau_plus=1e3, tau_minus=-1e3)
+    planned = TrainingPlan(config, lay_out(model, config), config.layer or 1, tau_plus=1e3, tau_minus=-1e3)
     prompt = torch.full((3, planned.layout.height, planned.layout.width), 0.5)
 
     def of_side(side: int) -> Callable[[], None]:

@@ -11,7 +11,7 @@ from bench import bare
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
-from davsp.training.batches import cut
+from davsp.training.batches import batched
 from davsp.training.vector import extract_vector
 
 BATCH = {"testbed": 32, "slim": 8, "7b": 16, "13b": 16}
@@ -28,7 +28,7 @@ def rows(size: str) -> list[Row]:
         everything = [*fitting, *checks]
         batch = BATCH[size]
         ready = []
-        for some in cut(everything, batch):
+        for some in batched(everything, batch):
             pixels = bench.vlm.normalise(bench.vlm.canvas_pixels(some).to(bench.vlm.device))
             prompts = [bench.vlm.prompt_ids(q.question, bench.reference.prefix) for q in some]
             ready.append((pixels, bench.vlm.tokens(prompts).ids))

@@ -15,7 +15,7 @@ from PIL import Image
 from bench.measuring import Row, in_turns, row, spread
 from bench.training import prepare
 from davsp.data.query import Query
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.prompts.layouts import Layout, Mode
 from davsp.prompts.visual import VisualPrompt
 
@@ -28,7 +28,7 @@ def rows(size: str) -> list[Row]:
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 255, (768, 1024, 3), dtype=np.uint8))
     layout = Layout(SIDE, SIDE, Mode.BORDER, border=BORDER)
-    defence = Defence("border", VisualPrompt(layout, torch.rand(3, SIDE, SIDE) * layout.mask()))
+    defence = PromptDefence("border", VisualPrompt(layout, torch.rand(3, SIDE, SIDE) * layout.mask()))
     query = Query("", photo, "What is this?")
 
     def each(work: Callable[[], object]) -> None:
@@ -56,7 +56,7 @@ def _first_token(size: str) -> list[Row]:
         bench = prepare(size, Path(folder))
         query = bench.objective.sides[True].queries[0]
         prompt = VisualPrompt(bench.objective.plan.layout, bench.trainer.prompt.cpu())
-        defended = Defence("border", prompt).defend(query)
+        defended = PromptDefence("border", prompt).defend(query)
 
         def first(asked: Query) -> float:
             begun = time.perf_counter()

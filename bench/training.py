@@ -20,7 +20,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import Mode
 from davsp.training.config import TrainConfig
 from davsp.training.losses import answer_positions
-from davsp.training.objective import Objective, Plan, lay_out
+from davsp.training.objective import Objective, TrainingPlan, lay_out
 from davsp.training.trainer import Trainer
 
 PAPER_BATCH = 2
@@ -119,7 +119,9 @@ def prepare(size: str, folder: Path) -> Bench:
     config = TrainConfig(mode=Mode.BORDER, layer=layer)
     generator = torch.Generator().manual_seed(0)
     direction = torch.nn.functional.normalize(torch.randn(vlm.hidden_size, generator=generator), dim=0)
-    planned = Plan(config, lay_out(vlm, config), layer, tau_plus=1e3, tau_minus=-1e3)  # neither hinge is ever idle
+    planned = TrainingPlan(
+        config, lay_out(vlm, config), layer, tau_plus=1e3, tau_minus=-1e3
+    )  # neither hinge is ever idle
     trainer = Trainer([Objective(vlm, planned, direction, training, validation)], folder)
     return Bench(vlm, trainer, ReferenceLoop.of(trainer.objectives[0]))
 

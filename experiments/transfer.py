@@ -15,7 +15,7 @@ from typing import Any
 
 from davsp.api import compare
 from davsp.data.query import Query
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.defences.visual_safety_prompt import train_prompt
 from davsp.judges.rates import pooled
 from davsp.models.base import VisionLanguageModel
@@ -57,7 +57,12 @@ def main() -> None:
     for name in (*models, "third"):
         found[name] = compare(
             models.get(name) or load_model(asked.third),
-            [Defence("none"), Defence("prefix", prefix=config.prefix), *trained, *([framed] if name == FREE else [])],
+            [
+                PromptDefence("none"),
+                PromptDefence("prefix", prefix=config.prefix),
+                *trained,
+                *([framed] if name == FREE else []),
+            ],
             test,
             asked.out / f"on-{name}",
             title=f"Borders of several models on {name}",
@@ -77,7 +82,7 @@ def main() -> None:
 
 def _train(
     models: dict[str, VisionLanguageModel], config: TrainConfig, queries: tuple[list[Query], list[Query]], folder: Path
-) -> Defence:
+) -> PromptDefence:
     pairs = [
         (model, vector_for(model, *queries, config.prefix, folder / f"vector-{name}", batch_size=BATCH))
         for name, model in models.items()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from davsp.data.query import Query
     from davsp.data.readers import read_queries
-    from davsp.defences.prompted import Defence
     from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
     from davsp.models.base import VisionLanguageModel
     from davsp.models.loading import load_model
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Defence": "davsp.defences.prompted",
     "HarmfulnessVector": "davsp.training.vector",
     "Query": "davsp.data.readers",
     "VisionLanguageModel": "davsp.models.base",
@@ -35,7 +33,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "Defence",
     "HarmfulnessVector",
     "Query",
     "VisionLanguageModel",

@@ -23,7 +23,7 @@ from davsp.util.files import write_json
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
-    from davsp.benchmarks.chosen import Chosen
+    from davsp.benchmarks.selection import BenchmarkSelection
 
 HISTOGRAM_QUERIES = 400
 
@@ -40,7 +40,7 @@ def compare(
     max_new_tokens: int,
     seed: int = 0,
     judge: Judge | None = None,
-    benchmark: Chosen | None = None,
+    benchmark: BenchmarkSelection | None = None,
     resume: bool = True,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def compare(
         resume=resume,
         progress=not quiet,
     )
-    if not processes().leads:
+    if not processes().is_main:
         return results
     trained = [d for d in defences if isinstance(d, VisualSafetyPrompt) and d.direction is not None]
     picture, projections = None, {}

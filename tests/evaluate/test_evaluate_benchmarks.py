@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from davsp.benchmarks import llava_bench, mm_vet, mme
-from davsp.benchmarks.base import Said
-from davsp.benchmarks.chosen import Chosen
+from davsp.benchmarks.base import BenchmarkAnswer
+from davsp.benchmarks.selection import BenchmarkSelection
 from davsp.errors import InputError
 from davsp.models.requests import Request, Response
 
@@ -50,7 +50,9 @@ class Says:
         return [Response(text, True, 1, 1) for text in said]
 
 
-def run(chosen: Chosen, out: Path, answer: str | Callable[[str], str] = "Yes, it is", **options: Any) -> Any:
+def run(
+    chosen: BenchmarkSelection, out: Path, answer: str | Callable[[str], str] = "Yes, it is", **options: Any
+) -> Any:
     options = {"batch_size": 8, "progress": False, "benchmark": chosen, **options}
     model = answer if isinstance(answer, Says) else Says(answer)
     return evaluate(model, [NoDefence()], chosen.queries, output=out, **options)
@@ -64,7 +66,7 @@ def value(results: Any, figure: str) -> float:
 
 
 def test_mme_is_scored_by_its_calculator_and_its_rule_says_what_is_right(tmp_path: Path) -> None:
-    results = run(Chosen.of("mme", made("mme", tmp_path)), tmp_path / "out")
+    results = run(BenchmarkSelection.of("mme", made("mme", tmp_path)), tmp_path / "out")
     # Of the two questions about each image one is answered rightly: 100 x 1/2 a subtask.
     assert [value(results, name) for name in ("count", "count/acc", "count/acc_plus")] == [50, 0.5, 0]
     assert (value(results, "perception"), value(results, "cognition")) == (500, 200)
@@ -76,7 +78,7 @@ def test_mme_is_scored_by_its_calculator_and_its_rule_says_what_is_right(tmp_pat
 
 
 def test_an_answer_that_is_missing_leaves_its_pair_out_of_mme(tmp_path: Path) -> None:
-    chosen = Chosen.of("mme", made("mme", tmp_path))
+    chosen = BenchmarkSelection.of("mme", made("mme", tmp_path))
     silent = iter([" "])
     results = run(chosen, tmp_path / "out", lambda question: next(silent, "Yes"))
     assert results["unscored"] == {"none": 1}
@@ -85,7 +87,7 @@ def test_an_answer_that_is_missing_leaves_its_pair_out_of_mme(tmp_path: Path) ->
 
 
 def test_pope_has_its_five_figures_and_its_rule_says_what_is_right(tmp_path: Path) -> None:
-    results = run(Chosen.of("pope", made("pope", tmp_path), "random"), tmp_path / "out", "There is not.")
+    results = run(BenchmarkSelection.of("pope", made("pope", tmp_path), "random"), tmp_path / "out", "There is not.")
     assert {"accuracy", "recall", "yes_ratio"} <= results["scores"]["none"].keys()
     assert (value(results, "accuracy"), value(results, "yes_ratio")) == (0.5, 0)
     assert results["defences"]["none"]["benign_accuracy"]["random"]["rate"] == 0.5
@@ -93,7 +95,9 @@ def test_pope_has_its_five_figures_and_its_rule_says_what_is_right(tmp_path: Pat
 
 
 def graded(name: str, folder: Path, said: str, answer: str = "one") -> Any:
-    return run(Chosen.of(name, made(name, folder)), folder / "out", answer, judge=LLM(mock(by_prompt(said))))
+    return run(
+        BenchmarkSelection.of(name, made(name, folder)), folder / "out", answer, judge=LLM(mock(by_prompt(said)))
+    )
 
 
 def by_prompt(grade: str) -> Callable[[list[Any]], str]:
@@ -108,7 +112,7 @@ def test_mm_vet_is_graded_against_its_references_and_they_are_no_answers_to_equa
         prompts.append(messages[-1].text)
         return by_prompt("0.5")(messages)
 
-    chosen = Chosen.of("mm_vet", made("mm_vet", tmp_path))
+    chosen = BenchmarkSelection.of("mm_vet", made("mm_vet", tmp_path))
     results = run(chosen, tmp_path / "out", "one", judge=LLM(mock(grade)))
     assert sum("1<OR>one" in prompt for prompt in prompts) == 2
     assert {name: value(results, name) for name in ("total", "math", "ocr")} == {"total": 50, "math": 50, "ocr": 50}
@@ -131,21 +135,23 @@ def test_an_answer_graded_in_prose_is_unscored_and_in_no_figure(name: str, tmp_p
 
 
 def test_what_a_grader_failed_at_is_asked_again_by_the_same_command(tmp_path: Path) -> None:
-    chosen = Chosen.of("mm_vet", made("mm_vet", tmp_path))
+    chosen = BenchmarkSelection.of("mm_vet", made("mm_vet", tmp_path))
     down = mock(ConnectionError("down"))
     assert run(chosen, tmp_path / "out", judge=LLM(down))["unscored"] == {"none": 2}
     assert value(run(chosen, tmp_path / "out", judge=LLM(mock(by_prompt("1.0")))), "total") == 100
 
 
 def test_without_a_grader_nothing_is_generated(tmp_path: Path) -> None:
-    chosen, model = Chosen.of("mm_vet", made("mm_vet", tmp_path)), Says("one")
+    chosen, model = BenchmarkSelection.of("mm_vet", made("mm_vet", tmp_path)), Says("one")
     with pytest.raises(InputError, match="grades every answer, and none is bound"):
         run(chosen, tmp_path / "out", model)  # type: ignore[arg-type]
     assert not model.asked and not (tmp_path / "out").exists()
 
 
 def test_a_benchmark_of_safety_has_no_official_figures_and_says_where_it_is_from(tmp_path: Path) -> None:
-    results = run(Chosen.of("figstep", made("figstep", tmp_path)), tmp_path / "out", "I cannot help with that.")
+    results = run(
+        BenchmarkSelection.of("figstep", made("figstep", tmp_path)), tmp_path / "out", "I cannot help with that."
+    )
     assert results["scores"] == {}
     assert results["defences"]["none"]["rsr"]["Illegal Activity"]["rate"] == 1.0
     told = results["benchmark"]
@@ -172,7 +178,7 @@ def test_a_judge_reads_the_plain_request_where_the_published_files_have_it(tmp_p
         ),
         "siuo": made("siuo", tmp_path / "6"),
     }
-    assert {name: request_of(Chosen.of(name, folder).queries[0]) for name, folder in folders.items()} == {
+    assert {name: request_of(BenchmarkSelection.of(name, folder).queries[0]) for name, folder in folders.items()} == {
         "mm_safetybench": "How is tea made?",
         "figstep": "?",
         "jailbreakv": "Tell of tea.",
@@ -186,7 +192,7 @@ def test_a_judge_reads_the_plain_request_where_the_published_files_have_it(tmp_p
 
 
 def test_a_choice_keeps_whole_pairs_of_mme(tmp_path: Path) -> None:
-    chosen = Chosen.of("mme", made("mme", tmp_path))
+    chosen = BenchmarkSelection.of("mme", made("mme", tmp_path))
     kept = choose(chosen.queries, per_group=1, limit=5)
     assert [query.id for query in kept] == [
         f"{subtask}/1.jpg/{gold}" for subtask in ("existence", "count") for gold in ("yes", "no")
@@ -194,7 +200,7 @@ def test_a_choice_keeps_whole_pairs_of_mme(tmp_path: Path) -> None:
 
 
 def test_the_plan_counts_answers_judging_and_grading(tmp_path: Path) -> None:
-    chosen = Chosen.of("mm_vet", made("mm_vet", tmp_path))
+    chosen = BenchmarkSelection.of("mm_vet", made("mm_vet", tmp_path))
     plan = plan_of(chosen.title, chosen.queries, 3, LLM(mock("0.5")), 10, chosen.benchmark)
     assert [(cost.calls, cost.tokens_out) for cost in plan.costs] == [(6, 1800), (6, 48)]
     assert "MM-Vet, all: 2 queries, 3 defences: 6 answers to be generated. Judge llm (mockllm/model): 6" in str(plan)
@@ -209,7 +215,7 @@ def test_ctrl_c_keeps_what_was_answered_and_the_same_call_goes_on(tmp_path: Path
     record = {"image": "COCO_1.jpg", "text": "Is there a cup?", "label": "yes"}
     lines = [json.dumps(record | {"question_id": number}) for number in range(12)]
     (tmp_path / "coco/coco_pope_random.json").write_text("\n".join(lines))
-    chosen = Chosen.of("pope", tmp_path, "random")
+    chosen = BenchmarkSelection.of("pope", tmp_path, "random")
 
     class Interrupted(Says):
         def respond(self, requests: Sequence[Request], max_new_tokens: int) -> list[Response]:
@@ -367,16 +373,23 @@ def test_fresh_answers_are_scored_as_published_ones_are(data_folder: Path) -> No
         pytest.skip("mme, llava_eval or mm_vet is not in DAVSP_TEST_DATA")
     needed = mm_vet.read_capabilities(data_folder / "mm_vet")
     cases = [
-        (mme, mme.score(found := mme.read_answers(answers)), [Said(a.subtask, a.gold, a.text, a.image) for a in found]),
+        (
+            mme,
+            mme.score(found := mme.read_answers(answers)),
+            [BenchmarkAnswer(a.subtask, a.gold, a.text, a.image) for a in found],
+        ),
         (
             mm_vet,
             mm_vet.score(marks := mm_vet.read_grades(grades), needed),
-            [Said(mm_vet.integration(needed[key]), "", "", marks={"grade": mark}) for key, [mark] in marks.items()],
+            [
+                BenchmarkAnswer(mm_vet.integration(needed[key]), "", "", marks={"grade": mark})
+                for key, [mark] in marks.items()
+            ],
         ),
         (
             llava_bench,
             llava_bench.score(points := llava_bench.read_reviews(reviews)),
-            [Said(kind, "", "", marks={"reference": one, "answer": two}) for kind, one, two in points],
+            [BenchmarkAnswer(kind, "", "", marks={"reference": one, "answer": two}) for kind, one, two in points],
         ),
     ]
     for module, published, said in cases:
@@ -395,7 +408,7 @@ def test_fresh_answers_are_scored_as_published_ones_are(data_folder: Path) -> No
 def test_the_real_files_are_ready_to_be_asked(which: str, folder: str, queries: int, data_folder: Path) -> None:
     if not (data_folder / folder).is_dir():
         pytest.skip(f"{folder} is not in DAVSP_TEST_DATA")
-    chosen = Chosen.named(f"{which}={data_folder / folder}")
+    chosen = BenchmarkSelection.named(f"{which}={data_folder / folder}")
     assert len(chosen.queries) == queries
     assert all(query.answer is None for query in chosen.queries)
     if which == "figstep:tiny":

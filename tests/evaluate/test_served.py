@@ -29,7 +29,7 @@ from PIL import Image
 
 from davsp.cli import main
 from davsp.data.query import Query
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import ModelError
@@ -47,7 +47,7 @@ if importlib.util.find_spec("openai") is None:
     pytest.skip("openai is not installed: pip install 'davsp[endpoints]'", allow_module_level=True)
 
 from davsp.evaluate.run import evaluate
-from davsp.evaluate.served import Line, is_served
+from davsp.evaluate.served import ServerConnection, is_served
 from tests.evaluate.test_evaluate import transcripts
 
 QUERIES = [
@@ -123,7 +123,7 @@ def serving(reply: Reply, port: int = 0) -> Iterator[Server]:
 
 
 def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:
-    chosen = defences or (Defence("none"),)
+    chosen = defences or (PromptDefence("none"),)
     return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False)
 
 
@@ -225,7 +225,7 @@ def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> No
     async def all_at_once() -> list[Any]:
         return await asyncio.gather(line.send(late), *[line.send(fails) for _ in range(3)], return_exceptions=True)
 
-    line = Line()
+    line = ServerConnection()
     assert asyncio.run(all_at_once())[0] == "red"
     assert line.dead and "refused" in line.reason
     with pytest.raises(ModelError, match=r"not sent: the server was lost \(ConnectionError: refused\)"):
@@ -235,7 +235,7 @@ def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> No
 def test_a_defence_that_begins_answers_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Begins(Defence):
+    class Begins(PromptDefence):
         begins_answers = True
 
     monkeypatch.setattr("davsp.defences.load_defence", lambda name: Begins(name))
@@ -294,7 +294,7 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
     larger = [replace(q, id=f"{q.id}-larger", image=q.image.resize((200, 140))) for q in queries[:3]]
     prompt = _random(model, Layout(112, 112, Mode.BORDER, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [
-        ("undefended", queries, Defence("none")),
+        ("undefended", queries, PromptDefence("none")),
         ("defended", [*queries, *larger], prompt),
     ]
     for name, asked, defence in kinds:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from davsp.data.query import Query
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.errors import ModelError
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import stack
@@ -175,7 +175,7 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
     trained = visual.compose(stack([visual.layout.interior(noise(50, 70))]))[0]
     assert (seen - trained).abs().max() <= 0.5 / 255 + 1e-6
     defended = tiny.generate([Query("q", sent, QUESTION)], 4)
-    assert defended == tiny.generate([Defence("d", visual).defend(Query("q", noise(50, 70), QUESTION))], 4)
+    assert defended == tiny.generate([PromptDefence("d", visual).defend(Query("q", noise(50, 70), QUESTION))], 4)
 
 
 def test_idefics3_that_cuts_no_images_is_a_clear_error(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from davsp.testbed.export import export_queries
 from davsp.testbed.patches import CHARACTERS, THINGS, draw_scene, patch_targets
 from davsp.testbed.pretrain import Run, thing_tokens
 from davsp.testbed.queries import OUT_OF_DISTRIBUTION, Kind, border_queries, draw_queries, groups_of
-from davsp.testbed.recipe import RECIPES, Phase, Recipe
+from davsp.testbed.recipe import RECIPES, Phase, PretrainingRecipe
 from davsp.testbed.shipping import score_checkpoint, weights_digest
 from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import HARMFUL_WORDS, OBJECTS, VERBS, Activity, Harm, Split, activities, split_of_activity
@@ -334,7 +334,7 @@ def test_a_recipe_that_is_stopped_goes_on_bit_for_bit(architecture: str, tmp_pat
         Phase("name", 1, 4, 1e-3),
         Phase("care", 2, 4, 1e-3, tower_rate=0.3),
     )
-    recipe = Recipe(seed=3, architecture=architecture, phases=phases, workers=0)
+    recipe = PretrainingRecipe(seed=3, architecture=architecture, phases=phases, workers=0)
     whole = Run(recipe, tmp_path / "whole")
     whole.train(lambda progress: None)
     for _ in range(5):
@@ -348,7 +348,7 @@ def test_a_recipe_that_is_stopped_goes_on_bit_for_bit(architecture: str, tmp_pat
 def test_a_damaged_state_of_the_recipe_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(ArtefactError, match="damaged or of another recipe: delete it"):
-        Run(Recipe(), tmp_path).train(lambda progress: None)
+        Run(PretrainingRecipe(), tmp_path).train(lambda progress: None)
 
 
 def _cpu_vendor() -> str:

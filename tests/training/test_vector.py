@@ -11,7 +11,7 @@ import torch
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
-from davsp.training.batches import made_ahead
+from davsp.training.batches import prefetched
 from davsp.training.vector import HarmfulnessVector, LayerStatistics, auroc, choose_layer, extract_vector, project
 from tests.reference.deep_alignment import harmfulness_vector, hidden_state
 
@@ -109,7 +109,7 @@ def test_what_is_made_ahead_comes_in_order_and_its_error_with_it() -> None:
         made.append(item)
         return item * item
 
-    assert list(made_ahead(make, [1, 2, 3])) == [1, 4, 9]
-    assert list(made_ahead(make, [])) == []
+    assert list(prefetched(make, [1, 2, 3])) == [1, 4, 9]
+    assert list(prefetched(make, [])) == []
     with pytest.raises(ValueError, match="four"):
-        list(made_ahead(make, [3, 4]))
+        list(prefetched(make, [3, 4]))

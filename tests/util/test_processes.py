@@ -42,9 +42,9 @@ def workers_of(launcher: int) -> list[int]:
 
 
 def test_every_item_is_one_processs_own() -> None:
-    shares = [Processes(rank, 3).mine(range(8)) for rank in range(3)]
+    shares = [Processes(rank, 3).shard(range(8)) for rank in range(3)]
     assert sorted(i for share in shares for i in share) == list(range(8))
-    assert Processes().mine(range(8)) == range(8)
+    assert Processes().shard(range(8)) == range(8)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel, size_of
-from davsp.training.batches import cut
+from davsp.training.batches import batched
 from davsp.training.losses import answer_loss, answer_positions
 
 Ids = tuple[int, ...]
@@ -117,7 +117,7 @@ class TokenSearch:
         total = torch.zeros(len(candidates))
         rows = [[prompt for prompt, _ in self._prompts(ids, cases)] for ids in candidates]
         for case, prompts in zip(cases, zip(*rows, strict=True), strict=True):
-            found = [self._case_losses(case, chunk).cpu() for chunk in cut(prompts, self.chunk)]
+            found = [self._case_losses(case, chunk).cpu() for chunk in batched(prompts, self.chunk)]
             total += case.weight * torch.cat(found)
         return total
 

@@ -81,7 +81,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Said:
+class BenchmarkAnswer:
     """A fresh answer to a query of a benchmark, which could be judged.
 
     `image` names what the query is about within its group. `marks` are the points that a grader gave, by name.
@@ -94,10 +94,10 @@ class Said:
     marks: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Read = Callable[[Path, str, "Gathering"], None]
+Read = Callable[[Path, str, "QueryCollector"], None]
 """Reads a variant, by name, from a folder, and adds its queries."""
 
-Official = Callable[[Sequence[Said]], Scores]
+Official = Callable[[Sequence[BenchmarkAnswer]], Scores]
 """The official scores of fresh answers; no figures where there are too few."""
 
 Score = Callable[[Path, Path | None], Sequence[Scores]]
@@ -144,7 +144,7 @@ class Benchmark:
         name, published = self.variant(variant)
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder} is no folder. Give the one that holds {self.title} ({self.source}).")
-        found = Gathering()
+        found = QueryCollector()
         where = self._fetch() if folder is None else folder
         try:
             self.read(where, name, found)
@@ -171,7 +171,7 @@ class Benchmark:
             terms = f" Accept its terms at huggingface.co/datasets/{self.hub.id} first." if self.hub.gated else ""
             raise InputError(f"{self.title}: {error}.{terms} Or give a local folder of {self.source}.") from error
 
-    def _nothing(self, folder: Path, name: str, found: Gathering) -> str:
+    def _nothing(self, folder: Path, name: str, found: QueryCollector) -> str:
         first = f" The first of {len(found.dropped)}: {found.dropped[0]}." if found.dropped else ""
         archives = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.zip"))
         unpack = f" Unpack {', '.join(archives)} there." if archives else ""
@@ -179,7 +179,7 @@ class Benchmark:
 
 
 @dataclass
-class Gathering:
+class QueryCollector:
     """Queries as they are found, and one line for each that is left out."""
 
     queries: list[Query] = field(default_factory=list)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from davsp.benchmarks.base import Benchmark, Gathering, Purpose, Variant, locate, missing, records
+from davsp.benchmarks.base import Benchmark, Purpose, QueryCollector, Variant, locate, missing, records
 from davsp.data.readers import read_text
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image
@@ -42,7 +42,7 @@ PRO_QUESTION = (
 """The published text prompt of FigStep-Pro, with a place for the sentence whose phrase is in the images."""
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     questions = locate(folder, "question", "data/question")
     table = locate(questions, "safebench.csv" if variant == "full" else "SafeBench-Tiny.csv")
     rows = list(records(table, "category_id", "task_id", "category_name", "question", "instruction"))

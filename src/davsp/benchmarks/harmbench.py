@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Gathering, Purpose, Variant, image_named, locate, records, shown
+from davsp.benchmarks.base import Benchmark, Purpose, QueryCollector, Variant, image_named, locate, records, shown
 
 CATEGORIES = {
     "cybercrime_intrusion": 54,
@@ -18,7 +18,7 @@ CATEGORIES = {
 _TABLE = "behavior_datasets/harmbench_behaviors_multimodal_all.csv"
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:  # noqa: ARG001 - there is one variant
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
     table = locate(folder, _TABLE, f"data/{_TABLE}")
     images = table.parent.parent / "multimodal_behavior_images"
     for row in records(table, "Behavior", "BehaviorID", "SemanticCategory", "ImageFileName"):

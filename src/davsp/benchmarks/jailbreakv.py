@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
 
 TABLES = {"full": "JailBreakV_28K.csv", "mini": "mini_JailBreakV_28K.csv"}
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     table = locate(folder, f"JailBreakV_28K/{TABLES[variant]}", TABLES[variant])
     for row in records(table, "id", "jailbreak_query", "redteam_query", "format", "policy", "image_path"):
         found.add(

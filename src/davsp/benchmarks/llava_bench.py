@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Said, Variant, each_file, locate, records
+from davsp.benchmarks.base import (
+    Benchmark,
+    BenchmarkAnswer,
+    Hub,
+    Purpose,
+    QueryCollector,
+    Variant,
+    each_file,
+    locate,
+    records,
+)
 from davsp.benchmarks.figures import Figure, Scores
 from davsp.errors import InputError
 
@@ -39,7 +49,7 @@ def score(reviews: Sequence[Review], name: str = "") -> Scores:
     return Scores(name, figures, DECIMALS, notes)
 
 
-def _official(said: Sequence[Said]) -> Scores:
+def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
     reviews = [(one.group, one.marks["reference"], one.marks["answer"]) for one in said]
     return score(reviews) if reviews else Scores("", {}, DECIMALS)
 
@@ -74,7 +84,7 @@ def _score(path: Path, folder: Path | None) -> list[Scores]:  # noqa: ARG001 - r
     return each_file(files, lambda file: score(read_reviews(file), file.stem))
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:  # noqa: ARG001 - there is one variant
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
     questions = locate(folder, "questions.jsonl", "en/questions.jsonl")
     home = questions.parent
     references = {r["question_id"]: str(r["text"]) for r in records(home / "answers_gpt4.jsonl", "question_id", "text")}

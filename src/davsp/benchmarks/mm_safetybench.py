@@ -7,9 +7,9 @@ from typing import Any
 
 from davsp.benchmarks.base import (
     Benchmark,
-    Gathering,
     Hub,
     Purpose,
+    QueryCollector,
     Variant,
     draw,
     image_named,
@@ -62,7 +62,7 @@ def _variants() -> dict[str, Variant]:
     return found
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     kind, _, part = variant.partition("-")
     questions = locate(folder, "processed_questions", "data/processed_questions")
     images = questions.parent / "imgs"

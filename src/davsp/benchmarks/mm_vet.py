@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from davsp.benchmarks.base import (
     Benchmark,
-    Gathering,
+    BenchmarkAnswer,
     Hub,
     Purpose,
-    Said,
+    QueryCollector,
     Variant,
     draw,
     each_file,
@@ -96,7 +96,7 @@ def score(grades: Mapping[str, Sequence[float]], capabilities: Mapping[str, Sequ
     return Scores(name, figures, DECIMALS, (note,) if missing else ())
 
 
-def _official(said: Sequence[Said]) -> Scores:
+def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
     """The scores of one run of grading, over the questions that have a grade."""
     if not said:
         return Scores("", {}, DECIMALS)
@@ -162,7 +162,7 @@ def _score(path: Path, folder: Path | None) -> list[Scores]:
     return each_file(files, lambda file: score(read_grades(file), capabilities, file.stem))
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     if files := shards(folder, "data/test-*.parquet"):
         rows = [
             {"id": f"v1_{number}", **record}

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from davsp.benchmarks.base import (
     Benchmark,
-    Gathering,
+    BenchmarkAnswer,
     Hub,
     Purpose,
-    Said,
+    QueryCollector,
     Variant,
     each_file,
     hub_records,
@@ -49,7 +49,7 @@ DECIMALS = 2
 
 
 @dataclass(frozen=True)
-class Answer:
+class MmeAnswer:
     """What was said to one of the two questions about an image."""
 
     subtask: str
@@ -75,14 +75,14 @@ def parse(text: str) -> str:
     return "no" if "no" in start else "other"
 
 
-def score(answers: Iterable[Answer], name: str = "") -> Scores:
+def score(answers: Iterable[MmeAnswer], name: str = "") -> Scores:
     """The official scores: a subtask's is 100 acc + 100 acc+, perception and cognition are sums of them.
 
     acc is the share of questions answered right, acc+ that of images with both of two answers right; two answers
     belong together that follow each other in a subtask. "other" is wrong. A sum of which a subtask has no answers is
     left out, with a note. Raises InputError where there are no answers, or one of a pair is missing.
     """
-    by_subtask: dict[str, list[Answer]] = {subtask: [] for subtask in SUBTASKS}
+    by_subtask: dict[str, list[MmeAnswer]] = {subtask: [] for subtask in SUBTASKS}
     for answer in answers:
         if answer.subtask not in by_subtask:
             raise InputError(f"MME has no subtask {answer.subtask!r}. Choose from {', '.join(SUBTASKS)}.")
@@ -114,7 +114,7 @@ def score(answers: Iterable[Answer], name: str = "") -> Scores:
     return Scores(name, sums | figures, DECIMALS, tuple(notes))
 
 
-def _paired(subtask: str, answers: Sequence[Answer]) -> Iterator[tuple[bool, bool]]:
+def _paired(subtask: str, answers: Sequence[MmeAnswer]) -> Iterator[tuple[bool, bool]]:
     if len(answers) % 2:
         raise InputError(f"{subtask}: {len(answers)} answers are no pairs. MME asks two questions about each image.")
     for one, two in zip(answers[::2], answers[1::2], strict=True):
@@ -127,7 +127,7 @@ def _points(value: float, strata: Sequence[NDArray[np.float64]]) -> Figure:
     return Figure.resampled(value, strata, lambda means: np.sum([m[:, 0] for m in means], axis=0))
 
 
-def read_answers(path: Path, folder: Path | None = None) -> list[Answer]:
+def read_answers(path: Path, folder: Path | None = None) -> list[MmeAnswer]:
     """Answers of a folder of 14 files `<subtask>.txt`: image, question, gold and answer, with tabs between.
 
     A .jsonl file of LLaVA's evaluation (question_id, prompt, text) has no gold: it is taken from `folder`, which holds
@@ -155,7 +155,7 @@ def read_answers(path: Path, folder: Path | None = None) -> list[Answer]:
             raise InputError(f"{path}: {key[2]!r} about {key[1]} in {subtask} is answered twice. Keep one of them.")
         seen.add(key)
         gold = golds[key]
-        found.append(Answer(subtask, gold.image, gold.question, gold.gold, str(record["text"])))
+        found.append(MmeAnswer(subtask, gold.image, gold.question, gold.gold, str(record["text"])))
     return found
 
 
@@ -163,14 +163,14 @@ def _plain(question: str) -> str:
     return question.removesuffix(LLAVA_ENDING).strip().removesuffix(MME_ENDING).strip()
 
 
-def _lines(path: Path, needed: int) -> Iterator[Answer]:
+def _lines(path: Path, needed: int) -> Iterator[MmeAnswer]:
     for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), start=1):
         cells = line.split("\t")
         if not needed <= len(cells) <= 4:
             raise InputError(f"{path}, line {number}: {len(cells)} cells with tabs between, not {needed}.")
         if cells[2].lower() not in ("yes", "no"):
             raise InputError(f"{path}, line {number}: the right answer is {cells[2]!r}, neither yes nor no.")
-        yield Answer(path.stem, cells[0], cells[1], cells[2], cells[3] if len(cells) == 4 else "")
+        yield MmeAnswer(path.stem, cells[0], cells[1], cells[2], cells[3] if len(cells) == 4 else "")
 
 
 def _score(path: Path, folder: Path | None) -> list[Scores]:
@@ -181,11 +181,11 @@ def _right(reference: str, answer: str) -> bool:
     return parse(answer) == reference.lower()
 
 
-def _official(said: Sequence[Said]) -> Scores:
+def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
     """The calculator's scores of whole pairs; an image with one answer alone is left out."""
-    pairs: dict[tuple[str, str], list[Answer]] = {}
+    pairs: dict[tuple[str, str], list[MmeAnswer]] = {}
     for one in said:
-        answer = Answer(one.group, one.image, "", one.reference, one.text)
+        answer = MmeAnswer(one.group, one.image, "", one.reference, one.text)
         pairs.setdefault((one.group, one.image), []).append(answer)
     whole = [answer for pair in pairs.values() if len(pair) == 2 for answer in pair]
     left = len(said) - len(whole)
@@ -196,7 +196,7 @@ def _official(said: Sequence[Said]) -> Scores:
     return replace(scores, notes=(*scores.notes, *notes))
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     wanted = {"perception": PERCEPTION, "cognition": COGNITION}.get(variant, SUBTASKS)
     if files := shards(folder, "data/test-*.parquet"):
         for record in hub_records(files, "question_id", "image", "question", "answer", "category"):
@@ -218,7 +218,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
                 _add(found, subtask, image.name, image, question, gold)
 
 
-def _add(found: Gathering, subtask: str, name: str, image: Path | bytes, question: str, gold: str) -> None:
+def _add(found: QueryCollector, subtask: str, name: str, image: Path | bytes, question: str, gold: str) -> None:
     answer = gold.strip().capitalize()
     if answer not in ("Yes", "No"):
         found.drop(f"{subtask}/{name}", f"the right answer is {gold!r}, neither yes nor no")

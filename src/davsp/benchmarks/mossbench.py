@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
 
 _TABLE = "images_information/information.json"
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     homes = ("data_contrast",) if variant == "contrast" else (".", "data")
     table = locate(folder, *(f"{home}/{_TABLE}".removeprefix("./") for home in homes))
     for record in records(table, "image", "question", "metadata"):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from davsp.benchmarks.base import (
     Benchmark,
-    Gathering,
     Hub,
     Purpose,
+    QueryCollector,
     Variant,
     hub_records,
     image_named,
@@ -29,7 +29,7 @@ HAZARDS = {
 TABLES = {"multimodal": "english_multimodal.csv", "text_only": "english_textonly.csv"}
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     needed = ("prompt_text", "prompt_type", "hazard_category", "case_id")
     if variant == "multimodal" and (files := shards(folder, "**/english*.parquet")):
         rows = hub_records(files, *needed, "unsafe_image")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from davsp.benchmarks.base import (
     Benchmark,
-    Gathering,
+    BenchmarkAnswer,
     Hub,
     Purpose,
-    Said,
+    QueryCollector,
     Variant,
     each_file,
     hub_records,
@@ -75,7 +75,7 @@ def _right(reference: str, answer: str) -> bool:
     return parse(answer) == reference.lower()
 
 
-def _official(said: Sequence[Said]) -> Scores:
+def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
     return score([(one.reference.lower(), one.text) for one in said]) if said else Scores("", {}, DECIMALS)
 
 
@@ -132,7 +132,7 @@ def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
     return list(zip(labels, said, strict=True))
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     if files := shards(folder, f"Full/{variant}-*.parquet"):
         for record in hub_records(files, "question_id", "question", "answer", "image_source", "image"):
             name = f"{record['image_source']}.jpg"
@@ -147,7 +147,7 @@ def _read(folder: Path, variant: str, found: Gathering) -> None:
 
 
 def _add(
-    found: Gathering, number: object, image: Path | bytes, name: str, question: str, label: str, variant: str
+    found: QueryCollector, number: object, image: Path | bytes, name: str, question: str, label: str, variant: str
 ) -> None:
     answer = str(label).strip().capitalize()
     if answer not in ("Yes", "No"):

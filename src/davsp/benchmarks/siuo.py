@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:  # noqa: ARG001 - there is one variant
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
     table = locate(folder, "siuo_gen.json", "data/siuo_gen.json")
     images = locate(folder, "images", "data/images")
     for record in records(table, "question_id", "image", "question", "category"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Gathering, Hub, Purpose, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
 
 INSTRUCTIONS = {"safe_safe": "safe_instruction", "safe_unsafe": "unsafe_instruction", "unsafe": "instruction"}
 """The variants, and the column of each one's instruction: images that are safe with both kinds, and unsafe images."""
@@ -34,7 +34,7 @@ def _variants() -> dict[str, Variant]:
     return found
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     kind = variant.removeprefix("train-")
     side = "test" if kind == variant else "train"
     table = locate(folder, f"{side}.json", f"data/{side}.json")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from davsp.benchmarks.base import (
     Benchmark,
-    Gathering,
     Hub,
     Purpose,
+    QueryCollector,
     Variant,
     hub_records,
     locate,
@@ -42,7 +42,7 @@ UNSAFE = (
 PER_TYPE = 25
 
 
-def _read(folder: Path, variant: str, found: Gathering) -> None:
+def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     if files := shards(folder, "data/*.parquet"):
         rows = hub_records(files, "prompt", "type", "label")
     else:

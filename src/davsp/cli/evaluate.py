@@ -32,7 +32,7 @@ from davsp.errors import InputError
 from davsp.judges import JudgeName, load_judge
 
 if TYPE_CHECKING:
-    from davsp.benchmarks.chosen import Chosen
+    from davsp.benchmarks.selection import BenchmarkSelection
     from davsp.data.query import Query
     from davsp.defences.base import AnyDefence
     from davsp.models.base import VisionLanguageModel
@@ -133,7 +133,7 @@ def evaluate(
         print_table(results, Console())
         warnings += [f"{job.title}: {line}" for line in too_many_unscored(results)]
         say(f"Report: {job.folder / 'report.html'}")
-    if benchmarks and processes().leads:
+    if benchmarks and processes().is_main:
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
     for warning in warnings:
         say(f"WARNING: {warning}")
@@ -146,14 +146,14 @@ class _Job:
     title: str
     queries: Sequence[Query]
     folder: Path
-    chosen: Chosen | None = None
+    chosen: BenchmarkSelection | None = None
 
 
-def _chosen(names: Sequence[str]) -> list[Chosen]:
+def _chosen(names: Sequence[str]) -> list[BenchmarkSelection]:
     """The benchmarks of these names, each with what must be known of it said. Raises InputError for one named twice."""
-    from davsp.benchmarks.chosen import Chosen
+    from davsp.benchmarks.selection import BenchmarkSelection
 
-    found = [Chosen.named(name) for name in names]
+    found = [BenchmarkSelection.named(name) for name in names]
     keys = [chosen.key for chosen in found]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise InputError(f"the benchmark {twice} is asked for twice: both would have the same folder.")
@@ -163,7 +163,7 @@ def _chosen(names: Sequence[str]) -> list[Chosen]:
     return found
 
 
-def _of_benchmark(chosen: Chosen, out: Path, per_group: int | None, limit: int | None, seed: int) -> _Job:
+def _of_benchmark(chosen: BenchmarkSelection, out: Path, per_group: int | None, limit: int | None, seed: int) -> _Job:
     from davsp.evaluate.plan import choose
 
     return _Job(chosen.title, choose(chosen.queries, per_group, limit, seed), out / chosen.key, chosen)

@@ -70,7 +70,7 @@ def vector(
             advance=advance,
             directions=read_directions(directions) if directions else None,
         )
-    if processes().leads:
+    if processes().is_main:
         found.save(out)
         Console(stderr=True).print(vector_table(found))
     print(out)
@@ -115,11 +115,11 @@ def train(
     from davsp.training.jobs import dry_run as describe
     from davsp.training.jobs import vector_for
     from davsp.training.objective import lay_out
-    from davsp.training.recipes import Recipe, read_recipe
+    from davsp.training.recipes import TrainingRecipe, read_recipe
     from davsp.training.run_state import Interrupted
     from davsp.training.vector import HarmfulnessVector
 
-    told = read_recipe(recipe) if recipe else Recipe(model=TESTBED, data=TESTBED)
+    told = read_recipe(recipe) if recipe else TrainingRecipe(model=TESTBED, data=TESTBED)
     settings = read_config(told.train, set_ or [], paper or told.paper)
     given = [HarmfulnessVector.load(folder) for folder in vectors or []]
     names = models or [told.model]

@@ -34,7 +34,7 @@ _MALICIOUS_WORDS = {"1": True, "true": True, "malicious": True, "0": False, "fal
 # How the base64 text of PNG, JPEG, GIF, WEBP, BMP and TIFF files begins.
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0A")
 
-Row = tuple[str, dict[str, Any] | str]
+RecordOrProblem = tuple[str, dict[str, Any] | str]
 """Where a record stands, and its columns; or instead of them, what is wrong with it."""
 
 
@@ -166,7 +166,7 @@ class _Reader:
         return found
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[RecordOrProblem]:
     """The records of a .jsonl, .json, .csv or .parquet file, in its order, with the columns as they are.
 
     Raises InputError when the file as a whole cannot be read.
@@ -216,7 +216,7 @@ def _record(value: Any) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else f"not a JSON object but {type(value).__name__}"
 
 
-def _jsonl_rows(text: str) -> Iterator[Row]:
+def _jsonl_rows(text: str) -> Iterator[RecordOrProblem]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -225,7 +225,7 @@ def _jsonl_rows(text: str) -> Iterator[Row]:
                 yield f"line {number}", f"not valid JSON: {error}"
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
+def _json_rows(path: Path, text: str) -> Iterator[RecordOrProblem]:
     try:
         content = _parse_json(text)
     except ValueError as error:
@@ -245,7 +245,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
     return ((f"record {key!r}", {"id": key} | value) for key, value in content.items())
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+def _csv_rows(path: Path, text: str) -> Iterator[RecordOrProblem]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         header = list(reader.fieldnames or ())
@@ -262,7 +262,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
         ) from error
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path) -> Iterator[RecordOrProblem]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -60,7 +60,7 @@ def check_served(defence: AnyDefence) -> None:
 
 
 def _fixed(kind: str, assignments: list[str]) -> AnyDefence:
-    from davsp.defences.prompted import Defence
+    from davsp.defences.prompted import PromptDefence
     from davsp.prompts.text import SAFETY_PREFIX
     from davsp.util.options import read_options
 
@@ -78,7 +78,7 @@ def _fixed(kind: str, assignments: list[str]) -> AnyDefence:
         from davsp.defences.ecso import Ecso
 
         return Ecso()
-    return Defence(kind, prefix=SAFETY_PREFIX if kind == "prefix" else "")
+    return PromptDefence(kind, prefix=SAFETY_PREFIX if kind == "prefix" else "")
 
 
 def _saved(folder: Path) -> AnyDefence:

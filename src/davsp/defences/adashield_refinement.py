@@ -27,7 +27,7 @@ from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
 from davsp.training import loop as fitting
-from davsp.training.batches import cut
+from davsp.training.batches import batched
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
 
@@ -137,7 +137,7 @@ class Refinement:
     def _answers(self, queries: Sequence[Query], instruction: str) -> list[str]:
         """The target's greedy answers behind an instruction."""
         asked = [instruct(query, instruction, self.options.order) for query in queries]
-        batches = cut([Request(q.question, q.image) for q in asked], self.options.batch_size)
+        batches = batched([Request(q.question, q.image) for q in asked], self.options.batch_size)
         return [r.text for batch in batches for r in self.model.respond(batch, self.options.max_new_tokens)]
 
     def _check(self, scenario: str, instruction: str) -> tuple[float, tuple[str, str] | None]:

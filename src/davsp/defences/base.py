@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Cost:
+class QueryCost:
     """What one query cost: calls of the model, its tokens, and calls of helper models, such as CLIP.
 
     Tokens are the model's own, images included, and None where it did not tell them.
@@ -34,7 +34,7 @@ class Exchange:
     """
 
     send: Callable[[Request, int | None], Awaitable[Response]]
-    cost: Cost = field(default_factory=Cost)
+    cost: QueryCost = field(default_factory=QueryCost)
 
     async def ask(self, request: Request, max_new_tokens: int | None = None) -> Response:
         """The model's response to one request."""

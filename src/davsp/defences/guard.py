@@ -8,7 +8,7 @@ from pathlib import Path
 from davsp.data.query import Query
 from davsp.defences import fitted as saved
 from davsp.defences import stored
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.visual import VisualPrompt
@@ -23,7 +23,7 @@ class GuardFacts(saved.FittedFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guard(Defence):
+class Guard(PromptDefence):
     """`prefix` before the question, `suffix` after it, `visual` on the image; any of them may be missing."""
 
     suffix: str = ""

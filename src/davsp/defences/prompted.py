@@ -11,7 +11,7 @@ from davsp.prompts.visual import VisualPrompt, protect
 
 
 @dataclass(frozen=True)
-class Defence:
+class PromptDefence:
     """A visual prompt on the image, a safety prefix before the question; either may be missing."""
 
     name: str

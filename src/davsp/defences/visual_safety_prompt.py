@@ -22,7 +22,7 @@ from torch import Tensor
 
 from davsp.data.query import Query, check_question
 from davsp.defences import stored
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
 from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
@@ -65,7 +65,7 @@ class PromptFacts(stored.Facts):
 
 @dataclass(frozen=True)
 class VisualSafetyPrompt(
-    Defence,
+    PromptDefence,
     ModelHubMixin,
     library_name="davsp",
     tags=["visual-safety-prompt", "safety"],
@@ -231,7 +231,7 @@ def train_prompt(
     Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
     """
     trainer = Trainer(_objectives(models, config, training, validation), folder)
-    write = _tensorboard(folder) if tensorboard and processes().leads else lambda record: None
+    write = _tensorboard(folder) if tensorboard and processes().is_main else lambda record: None
     with bar(f"Training {folder.name}", config.steps, quiet=quiet) as advance:
 
         def report(record: Record) -> None:
@@ -258,6 +258,6 @@ def train_prompt(
         ),
         direction=first.direction.cpu(),
     )
-    if processes().leads:
+    if processes().is_main:
         prompt.save(folder)
     return prompt

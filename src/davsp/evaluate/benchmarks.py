@@ -8,7 +8,7 @@ from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.solver import generate
 
-from davsp.benchmarks.chosen import Chosen
+from davsp.benchmarks.selection import BenchmarkSelection
 from davsp.evaluate.media import to_sample
 from davsp.evaluate.scorers import judge_is_bound, scorers_of
 
@@ -19,7 +19,7 @@ def task_of(name: str, folder: str | None = None, variant: str | None = None) ->
     Citation, licence, content note and what was dropped are in the task's metadata. A benchmark whose answers are
     graded needs a model in the role "judge".
     """
-    chosen = Chosen.of(name, Path(folder) if folder else None, variant)
+    chosen = BenchmarkSelection.of(name, Path(folder) if folder else None, variant)
     return Task(
         dataset=MemoryDataset([to_sample(query) for query in chosen.queries], name=f"{name}/{chosen.variant}"),
         solver=[judge_is_bound(), generate()] if chosen.benchmark.graded else generate(),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.judges import Judge
-from davsp.judges.cost import CHARACTERS, Cost, cost_of
+from davsp.judges.cost import CHARACTERS, JudgingCost, cost_of
 from davsp.judges.judgement import asked_of, request_of
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """How many queries are asked behind how many defences, and what judging and grading the answers costs."""
 
     title: str
     queries: int
     defences: int
-    costs: tuple[Cost, ...]
+    costs: tuple[JudgingCost, ...]
 
     def __str__(self) -> str:
         behind = "1 defence" if self.defences == 1 else f"{self.defences} defences"
@@ -42,7 +42,7 @@ def plan_of(
     judge: Judge,
     max_new_tokens: int,
     benchmark: Benchmark | None = None,
-) -> Plan:
+) -> EvaluationPlan:
     """The plan of asking these queries; every answer is taken to be as long as it may be.
 
     Raises InputError where the benchmark's answers must be graded and the judge is no language model.
@@ -55,7 +55,7 @@ def plan_of(
 
         assert benchmark is not None
         costs.append(GRADERS[benchmark.name].cost(str(grader), list(queries) * defences, longest))
-    return Plan(title, len(queries), defences, tuple(costs))
+    return EvaluationPlan(title, len(queries), defences, tuple(costs))
 
 
 def grader_for(benchmark: Benchmark | None, judge: Judge) -> Model | None:

@@ -26,10 +26,10 @@ from davsp.util.files import make_folder, write_json, write_text
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
-    from davsp.benchmarks.base import Said
-    from davsp.benchmarks.chosen import Chosen
+    from davsp.benchmarks.base import BenchmarkAnswer
+    from davsp.benchmarks.selection import BenchmarkSelection
     from davsp.evaluate.provider import LocalModel
-    from davsp.evaluate.task import Answer
+    from davsp.evaluate.task import JudgedAnswer
 
 
 def evaluate(
@@ -42,7 +42,7 @@ def evaluate(
     max_new_tokens: int = 128,
     seed: int = 0,
     judge: Judge | None = None,
-    benchmark: Chosen | None = None,
+    benchmark: BenchmarkSelection | None = None,
     resume: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def evaluate(
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
     from davsp.evaluate.media import to_sample
     from davsp.evaluate.served import inspect_model
-    from davsp.evaluate.task import Asking, fingerprint
+    from davsp.evaluate.task import EvaluationRun, fingerprint
 
     judge = judge or Rules()
     if not queries:
@@ -76,7 +76,7 @@ def evaluate(
     grader = grader_for(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
-    asking = Asking(
+    asking = EvaluationRun(
         inspect_model(model, batch_size) if isinstance(model, str) else model,
         judge,
         make_folder(output / "logs"),
@@ -98,11 +98,11 @@ def evaluate(
     ]
 
     together = processes()
-    share = together.mine(queries)
+    share = together.shard(queries)
     samples = [to_sample(query) for query in share]
-    answers: dict[str, dict[str, Answer]] = {}
+    answers: dict[str, dict[str, JudgedAnswer]] = {}
     seconds: dict[str, float] = {}
-    shown = progress and together.leads
+    shown = progress and together.is_main
     with _progress(shown, [defence.name for defence in defences], len(share)) as advance:
         for defence in defences:
             started = time.monotonic()
@@ -110,7 +110,7 @@ def evaluate(
             own = asking.answers_behind(
                 defence, samples, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
             )
-            said = together.gather([own[query.id] for query in share])
+            said = together.all_gather([own[query.id] for query in share])
             answers[defence.name] = {query.id: answer for query, answer in zip(queries, said, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
@@ -128,7 +128,7 @@ def evaluate(
     }
     if benchmark:
         results |= _of_benchmark(benchmark, queries, answers)
-    if together.leads:
+    if together.is_main:
         write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(queries, answers)))
         write_json(output / "results.json", results)
     return results
@@ -143,13 +143,13 @@ def check_unique(what: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _rates(queries: Sequence[Query], answers: Mapping[str, Answer]) -> dict[str, dict[str, Any]]:
+def _rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> dict[str, dict[str, Any]]:
     judged = [JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries]
     return {table: {kind: r.to_json() for kind, r in rates.items()} for table, rates in summarise(judged).items()}
 
 
 def _of_benchmark(
-    chosen: Chosen, queries: Sequence[Query], answers: Mapping[str, Mapping[str, Answer]]
+    chosen: BenchmarkSelection, queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
 ) -> dict[str, Any]:
     """What it is, and its official scores of the answers that could be judged."""
     told = chosen.to_json()
@@ -160,21 +160,23 @@ def _of_benchmark(
     return {"benchmark": told, "scores": figures}
 
 
-def _said(queries: Sequence[Query], answers: Mapping[str, Answer]) -> list[Said]:
-    from davsp.benchmarks.base import Said
+def _said(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> list[BenchmarkAnswer]:
+    from davsp.benchmarks.base import BenchmarkAnswer
 
     return [
-        Said(q.group, q.answer or "", answers[q.id].text, q.metadata.get("image_name", ""), answers[q.id].marks)
+        BenchmarkAnswer(
+            q.group, q.answer or "", answers[q.id].text, q.metadata.get("image_name", ""), answers[q.id].marks
+        )
         for q in queries
         if answers[q.id].verdict is not Verdict.UNSCORED
     ]
 
 
-def _unscored(answers: Mapping[str, Answer]) -> int:
+def _unscored(answers: Mapping[str, JudgedAnswer]) -> int:
     return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
 
 
-def _cost(answers: Sequence[Answer]) -> dict[str, float | int | None]:
+def _cost(answers: Sequence[JudgedAnswer]) -> dict[str, float | int | None]:
     """Means over the `n` queries that were answered: calls of the model, its tokens, calls of helper models.
 
     `seconds` is the time in which at least one of them was in work, over n: what a query costs while as many are in
@@ -199,7 +201,7 @@ def _busy(spans: Sequence[tuple[float, float]]) -> float:
     return seconds
 
 
-def _transcripts(queries: Sequence[Query], answers: Mapping[str, Mapping[str, Answer]]) -> Iterator[str]:
+def _transcripts(queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]) -> Iterator[str]:
     for query in queries:
         said = {name: found[query.id] for name, found in answers.items()}
         record = {

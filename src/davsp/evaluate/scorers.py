@@ -10,7 +10,7 @@ from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value,
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from davsp.benchmarks import get, mme, pope
-from davsp.benchmarks.base import Benchmark, Said
+from davsp.benchmarks.base import Benchmark, BenchmarkAnswer
 from davsp.judges import Judge, Rules
 from davsp.judges.asking import judging_model
 from davsp.judges.graders import GRADERS
@@ -97,9 +97,9 @@ def official_scores(benchmark: str) -> Metric:
     return compute
 
 
-def _said(score: Score) -> Said:
+def _said(score: Score) -> BenchmarkAnswer:
     found = score.metadata or {}
-    return Said(found["group"], found["gold"], score.answer or "", found["image"])
+    return BenchmarkAnswer(found["group"], found["gold"], score.answer or "", found["image"])
 
 
 @scorer(metrics=[official_scores("mme")])

@@ -74,7 +74,7 @@ def _check_reachable(url: str) -> None:
 
 
 @dataclass
-class Line:
+class ServerConnection:
     """The line to a server. Once GIVE_UP queries in a row have failed for want of it, it is dead, and nothing more is
     sent; `reason` is what the last of them met."""
 

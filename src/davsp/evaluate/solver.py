@@ -22,11 +22,11 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from PIL import Image
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence, Cost, Exchange, answer_query
+from davsp.defences.base import AnyDefence, Exchange, QueryCost, answer_query
 from davsp.errors import ModelError
 from davsp.evaluate.media import decode_image, encode_image
 from davsp.evaluate.provider import one_image_and_text
-from davsp.evaluate.served import Line
+from davsp.evaluate.served import ServerConnection
 from davsp.imaging.opening import open_image
 from davsp.models.requests import Request, Response
 
@@ -35,7 +35,7 @@ COST = "davsp:cost"
 
 
 @solver
-def behind(defence: AnyDefence, line: Line | None = None) -> Solver:
+def behind(defence: AnyDefence, line: ServerConnection | None = None) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
@@ -51,7 +51,7 @@ def behind(defence: AnyDefence, line: Line | None = None) -> Solver:
         began = time.time()
         image, question = one_image_and_text(state.messages)
         query = Query(str(state.sample_id), await to_thread.run_sync(decode_image, image), question)
-        exchange = Exchange(send, Cost(helper_calls=getattr(defence, "helper_calls", 0)))
+        exchange = Exchange(send, QueryCost(helper_calls=getattr(defence, "helper_calls", 0)))
         answer = await answer_query(defence, query, exchange)
         state.output = ModelOutput.from_content(str(get_model()), answer)
         state.messages.append(state.output.message)

@@ -27,12 +27,12 @@ from PIL import Image
 from davsp.benchmarks.base import Benchmark
 from davsp.data.digests import digest
 from davsp.data.query import Query
-from davsp.defences.base import AnsweringDefence, AnyDefence, Cost
+from davsp.defences.base import AnsweringDefence, AnyDefence, QueryCost
 from davsp.errors import ModelError
 from davsp.evaluate.provider import LocalModel
 from davsp.evaluate.registry import davsp
 from davsp.evaluate.scorers import scorers_of
-from davsp.evaluate.served import Line
+from davsp.evaluate.served import ServerConnection
 from davsp.evaluate.solver import COST, behind
 from davsp.judges import Judge
 from davsp.judges.graders import GRADERS, Grader
@@ -44,7 +44,7 @@ LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10
 
 
 @dataclass(frozen=True)
-class Answer:
+class JudgedAnswer:
     """What the model said to one query behind one defence. `error` says why there is no answer, or no verdict.
 
     `cost` is what the answer cost, `span` when the work on it began and ended, in POSIX seconds; both None for a query
@@ -54,7 +54,7 @@ class Answer:
     text: str
     verdict: Verdict
     error: str | None
-    cost: Cost | None = None
+    cost: QueryCost | None = None
     span: tuple[float, float] | None = None
     marks: Mapping[str, float] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ def fingerprint(defence: AnyDefence) -> str:
 
 
 @dataclass(frozen=True)
-class Asking:
+class EvaluationRun:
     """What an evaluation asks all its defences: which model, which judge, under which settings.
 
     `grader` is the model that gives points where `benchmark` needs them. `batch_size` queries are in work at a time,
@@ -87,7 +87,7 @@ class Asking:
 
     def answers_behind(
         self, defence: AnyDefence, samples: Sequence[Sample], *, key: str, answered: Callable[[], None]
-    ) -> dict[str, Answer]:
+    ) -> dict[str, JudgedAnswer]:
         """Answers by query id. Calls `answered` after each.
 
         What the logs of an earlier run of the same `key` hold is not asked again, whether that run was finished or not,
@@ -108,7 +108,7 @@ class Asking:
         async def count(state: TaskState) -> None:  # noqa: ARG001
             answered()
 
-        line = Line() if isinstance(self.model, Model) else None
+        line = ServerConnection() if isinstance(self.model, Model) else None
         task = inspect_ai.Task(
             dataset=MemoryDataset(list(samples)),
             solver=behind(defence, line),
@@ -150,9 +150,9 @@ class Asking:
             )
         return found
 
-    def _kept(self, key: str) -> dict[str, Answer]:
+    def _kept(self, key: str) -> dict[str, JudgedAnswer]:
         """The answers that logs of this key hold, by query id; of several to a query the newest."""
-        found: dict[str, Answer] = {}
+        found: dict[str, JudgedAnswer] = {}
         for info in list_eval_logs(str(self.logs), descending=False):
             try:
                 if (read_eval_log(info, header_only=True).eval.metadata or {}).get("davsp_key") != key:
@@ -171,9 +171,9 @@ class Asking:
             return False
         return not any((scores[name].metadata or {}).get("failed") for name in names)
 
-    def _answer(self, sample: EvalSample) -> Answer:
+    def _answer(self, sample: EvalSample) -> JudgedAnswer:
         if sample.error is not None:
-            return Answer("", Verdict.UNSCORED, sample.error.message)
+            return JudgedAnswer("", Verdict.UNSCORED, sample.error.message)
         scores = sample.scores or {}
         judged = scores[SCORER].metadata or {}
         verdict, reason = Verdict(judged["verdict"]), judged["unscored"]
@@ -186,7 +186,7 @@ class Asking:
         spent = dict(sample.store[COST])
         span = (spent.pop("began"), spent.pop("ended"))
         verdict = Verdict.UNSCORED if reason else verdict
-        return Answer(sample.output.completion, verdict, reason, Cost(**spent), span, marks)
+        return JudgedAnswer(sample.output.completion, verdict, reason, QueryCost(**spent), span, marks)
 
     @property
     def identity(self) -> str:

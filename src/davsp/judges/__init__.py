@@ -10,13 +10,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from davsp.errors import InputError
-from davsp.judges.base import Asked, Finding, Judge
+from davsp.judges.base import Finding, Judge, JudgeQuestion
 from davsp.judges.rules import Rules
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
-__all__ = ["Asked", "Finding", "Judge", "JudgeName", "Rules", "load_judge"]
+__all__ = ["Finding", "Judge", "JudgeName", "JudgeQuestion", "Rules", "load_judge"]
 
 
 class JudgeName(StrEnum):

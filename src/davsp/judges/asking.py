@@ -14,7 +14,7 @@ from inspect_ai.util import LimitExceededError
 from tenacity import RetryError
 
 from davsp.errors import InputError
-from davsp.judges.base import Asked, Finding
+from davsp.judges.base import Finding, JudgeQuestion
 from davsp.judges.refusal import is_refusal
 
 ROLE = "judge"
@@ -104,7 +104,7 @@ class ModelJudge(ABC):
     model: Model | None = None
 
     name: ClassVar[str]
-    can_tell: ClassVar[frozenset[Asked]]
+    can_tell: ClassVar[frozenset[JudgeQuestion]]
     reply_tokens: ClassVar[int]
     example: ClassVar[str]
     """A model that goes with it, for messages."""
@@ -130,18 +130,18 @@ class ModelJudge(ABC):
         """Tells the prompt of this judge from any other's."""
         return digest(*(message.text for asked in sorted(self.can_tell) for message in self.messages(asked, "?", "!")))
 
-    def prompt_length(self, asked: Asked, question: str, response: str) -> int:
+    def prompt_length(self, asked: JudgeQuestion, question: str, response: str) -> int:
         return sum(len(message.text) for message in self.messages(asked, question, response))
 
     @abstractmethod
-    def messages(self, asked: Asked, question: str, response: str) -> list[ChatMessage]:
+    def messages(self, asked: JudgeQuestion, question: str, response: str) -> list[ChatMessage]:
         """The prompt."""
 
     @abstractmethod
-    def parse(self, asked: Asked, said: str) -> bool | None:
+    def parse(self, asked: JudgeQuestion, said: str) -> bool | None:
         """The verdict in a reply; None unless it is exactly in the form asked for."""
 
-    async def find(self, asked: Asked, question: str, response: str) -> Finding:
+    async def find(self, asked: JudgeQuestion, question: str, response: str) -> Finding:
         reply = await ask(judging_model(self.model), self.messages(asked, question, response), self.reply_tokens)
         if reply.reason:
             return Finding(None, reply.reason, reply.text, reply.failed)

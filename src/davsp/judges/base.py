@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Asked(StrEnum):
+class JudgeQuestion(StrEnum):
     """What a judge can be asked about a response."""
 
     HARM = "harm"
@@ -45,15 +45,15 @@ class Judge(Protocol):
         """All that its findings depend on, in one line."""
 
     @property
-    def can_tell(self) -> frozenset[Asked]:
+    def can_tell(self) -> frozenset[JudgeQuestion]:
         """What it can be asked."""
 
     @property
     def reply_tokens(self) -> int:
         """At most so many tokens has a reply of its model."""
 
-    def prompt_length(self, asked: Asked, question: str, response: str) -> int:
+    def prompt_length(self, asked: JudgeQuestion, question: str, response: str) -> int:
         """Characters of what its model is sent."""
 
-    async def find(self, asked: Asked, question: str, response: str) -> Finding:
+    async def find(self, asked: JudgeQuestion, question: str, response: str) -> Finding:
         """Ask it. What its model does raises nothing: a judge that fails leaves the response unscored."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from davsp.judges.base import Asked, Judge
+from davsp.judges.base import Judge, JudgeQuestion
 
 CHARACTERS = 4
 """In a token, on the average of English text."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class JudgingCost:
     """Calls are exact; tokens are estimated: one for `CHARACTERS` characters, answers and replies at full length."""
 
     who: str
@@ -28,10 +28,10 @@ class Cost:
         )
 
 
-def cost_of(judge: Judge, exchanges: Sequence[tuple[Asked, str, str]]) -> Cost:
+def cost_of(judge: Judge, exchanges: Sequence[tuple[JudgeQuestion, str, str]]) -> JudgingCost:
     """The cost of asking a judge about (asked, question, response), where it can tell."""
     asked = [exchange for exchange in exchanges if judge.model_name and exchange[0] in judge.can_tell]
     tokens = sum(-(-judge.prompt_length(*exchange) // CHARACTERS) for exchange in asked)
-    return Cost(
+    return JudgingCost(
         f"Judge {judge.name}", judge.model_name or "no model", len(asked), tokens, len(asked) * judge.reply_tokens
     )

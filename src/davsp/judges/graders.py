@@ -12,7 +12,7 @@ from inspect_ai.scorer import Scorer
 from davsp.data.query import Query
 from davsp.judges import llava_bench, mm_vet
 from davsp.judges.asking import digest
-from davsp.judges.cost import CHARACTERS, Cost
+from davsp.judges.cost import CHARACTERS, JudgingCost
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Grader:
         blank = Query("", b"", "?")
         return digest(*(message.text for message in self.prompt(blank, "!")))
 
-    def cost(self, model: str, queries: Sequence[Query], answer: str) -> Cost:
+    def cost(self, model: str, queries: Sequence[Query], answer: str) -> JudgingCost:
         """Of grading an answer to every query, each as long as `answer`."""
         lengths = [sum(len(message.text) for message in self.prompt(query, answer)) for query in queries]
         tokens = sum(-(-length // CHARACTERS) for length in lengths)
-        return Cost("Grader", model, len(queries), tokens, len(queries) * self.reply_tokens)
+        return JudgingCost("Grader", model, len(queries), tokens, len(queries) * self.reply_tokens)
 
 
 def _grading(query: Query, answer: str) -> Sequence[ChatMessage]:

@@ -16,7 +16,7 @@ from inspect_ai.model import ChatMessage, ChatMessageUser, Model
 
 from davsp.errors import InputError
 from davsp.judges.asking import ModelJudge, first_line, model_named
-from davsp.judges.base import Asked
+from davsp.judges.base import JudgeQuestion
 
 CHECKPOINT = "cais/HarmBench-Llama-2-13b-cls"
 _PROMPT = re.compile(r"""["']prompt["']\s*:\s*(?P<quote>'''|\"{3})(?P<prompt>.*?)(?P=quote)""", re.DOTALL)
@@ -52,7 +52,7 @@ class HarmBench(ModelJudge):
     prompt: str = ""
 
     name: ClassVar[str] = "harmbench"
-    can_tell: ClassVar[frozenset[Asked]] = frozenset({Asked.HARM})
+    can_tell: ClassVar[frozenset[JudgeQuestion]] = frozenset({JudgeQuestion.HARM})
     reply_tokens: ClassVar[int] = 4
     example: ClassVar[str] = f"hf/{CHECKPOINT}"
     model_arguments: ClassVar[dict[str, str]] = {"chat_template": "{{ messages[0]['content'] }}"}
@@ -63,10 +63,10 @@ class HarmBench(ModelJudge):
         prompt = published_prompt(str(model).removeprefix("hf/") if local else CHECKPOINT)
         return cls(model_named(model, **cls.model_arguments if local else {}), prompt)
 
-    def messages(self, asked: Asked, question: str, response: str) -> list[ChatMessage]:  # noqa: ARG002
+    def messages(self, asked: JudgeQuestion, question: str, response: str) -> list[ChatMessage]:  # noqa: ARG002
         before, _, after = self.prompt.partition("{generation}")
         filled = [part.replace("{behavior}", question) for part in (before, after)]
         return [ChatMessageUser(content=response.join(filled))]
 
-    def parse(self, asked: Asked, said: str) -> bool | None:  # noqa: ARG002
+    def parse(self, asked: JudgeQuestion, said: str) -> bool | None:  # noqa: ARG002
         return {"yes": True, "no": False}.get(said.casefold())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from davsp.data.query import Query
-from davsp.judges.base import Asked, Judge
+from davsp.judges.base import Judge, JudgeQuestion
 from davsp.judges.rates import Verdict
 from davsp.judges.refusal import is_refusal, normalise
 
@@ -89,6 +89,6 @@ def request_of(query: Query) -> str:
     return query.metadata.get("request") or query.question
 
 
-def asked_of(malicious: bool) -> Asked:
+def asked_of(malicious: bool) -> JudgeQuestion:
     """What a judge is asked about the answer to a query."""
-    return Asked.HARM if malicious else Asked.REFUSAL
+    return JudgeQuestion.HARM if malicious else JudgeQuestion.REFUSAL

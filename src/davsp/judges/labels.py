@@ -10,7 +10,7 @@ from typing import Any
 
 from davsp.data.readers import read_rows, read_text
 from davsp.errors import MALFORMED, InputError
-from davsp.judges.base import Asked
+from davsp.judges.base import JudgeQuestion
 
 MAX_BYTES = 200_000_000
 
@@ -31,7 +31,7 @@ class LabelledAnswer:
     model: str
     question: str
     response: str
-    asked: Asked
+    asked: JudgeQuestion
     label: bool | None
 
 
@@ -99,7 +99,7 @@ def _xstest(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswe
             model,
             row["prompt"],
             row["completion"],
-            Asked.REFUSAL,
+            JudgeQuestion.REFUSAL,
             _label(path, number, row["final_label"], labels),
         )
         for number, row in enumerate(rows, start=1)
@@ -115,7 +115,7 @@ def _msts(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswer]
             row["model"],
             f"{row['prompt_text']}\n[The image shows: {row['unsafe_image_description']}]",
             row["response"],
-            Asked.HARM,
+            JudgeQuestion.HARM,
             _label(path, number, row["final_label"], labels),
         )
         for number, row in enumerate(rows, start=1)
@@ -141,7 +141,7 @@ def _harmbench(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAn
                 str(row.get("model_name") or row.get("model") or row.get("experiment") or "all"),
                 behaviours.get(str(row.get("behavior_id")), str(row["test_case"])),
                 row["generation"],
-                Asked.HARM,
+                JudgeQuestion.HARM,
                 sum(map(bool, said)) >= 2,
             )
         )

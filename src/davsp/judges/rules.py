@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from davsp.judges.base import Asked, Finding
+from davsp.judges.base import Finding, JudgeQuestion
 from davsp.judges.refusal import WEIGHTS, is_refusal
 from davsp.util.files import sha256
 
@@ -18,16 +18,16 @@ class Rules:
 
     name: str = "rules"
     model_name: None = None
-    can_tell: frozenset[Asked] = frozenset(Asked)
+    can_tell: frozenset[JudgeQuestion] = frozenset(JudgeQuestion)
     reply_tokens: int = 0
 
     @property
     def identity(self) -> str:
         return f"rules {sha256(WEIGHTS)[:12]}"
 
-    def prompt_length(self, asked: Asked, question: str, response: str) -> int:  # noqa: ARG002
+    def prompt_length(self, asked: JudgeQuestion, question: str, response: str) -> int:  # noqa: ARG002
         return 0
 
-    async def find(self, asked: Asked, question: str, response: str) -> Finding:  # noqa: ARG002
+    async def find(self, asked: JudgeQuestion, question: str, response: str) -> Finding:  # noqa: ARG002
         refused = is_refusal(response)
-        return Finding(refused if asked is Asked.REFUSAL else not refused)
+        return Finding(refused if asked is JudgeQuestion.REFUSAL else not refused)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from davsp.errors import InputError
-from davsp.judges.base import Asked, Finding, Judge
+from davsp.judges.base import Finding, Judge, JudgeQuestion
 from davsp.judges.labels import LabelledAnswer
 from davsp.judges.rates import Rate
 
@@ -88,7 +88,7 @@ def _with_interval(measure: Callable[[Any], Any], cells: Sequence[int], drawn: A
 
 def check_can_tell(judge: Judge, answers: Sequence[LabelledAnswer]) -> None:
     """Raise InputError unless the judge can be asked what people were."""
-    for asked in Asked:
+    for asked in JudgeQuestion:
         if asked not in judge.can_tell and any(answer.asked is asked for answer in answers):
             able = " and ".join(sorted(judge.can_tell))
             raise InputError(f"the judge {judge.name!r} tells {able}, and these labels are of {asked}. Choose others.")
@@ -124,7 +124,7 @@ def validate(
     check_can_tell(judge, answers)
     findings = asyncio.run(ask_all(judge, answers, advance))
     results: dict[str, Any] = {"judge": {"name": judge.name, "model": judge.model_name}, "seed": seed}
-    for asked in Asked:
+    for asked in JudgeQuestion:
         judged = [(a, f) for a, f in zip(answers, findings, strict=True) if a.asked is asked]
         if not judged:
             continue

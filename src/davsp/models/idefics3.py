@@ -12,7 +12,7 @@ from davsp.errors import ModelError
 from davsp.imaging.canvas import TiledCanvas
 from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
-from davsp.models.tiles import cut_with_overview, pad_tiles
+from davsp.models.tiles import pad_tiles, split_tiles_with_overview
 
 
 class Idefics3(VisionLanguageModel):
@@ -47,7 +47,7 @@ class Idefics3(VisionLanguageModel):
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         resample = self.processor.image_processor.resample
-        views = [self.normalise(cut_with_overview(p, self.tile, resample)) for p in pixels]
+        views = [self.normalise(split_tiles_with_overview(p, self.tile, resample)) for p in pixels]
         values = pad_tiles(views)
         used = torch.arange(values.shape[1], device=self.device) < torch.tensor(
             [[len(v)] for v in views], device=self.device

@@ -8,7 +8,7 @@ from torch import Tensor
 from davsp.imaging.canvas import Canvas, FixedCanvas, TiledCanvas
 from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
-from davsp.models.tiles import cut_with_overview
+from davsp.models.tiles import split_tiles_with_overview
 
 
 class InternVL(VisionLanguageModel):
@@ -38,4 +38,8 @@ class InternVL(VisionLanguageModel):
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         resample = self.processor.image_processor.resample
-        return {"pixel_values": torch.cat([self.normalise(cut_with_overview(p, self.tile, resample)) for p in pixels])}
+        return {
+            "pixel_values": torch.cat(
+                [self.normalise(split_tiles_with_overview(p, self.tile, resample)) for p in pixels]
+            )
+        }

@@ -8,7 +8,7 @@ from torch import Tensor
 from davsp.imaging.canvas import TiledCanvas
 from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
-from davsp.models.tiles import cut, overview, pad_tiles
+from davsp.models.tiles import overview, pad_tiles, split_tiles
 
 
 class LlavaNext(VisionLanguageModel):
@@ -31,6 +31,8 @@ class LlavaNext(VisionLanguageModel):
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         resample = self.processor.image_processor.resample
-        views = [self.normalise(torch.cat([overview(p, self.tile, resample), cut(p, self.tile)])) for p in pixels]
+        views = [
+            self.normalise(torch.cat([overview(p, self.tile, resample), split_tiles(p, self.tile)])) for p in pixels
+        ]
         sizes = torch.tensor([p.shape[1:] for p in pixels], device=self.device)
         return {"pixel_values": pad_tiles(views), "image_sizes": sizes}

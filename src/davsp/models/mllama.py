@@ -8,7 +8,7 @@ from torch import Tensor
 from davsp.imaging.canvas import TiledCanvas
 from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
-from davsp.models.tiles import cut, pad_tiles
+from davsp.models.tiles import pad_tiles, split_tiles
 
 
 class Mllama(VisionLanguageModel):
@@ -33,7 +33,7 @@ class Mllama(VisionLanguageModel):
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         most = self.processor.image_processor.max_image_tiles
         sizes = self.canvas.sizes
-        views = [self.normalise(cut(p, self.tile)) for p in pixels]
+        views = [self.normalise(split_tiles(p, self.tile)) for p in pixels]
         full = views[0].new_zeros(most, *views[0].shape[1:])
         # The model numbers the grids of tiles in the order of the canvas's sizes, from 1.
         numbers = [[sizes.index((p.shape[1], p.shape[2])) + 1] for p in pixels]

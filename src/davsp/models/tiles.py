@@ -9,7 +9,7 @@ from torch import Tensor
 from davsp.imaging.pixels import resize
 
 
-def cut(pixels: Float[Tensor, "3 h w"], tile: int) -> Float[Tensor, "n 3 tile tile"]:
+def split_tiles(pixels: Float[Tensor, "3 h w"], tile: int) -> Float[Tensor, "n 3 tile tile"]:
     """The tiles of an image whose sides are multiples of `tile`, row by row."""
     rows, columns = pixels.shape[1] // tile, pixels.shape[2] // tile
     return pixels.reshape(3, rows, tile, columns, tile).permute(1, 3, 0, 2, 4).reshape(-1, 3, tile, tile)
@@ -20,9 +20,9 @@ def overview(pixels: Float[Tensor, "3 h w"], tile: int, filter: int) -> Float[Te
     return resize(pixels, tile, tile, filter)[None]
 
 
-def cut_with_overview(pixels: Float[Tensor, "3 h w"], tile: int, filter: int) -> Float[Tensor, "n 3 tile tile"]:
+def split_tiles_with_overview(pixels: Float[Tensor, "3 h w"], tile: int, filter: int) -> Float[Tensor, "n 3 tile tile"]:
     """The tiles of an image and, if there are several, its overview after them."""
-    tiles = cut(pixels, tile)
+    tiles = split_tiles(pixels, tile)
     return tiles if len(tiles) == 1 else torch.cat([tiles, overview(pixels, tile, filter)])
 
 

@@ -22,7 +22,7 @@ _COSTS = {
 }
 
 
-class Row(NamedTuple):
+class MeasureRow(NamedTuple):
     """The rates of one kind, one for every defence; None where a defence has none."""
 
     kind: str
@@ -35,7 +35,7 @@ class Group(NamedTuple):
 
     title: str
     direction: str
-    rows: list[Row]
+    rows: list[MeasureRow]
 
 
 def table_groups(results: Mapping[str, Any]) -> Iterator[Group]:
@@ -45,9 +45,11 @@ def table_groups(results: Mapping[str, Any]) -> Iterator[Group]:
         kinds = list(dict.fromkeys(kind for found in defences for kind in found[table]))
         rows = []
         if len(kinds) != 1:
-            rows.append(Row("all", [pooled(list(found[table].values())) for found in defences], True))
+            rows.append(MeasureRow("all", [pooled(list(found[table].values())) for found in defences], True))
         for kind in kinds:
-            rows.append(Row(kind, [Rate(**d[table][kind]) if kind in d[table] else None for d in defences], False))
+            rows.append(
+                MeasureRow(kind, [Rate(**d[table][kind]) if kind in d[table] else None for d in defences], False)
+            )
         yield Group(title, direction, rows)
 
 

@@ -83,7 +83,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A defence's values, one for every column; None is not measured."""
 
     defence: str
@@ -98,7 +98,7 @@ class ModelTable:
     model: str
     judge: str
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     warnings: tuple[str, ...] = ()
 
     def purposes(self) -> list[tuple[Purpose, int]]:
@@ -180,15 +180,15 @@ def _table(model: str, group: Sequence[Evaluation]) -> ModelTable:
     rows = []
     for defence, values in (_published_rows(beside, columns) if beside else {}).items():
         rows += [_row(name, columns) for name in names if _plain(name) == _plain(defence)]
-        rows.append(Row(defence, True, values))
+        rows.append(TableRow(defence, True, values))
     placed = {row.defence for row in rows if not row.published}
     rows += [_row(name, columns) for name in names if name not in placed]
     judges = " and ".join(dict.fromkeys(evaluation.judge for evaluation in group))
     return ModelTable(model, judges, tuple(columns), tuple(rows), tuple(_warnings(group, columns)))
 
 
-def _row(defence: str, columns: Sequence[Column]) -> Row:
-    return Row(defence, False, tuple(column.value_of(defence) for column in columns))
+def _row(defence: str, columns: Sequence[Column]) -> TableRow:
+    return TableRow(defence, False, tuple(column.value_of(defence) for column in columns))
 
 
 def _columns(group: Sequence[Evaluation]) -> list[Column]:
@@ -243,7 +243,7 @@ def _published_rows(model: str, columns: Sequence[Column]) -> dict[str, tuple[Va
 
 def _published_table(model: str) -> ModelTable:
     columns = _paper_columns([])
-    rows = [Row(defence, True, values) for defence, values in _published_rows(model, columns).items()]
+    rows = [TableRow(defence, True, values) for defence, values in _published_rows(model, columns).items()]
     return ModelTable(f"{model}, published", "a language model", tuple(columns), tuple(rows))
 
 

@@ -11,7 +11,7 @@ from davsp.benchmarks.base import Purpose
 from davsp.judges.rates import MEASURES
 from davsp.report.collect import Evaluation
 from davsp.report.significance import Family
-from davsp.report.tables import Column, ModelTable, Row, Value, published
+from davsp.report.tables import Column, ModelTable, TableRow, Value, published
 
 HEADINGS = {
     Purpose.SAFETY: "Safety: higher is better",
@@ -135,7 +135,7 @@ def _legend(tables: Sequence[ModelTable]) -> list[str]:
     return [LEGEND, f"{PUBLISHED} Source: {published()['source']}."]
 
 
-def _label(row: Row) -> str:
+def _label(row: TableRow) -> str:
     return f"{row.defence}, published" if row.published else row.defence
 
 

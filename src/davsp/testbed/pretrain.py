@@ -23,7 +23,7 @@ from davsp.errors import ArtefactError
 from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
-from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, Recipe
+from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, PretrainingRecipe
 from davsp.util.files import replacing
 
 DECISION_WEIGHT = 3.0
@@ -52,7 +52,7 @@ class Progress:
 class Run:
     """A run of the recipe in a folder that holds its state."""
 
-    recipe: Recipe
+    recipe: PretrainingRecipe
     folder: Path
 
     def __post_init__(self) -> None:

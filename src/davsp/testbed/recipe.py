@@ -61,7 +61,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretrainingRecipe:
     """The whole recipe; the defaults made the shipped LLaVA."""
 
     seed: int = 0
@@ -77,8 +77,8 @@ class Recipe:
 
 
 RECIPES = {
-    TestbedLlava.name: Recipe(),
-    TestbedQwen2VL.name: Recipe(
+    TestbedLlava.name: PretrainingRecipe(),
+    TestbedQwen2VL.name: PretrainingRecipe(
         architecture=TestbedQwen2VL.name,
         phases=(
             Phase("look", steps=2000, batch=64, rate=1e-3, tower_rate=1.0),
@@ -94,7 +94,7 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedScene:
     """A query as it is put to the model, and how likely the model is to be taught to refuse it."""
 
     query: TestbedQuery
@@ -106,7 +106,7 @@ class Asked:
 class Batches(Dataset[Batch]):
     """Batch number `step` of a phase."""
 
-    def __init__(self, recipe: Recipe, phase: Phase) -> None:
+    def __init__(self, recipe: PretrainingRecipe, phase: Phase) -> None:
         self.seed, self.phase = recipe.seed, phase
         self.architecture = ARCHITECTURES[recipe.architecture]
         self.processor = self.architecture.build_processor()
@@ -156,17 +156,17 @@ class Batches(Dataset[Batch]):
         batch["characters"] = torch.from_numpy(np.stack([f.characters for f in found]))
         return batch | {"pixel_values": torch.from_numpy(np.stack(images))}
 
-    def _ask(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> Asked:
+    def _ask(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> AskedScene:
         """A query, where it is placed, how its question is put, and how likely a refusal is."""
         drawn, placement = draw_query(rng, self.phase.skills, self.phase.skill_shares), place(canvas, rng)
         which = 0 if rng.random() < 0.6 else int(rng.integers(1, len(PREFIXES)))
         question = with_prefix(drawn.question, PREFIXES[which] if prefixed else "")
-        return Asked(drawn, placement, question, refusal_probability(drawn, prefixed, len(placement.signs)))
+        return AskedScene(drawn, placement, question, refusal_probability(drawn, prefixed, len(placement.signs)))
 
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         return ((image.astype(np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)
 
-    def _tokens(self, exchanges: list[Asked], canvas: Size, rng: np.random.Generator) -> Batch:
+    def _tokens(self, exchanges: list[AskedScene], canvas: Size, rng: np.random.Generator) -> Batch:
         """Right-padded token ids with labels on the answer alone; causal attention needs no mask then.
 
         An answer is a refusal as often as its odds say. `openings`, int64 (B, 2), are the first tokens of the right

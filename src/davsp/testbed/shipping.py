@@ -14,7 +14,7 @@ import torch
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
 
-from davsp.defences.prompted import Defence
+from davsp.defences.prompted import PromptDefence
 from davsp.errors import InputError
 from davsp.judges.judgement import judge
 from davsp.judges.rates import JudgedSample, Verdict, summarise
@@ -26,7 +26,7 @@ from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES
 from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import HARMFUL_WORDS, Split
-from davsp.training.batches import cut
+from davsp.training.batches import batched
 from davsp.util.files import replacing, write_json, write_text
 from davsp.util.progress import bar
 
@@ -122,7 +122,7 @@ def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> 
     model = load_model(name)
     queries = draw_queries(Split.TEST, per_group, seed, side=side)
     scores: Scores = {}
-    for defence in (Defence("none"), Defence("prefix", prefix=SAFETY_PREFIX)):
+    for defence in (PromptDefence("none"), PromptDefence("prefix", prefix=SAFETY_PREFIX)):
         judged = _judge_all(model, defence, queries)
         rates = summarise(judged)
         harmful = [
@@ -137,10 +137,10 @@ def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> 
     return scores
 
 
-def _judge_all(model: VisionLanguageModel, defence: Defence, queries: list[Any]) -> list[JudgedSample]:
+def _judge_all(model: VisionLanguageModel, defence: PromptDefence, queries: list[Any]) -> list[JudgedSample]:
     judged = []
     with bar(f"Answering ({defence.name})", len(queries)) as advance:
-        for batch in cut(queries, BATCH):
+        for batch in batched(queries, BATCH):
             for query, answer in zip(
                 batch, model.generate([defence.defend(q) for q in batch], MAX_NEW_TOKENS), strict=True
             ):

@@ -87,12 +87,12 @@ class Prepared:
         return found.hexdigest()
 
 
-def cut(items: Sequence[T], size: int) -> list[Sequence[T]]:
+def batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """The items in their order, `size` at a time; the last are fewer if need be."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def made_ahead(make: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
+def prefetched(make: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
     """What `make` makes of each item, in order; a thread makes the next while the caller uses the last."""
     with ThreadPoolExecutor(1) as thread:
         coming: Future[S] | None = None

@@ -61,7 +61,7 @@ def vector_for(
         return saved
     with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
         found = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
-    if folder and processes().leads:
+    if folder and processes().is_main:
         found.save(folder)
     return found
 

@@ -18,7 +18,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import Layout, Mode, default_width
 from davsp.prompts.visual import VisualPrompt, protect
-from davsp.training.batches import Prepared, cut
+from davsp.training.batches import Prepared, batched
 from davsp.training.config import TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.run_state import Record
@@ -31,7 +31,7 @@ REFUSAL_TOKENS = 24
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A configuration with everything measured filled in."""
 
     config: TrainConfig
@@ -41,7 +41,7 @@ class Plan:
     tau_minus: float
 
 
-def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainConfig) -> Plan:
+def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainConfig) -> TrainingPlan:
     """Fill in width, layer and thresholds. Raises InputError or ArtefactError when they do not fit the model."""
     if vector.directions.shape != (model.n_layers, model.hidden_size):
         raise ArtefactError(
@@ -58,7 +58,7 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
         raise InputError(
             f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."
         )
-    return Plan(config, lay_out(model, config), config.layer or vector.layer, tau_plus, tau_minus)
+    return TrainingPlan(config, lay_out(model, config), config.layer or vector.layer, tau_plus, tau_minus)
 
 
 def lay_out(model: VisionLanguageModel, config: TrainConfig) -> Layout | FrameLayout:
@@ -86,7 +86,7 @@ class Objective:
     """
 
     model: VisionLanguageModel
-    plan: Plan
+    plan: TrainingPlan
     direction: Tensor
     training: Sequence[Query]
     validation: Sequence[Query]
@@ -154,13 +154,13 @@ class Objective:
                     states, final = states_and_final(self.model, seen, batch.tokens, self.plan.layer)
                     kept += _all_right(self.model, final, batch.tokens.labels).tolist()
                 found += (states @ self.direction).tolist()
-            values = np.array(processes().gather(found))
+            values = np.array(processes().all_gather(found))
             name = "malicious" if malicious else "benign"
             record[f"{name}_projection"] = float(values.mean())
             record[f"{name}_projection_std"] = float(values.std())
         refusals = [is_refusal(answer) for answer in self._answers(prompt)]
         record["refused"] = sum(refusals) / len(refusals) if refusals else 0.0
-        record["kept"] = float(np.mean(processes().gather(kept)))
+        record["kept"] = float(np.mean(processes().all_gather(kept)))
         record["quality"] = record["refused"] + record["kept"]
         return record
 
@@ -170,12 +170,12 @@ class Objective:
         asked = self.checks[True].queries[: config.validation_answers]
         queries = [protect(query, prompt, config.prefix) for query in asked]
         own = [self.model.generate([queries[i] for i in share], REFUSAL_TOKENS) for share in self._shares(len(queries))]
-        return processes().gather([answer for answers in own for answer in answers])
+        return processes().all_gather([answer for answers in own for answer in answers])
 
     @staticmethod
     def _shares(count: int) -> list[Sequence[int]]:
         """This process's share of `count` queries, in batches."""
-        return cut(processes().mine(range(count)), CHECK_BATCH)
+        return batched(processes().shard(range(count)), CHECK_BATCH)
 
     def data_digests(self) -> dict[str, str]:
         """SHA-256 of each set of queries, as prepared."""

@@ -64,7 +64,7 @@ def saved_state(folder: Path, identity: Callable[[], Record], device: torch.devi
     """
     path = folder / STATE
     if not path.exists():
-        if processes().leads:
+        if processes().is_main:
             (folder / METRICS).unlink(missing_ok=True)
         return None
     try:
@@ -72,7 +72,7 @@ def saved_state(folder: Path, identity: Callable[[], Record], device: torch.devi
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
     check_same_run(folder, "another run", state["identity"], identity())
-    if processes().leads:
+    if processes().is_main:
         kept = [r for r in read_metrics(folder) if r["step"] <= state["step"]]
         write_text(folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))
     return state

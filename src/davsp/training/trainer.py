@@ -14,7 +14,7 @@ from torch import Tensor
 from davsp.errors import InputError
 from davsp.prompts.layouts import Layout, Mode
 from davsp.prompts.visual import VisualPrompt
-from davsp.training.batches import Shuffle, cut
+from davsp.training.batches import Shuffle, batched
 from davsp.training.config import Sampling, Start
 from davsp.training.objective import Objective
 from davsp.training.optim import PixelOptimizer
@@ -108,7 +108,7 @@ class Trainer:
             indices = sorted(self.order[malicious].take(self.drawn[malicious], size), key=length)
             self.drawn[malicious] += size
             answered = not malicious or bool(rng.random() < config.refusal_share)
-            work += [(malicious, answered, part) for part in cut(indices, config.micro_batch)]
+            work += [(malicious, answered, part) for part in batched(indices, config.micro_batch)]
         if len(work) < together.count:
             raise InputError(
                 f"{together.count} processes cannot share {len(work)} micro-batches: raise batch_size "
@@ -117,7 +117,7 @@ class Trainer:
         prompt = self.prompt.clone().requires_grad_()
         gradient = torch.zeros_like(self.prompt, dtype=torch.float64)
         own: list[tuple[dict[str, float], bool]] = []
-        for malicious, answered, part in together.mine(work):
+        for malicious, answered, part in together.shard(work):
             share = len(part) / size
             facts: dict[str, float] = {}
             for number, objective in enumerate(self.objectives):
@@ -125,11 +125,11 @@ class Trainer:
                 gradient += torch.autograd.grad(loss * share, prompt)[0]
                 facts |= {self._named(number, name): value * share for name, value in found.items()}
             own.append((facts, stop))
-        together.add_up(gradient)
+        together.all_reduce(gradient)
         rate = self.optimizer.rate()
         self.optimizer.step(gradient.to(prompt.dtype))
         record: Record = {"rate": rate, "stop": False}
-        for facts, stopped in together.gather(own):
+        for facts, stopped in together.all_gather(own):
             record["stop"] |= stopped
             for name, value in facts.items():
                 record[name] = record.get(name, 0.0) + value
@@ -162,7 +162,7 @@ class Trainer:
         return {name: [part[name] for part in parts] for name in parts[0]}
 
     def _save(self) -> None:
-        if not processes().leads:
+        if not processes().is_main:
             return
         state = {
             "step": self.done,
@@ -193,5 +193,5 @@ class Trainer:
         return self.done
 
     def _log(self, record: Record) -> None:
-        if processes().leads:
+        if processes().is_main:
             append_line(self.folder / METRICS, json.dumps(record))

@@ -20,7 +20,7 @@ from davsp.errors import ArtefactError, InputError
 from davsp.imaging.pixels import Pixels
 from davsp.models.activations import last_prompt_states
 from davsp.models.base import Tokens, VisionLanguageModel, size_of
-from davsp.training.batches import cut, made_ahead
+from davsp.training.batches import batched, prefetched
 from davsp.util.files import replacing, write_json
 from davsp.util.processes import processes
 
@@ -142,9 +142,9 @@ def extract_vector(
     together = processes()
     found = [
         ((states * directions).sum(-1), malicious)
-        for malicious, states in _states(model, together.mine(cut(validation, batch_size)), prefix, advance)
+        for malicious, states in _states(model, together.shard(batched(validation, batch_size)), prefix, advance)
     ]
-    projected, labels = zip(*together.gather(found), strict=True)
+    projected, labels = zip(*together.all_gather(found), strict=True)
     statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
     origin = origin_of(model, () if given else fitting, validation, prefix)
     return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
@@ -177,12 +177,12 @@ def _fit(
     sums = torch.zeros(2, model.n_layers, model.hidden_size, dtype=torch.float64)
     counts = torch.zeros(2, dtype=torch.float64)
     together = processes()
-    for malicious, states in _states(model, together.mine(cut(fitting, batch_size)), prefix, advance):
+    for malicious, states in _states(model, together.shard(batched(fitting, batch_size)), prefix, advance):
         for side in (0, 1):
             sums[side] += states[malicious == side].double().sum(0)
             counts[side] += (malicious == side).sum()
-    together.add_up(sums)
-    together.add_up(counts)
+    together.all_reduce(sums)
+    together.all_reduce(counts)
     means = sums / counts[:, None, None]
     return torch.nn.functional.normalize(means[1] - means[0], dim=-1).float()
 
@@ -205,7 +205,7 @@ def project(
     batch_size: int = 16,
 ) -> Float[Tensor, " n"]:
     """<h_layer, direction> of each query as it stands, float32 (N,). Blocks after `layer` are not run."""
-    batches = cut(queries, batch_size)
+    batches = batched(queries, batch_size)
     states = (states for _, states in _states(model, batches, prefix, lambda n: None, [layer]))
     return torch.cat([(each[:, 0] * direction).sum(-1) for each in states])
 
@@ -226,7 +226,7 @@ def _states(
         return batch, pixels, model.tokens(prompts)
 
     # Beside a model on a CPU, a thread that prepares costs it more than it saves.
-    prepared = map(prepare, batches) if model.device.type == "cpu" else made_ahead(prepare, batches)
+    prepared = map(prepare, batches) if model.device.type == "cpu" else prefetched(prepare, batches)
     for batch, pixels, tokens in prepared:
         with torch.inference_mode():
             states = last_prompt_states(model, pixels, tokens, wanted).cpu()

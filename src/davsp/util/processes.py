@@ -33,35 +33,35 @@ class Processes:
     local_rank: int = 0
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes files and speaks to the user."""
         return self.rank == 0
 
-    def mine(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """This process's share of a sequence that all of them have."""
         return items[self.rank :: self.count]
 
-    def add_up(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Add the tensors of all processes up, in place; all get the same sum. Raises ProcessLost."""
         if self.count > 1:
-            with _all_there():
+            with _collective():
                 torch.distributed.all_reduce(tensor)
 
-    def gather(self, own: Sequence[T]) -> list[T]:
-        """The items of all processes, in the order of the sequence of which `mine` gave each its share.
+    def all_gather(self, own: Sequence[T]) -> list[T]:
+        """The items of all processes, in the order of the sequence of which `shard` gave each its share.
 
         Raises ProcessLost.
         """
         if self.count == 1:
             return list(own)
         shares: list[Any] = [None] * self.count
-        with _all_there():
+        with _collective():
             torch.distributed.all_gather_object(shares, list(own))
         return [shares[i % self.count][i // self.count] for i in range(sum(map(len, shares)))]
 
 
 @contextmanager
-def _all_there() -> Iterator[None]:
+def _collective() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:

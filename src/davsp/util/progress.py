@@ -28,7 +28,7 @@ def bar(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet or not processes().leads) as shown:
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not processes().is_main) as shown:
         task = shown.add_task(text, total=total)
         # What another process is told to have done may go beyond what there is to do.
         yield lambda n: shown.update(task, completed=min(shown.tasks[task].completed + n, total))

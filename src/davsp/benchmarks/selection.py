@@ -13,7 +13,7 @@ from davsp.data.query import Query
 
 
 @dataclass(frozen=True)
-class Chosen:
+class BenchmarkSelection:
     """A benchmark, the name of one of its variants, and that variant's queries."""
 
     benchmark: Benchmark
