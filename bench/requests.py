@@ -16,7 +16,7 @@ from bench.measuring import Row, in_turns, row, spread
 from bench.training import prepare
 from davsp.data.query import Query
 from davsp.defences.prompted import PromptDefence
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 
 SIDE, BORDER = 336, 28
@@ -27,7 +27,7 @@ def rows(size: str) -> list[Row]:
     """Milliseconds beyond the resize alone (336 px, image decoded), and the first token's time with the border."""
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 255, (768, 1024, 3), dtype=np.uint8))
-    layout = Layout(SIDE, SIDE, Mode.BORDER, border=BORDER)
+    layout = BorderLayout(SIDE, SIDE, border=BORDER)
     defence = PromptDefence("border", VisualPrompt(layout, torch.rand(3, SIDE, SIDE) * layout.mask()))
     query = Query("", photo, "What is this?")
 

@@ -16,7 +16,7 @@ from davsp.cli import app
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from tests.command_line import run
 
@@ -24,7 +24,7 @@ from tests.command_line import run
 @pytest.fixture(scope="module")
 def saved_prompt(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prompt")
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
     layout.project_(pixels)
     VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), base_model=BaseModelFacts.of(model)).save(folder)

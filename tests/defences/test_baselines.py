@@ -90,7 +90,7 @@ def test_a_change_stays_within_its_bound_and_images_within_valid_pixels(model: V
     for number in range(4):
         fitted.step(number)
     assert fitted.change.abs().max().item() == pytest.approx(10 / 255)
-    white = torch.ones(1, 3, fitted.layout.height, fitted.layout.width)
+    white = torch.ones(1, 3, *fitted.layout.size)
     for inside in (white, white * 0):
         seen = fitted.layout.compose(fitted.change, inside)
         assert seen.min() >= 0 and seen.max() <= 1

@@ -37,7 +37,7 @@ from davsp.imaging.canvas import GridCanvas
 from davsp.models.base import VisionLanguageModel
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.frame import FrameLayout
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout, Layout
 from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
@@ -153,7 +153,7 @@ def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
     tmp_path: Path, model: VisionLanguageModel
 ) -> None:
     frame = FrameLayout(GridCanvas(28, 28 * 28, 280 * 280), border=14, edge=28)
-    prompts = [_random(model, layout) for layout in (Layout(112, 112, Mode.BORDER, border=14), frame)]
+    prompts = [_random(model, layout) for layout in (BorderLayout(112, 112, border=14), frame)]
     for prompt, size in zip(prompts, [(112, 112), (84, 84)], strict=True):
         with serving(lambda number, body: (200, "red")) as server:
             run(server.model, tmp_path / f"{size[0]}", prompt, queries=QUERIES[:1])
@@ -163,8 +163,8 @@ def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
     assert sent.crop((14, 14, 54, 44)).tobytes() == QUERIES[0].image.tobytes(), "a frame leaves the image as it is"
 
 
-def _random(model: VisionLanguageModel, layout: Any) -> VisualSafetyPrompt:
-    pixels = torch.rand(3, layout.height, layout.width, generator=torch.manual_seed(0))
+def _random(model: VisionLanguageModel, layout: Layout) -> VisualSafetyPrompt:
+    pixels = torch.rand(3, *layout.size, generator=torch.manual_seed(0))
     layout.project_(pixels)
     return VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), "be careful .", base_model=BaseModelFacts.of(model))
 
@@ -292,7 +292,7 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
 ) -> None:
     queries = draw_queries(Split.TEST, 1, 0, side=SHIPPED["testbed"].image_side)[::2]
     larger = [replace(q, id=f"{q.id}-larger", image=q.image.resize((200, 140))) for q in queries[:3]]
-    prompt = _random(model, Layout(112, 112, Mode.BORDER, border=14))
+    prompt = _random(model, BorderLayout(112, 112, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [
         ("undefended", queries, PromptDefence("none")),
         ("defended", [*queries, *larger], prompt),

@@ -21,7 +21,7 @@ from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout, Mode
 from davsp.training.batches import Shuffle
 from davsp.training.config import PAPER, Sampling, TrainConfig, read_config
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
@@ -48,11 +48,15 @@ def reference_of(trainer: Trainer) -> Reference:
     image = trainer.objectives[0].model.processor.image_processor
     mean, std = (torch.tensor(v)[:, None, None] for v in (image.image_mean, image.image_std))
     p = trainer.objectives[0].plan
+    layout = BorderLayout.for_model(
+        trainer.objectives[0].model, side=p.config.side, width=p.config.width, eps=p.config.eps
+    )
+    assert layout == p.layout
     return Reference(
         trainer.objectives[0].model.model,
         mean,
         std,
-        p.layout.border,
+        layout.border,
         p.layer,
         trainer.objectives[0].direction,
         p.tau_plus,
@@ -144,16 +148,23 @@ def test_the_reference_answer_loss_is_the_models_own(model: VisionLanguageModel,
 
 
 @pytest.mark.parametrize("method", list(Method))
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(
+    ("mode", "low", "high"), [(Mode.BORDER, 0, 1), (Mode.FRAME, 0, 1), (Mode.ADDITIVE, -32 / 255, 32 / 255)]
+)
 def test_every_step_ends_in_valid_pixels(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path, method: Method, mode: Mode
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: Sets,
+    tmp_path: Path,
+    method: Method,
+    mode: Mode,
+    low: float,
+    high: float,
 ) -> None:
     trainer = make_trainer(model, vector, queries, tmp_path, method=method, mode=mode, step_size=0.7, falling=False)
     before = trainer.prompt.clone()
     for step in range(2):
         trainer.step(step)
-    layout = trainer.layout
-    low, high = (-layout.eps, layout.eps) if isinstance(layout, Layout) and mode is Mode.ADDITIVE else (0, 1)
     assert low <= trainer.prompt.min() and trainer.prompt.max() <= high
     assert not torch.equal(before, trainer.prompt)
 
@@ -177,9 +188,7 @@ def test_training_lowers_the_loss(
 
 
 def test_adam_agrees_with_torchs(tmp_path: Path) -> None:
-    from davsp.prompts.layouts import Layout
-
-    layout = Layout(12, 12, Mode.BORDER, border=4)
+    layout = BorderLayout(12, 12, border=4)
     ours = torch.full((3, 12, 12), 0.5)
     layout.project_(ours)
     theirs = ours.clone().requires_grad_()

@@ -17,12 +17,10 @@ from torch import Tensor
 from davsp.errors import InputError
 from davsp.imaging.pixels import from_bytes, to_bytes
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import AdditiveLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.batches import Shuffle
-from davsp.training.config import TrainConfig
 from davsp.training.losses import answer_loss, answer_positions
-from davsp.training.objective import lay_out
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
 
@@ -62,14 +60,12 @@ class ChangeFitting:
             raise InputError("a change is fitted to sentences and images: give at least one of each.")
         self.model, self.options, self.steps = model, options, options.steps
         self.sign = 1.0 if raising else -1.0
-        layout = lay_out(model, TrainConfig(mode=Mode.ADDITIVE, eps=options.eps, side=options.side))
-        assert isinstance(layout, Layout)
-        self.layout = layout
+        self.layout = AdditiveLayout.for_model(model, side=options.side, width=None, eps=options.eps)
         # A sentence goes on where the corpus was cut: the end token is no part of it.
         self.sentences = [model.answer_ids(sentence)[:-1] for sentence in sentences]
-        self.images = [to_bytes(layout.interior(image)) for image in images]
-        self.prompt = model.prompt_ids("", size=layout.canvas_size(*layout.inner))
-        self.change = torch.zeros(3, layout.height, layout.width, device=model.device)
+        self.images = [to_bytes(self.layout.interior(image)) for image in images]
+        self.prompt = model.prompt_ids("", size=self.layout.size)
+        self.change = self.layout.start(torch.zeros(3)).to(model.device)
         self.orders = (Shuffle(len(sentences), options.seed, 0), Shuffle(len(images), options.seed, 1))
 
     def loss(self, change: Tensor, sentences: Sequence[int], images: Sequence[int]) -> Tensor:

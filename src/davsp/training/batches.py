@@ -17,7 +17,6 @@ from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, from_bytes, to_bytes
 from davsp.models.base import Tokens, VisionLanguageModel
-from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import Layout
 from davsp.training.spool import Spool
 
@@ -43,9 +42,7 @@ class Prepared:
     InputError when a benign query has no answer.
     """
 
-    def __init__(
-        self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout | FrameLayout, prefix: str
-    ) -> None:
+    def __init__(self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout, prefix: str) -> None:
         self.model = model
         self.queries = tuple(queries)
         self.prompts, self.answers = Spool(np.int32), Spool(np.int32)

@@ -85,7 +85,7 @@ def dry_run(
     kept = [side.interiors for objective in trainer.objectives for side in (*objective.sides, *objective.checks)]
     return {
         "config": config.model_dump(mode="json"),
-        "prompt": [3, trainer.layout.height, trainer.layout.width],
+        "prompt": [3, *trainer.layout.size],
         "models": [_described(objective) for objective in trainer.objectives],
         "memory_mb": {
             "weights": sum(p.numel() * p.element_size() for m, _ in models for p in m.model.parameters()) / 2**20,

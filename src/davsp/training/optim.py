@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import Layout
 
 
@@ -36,7 +35,7 @@ class PixelOptimizer:
     def __init__(
         self,
         prompt: Tensor,
-        layout: Layout | FrameLayout,
+        layout: Layout,
         method: Method,
         step_size: float,
         falling: bool,

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from davsp.errors import InputError
-from davsp.prompts.layouts import Layout, Mode
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.batches import Shuffle, batched
 from davsp.training.config import Sampling, Start
@@ -46,8 +45,10 @@ class Trainer:
                     f"{first.model.name} and {other.model.name} cannot share a prompt: one needs {self.layout}, "
                     f"the other {other.plan.layout}. Set mode=border, side and width to what suits both."
                 )
-        self.prompt = self._start().to(first.model.device)
-        self.layout.project_(self.prompt)
+        colour = torch.full((3,), 0.5)
+        if self.config.start is Start.MEAN:
+            colour = torch.tensor(first.model.processor.image_processor.image_mean)
+        self.prompt = self.layout.start(colour).to(first.model.device)
         self.best = self.prompt.clone()
         config = self.config
         self.optimizer = PixelOptimizer(
@@ -56,16 +57,6 @@ class Trainer:
         self.order = [Shuffle(len(side), config.seed, i) for i, side in enumerate(first.sides)]
         self.drawn = [0, 0]
         self.done = 0
-
-    def _start(self) -> Tensor:
-        """The prompt before the first step, (3, H, W): no change at all, or a border of one colour."""
-        layout, first = self.layout, self.objectives[0].model
-        colour = torch.full((3,), 0.5)
-        if isinstance(layout, Layout) and layout.mode is Mode.ADDITIVE:
-            colour = torch.zeros(3)
-        elif self.config.start is Start.MEAN:
-            colour = torch.tensor(first.processor.image_processor.image_mean)
-        return colour[:, None, None].repeat(1, layout.height, layout.width)
 
     def run(self, report: Callable[[Record], None]) -> VisualPrompt:
         """Train to the end and return the best prompt.
