@@ -157,14 +157,14 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
         prefix="", steps=8, batch_size=8, validate_every=8, step_size=0.05, margin=2.0, answer_weight=0.0
     )
     objective = Objective(tiny, plan(tiny, vector, config), vector.direction(2), queries, queries)
-    trainer = Trainer([objective], tmp_path / "run")
+    trainer = Trainer([objective])
 
     def loss(prompt: Tensor) -> float:
         sides = (objective.loss(prompt, malicious, range(4), answered=False)[0] for malicious in (False, True))
         return sum(side.item() for side in sides)
 
     before = loss(trainer.prompt)
-    trainer.run(lambda record: None)
+    trainer.run(tmp_path / "run", quiet=True)
     assert loss(trainer.prompt) < before
 
     visual = VisualPrompt(trainer.layout, trainer.prompt)

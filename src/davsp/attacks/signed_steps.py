@@ -20,6 +20,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import AdditiveLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.batches import Shuffle
+from davsp.training.loop import Fitting
 from davsp.training.losses import answer_loss, answer_positions
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
@@ -40,7 +41,7 @@ class ChangeOptions(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class ChangeFitting:
+class ChangeFitting(Fitting):
     """Signed steps that raise the cross-entropy of the sentences (`raising`), or lower it.
 
     Each step sees `batch_size` sentences and as many images, both in shuffled passes. The change stays within `eps`,

@@ -28,6 +28,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
 from davsp.training import loop as fitting
 from davsp.training.batches import batched
+from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
 
@@ -86,7 +87,7 @@ def read_proposal(answer: str) -> str | None:
         return None
 
 
-class Refinement:
+class Refinement(Fitting):
     """Each step sees one malicious training query and finds an instruction for it, or none.
 
     `defender` answers a prompt. Raises InputError without malicious queries, or a scenario without validation queries.

@@ -19,6 +19,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.text import with_prefix
 from davsp.training import loop as fitting
 from davsp.training.batches import REFUSAL, Shuffle
+from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.options import Positive, Weight
 
@@ -49,7 +50,7 @@ class PatOptions(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class PatFitting:
+class PatFitting(Fitting):
     """Each step sees one malicious and one benign query: first the attack moves, then the defence.
 
     Raises InputError without malicious queries, or without benign ones that have an answer.

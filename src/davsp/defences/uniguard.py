@@ -21,6 +21,7 @@ from davsp.imaging.pixels import from_bytes
 from davsp.models.base import VisionLanguageModel
 from davsp.training import loop as fitting
 from davsp.training.batches import Shuffle
+from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
 
@@ -53,7 +54,7 @@ class UniGuardOptions(ChangeOptions):
     """Candidates that run at a time."""
 
 
-class TextFitting:
+class TextFitting(Fitting):
     """Greedy coordinate gradient that makes the corpus unlikely after the text alone, on the changed images.
 
     Each step sees one sentence and one image.

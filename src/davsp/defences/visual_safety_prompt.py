@@ -28,13 +28,11 @@ from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
 from davsp.models.base import VisionLanguageModel
 from davsp.training.config import TrainConfig
-from davsp.training.jobs import _objectives, _tensorboard
-from davsp.training.run_state import Record
+from davsp.training.jobs import objectives, tensorboard_writer
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
 from davsp.util.processes import processes
-from davsp.util.progress import bar
 
 ImageSource = Path | str | bytes | Image.Image
 PICTURE = "border.png"
@@ -230,17 +228,9 @@ def train_prompt(
 
     Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
     """
-    trainer = Trainer(_objectives(models, config, training, validation), folder)
-    write = _tensorboard(folder) if tensorboard and processes().is_main else lambda record: None
-    with bar(f"Training {folder.name}", config.steps, quiet=quiet) as advance:
-
-        def report(record: Record) -> None:
-            write(record)
-            if "validation" not in record:
-                advance(1)
-
-        advance(trainer.resume())
-        visual = trainer.run(report)
+    trainer = Trainer(objectives(models, config, training, validation))
+    report = tensorboard_writer(folder) if tensorboard and processes().is_main else lambda record: None
+    visual = trainer.run(folder, quiet=quiet, report=report)
     first, *further = trainer.objectives
     prompt = VisualSafetyPrompt(
         folder.resolve().name,
