@@ -157,7 +157,8 @@ def test_a_log_that_got_lost_is_named_where_its_last_record_is_wanted(tmp_path: 
 
 
 def test_a_state_on_one_level_is_read_as_davsp_0_1_0_wrote_it(tmp_path: Path) -> None:
-    torch.save({"step": 3, "identity": {"steps": 7}, "total": torch.tensor(3.0)}, tmp_path / "state.pt")
+    identity = {"steps": 7, "config": []}
+    torch.save({"step": 3, "identity": identity, "total": torch.tensor(3.0)}, tmp_path / "state.pt")
     fitting = Sum()
     assert resume(fitting, tmp_path) == 3
     assert run(fitting, tmp_path, title="", quiet=True) == {"step": 7, "total": 21.0}

@@ -158,7 +158,7 @@ def test_every_step_ends_in_valid_pixels(
     low: float,
     high: float,
 ) -> None:
-    trainer = make_trainer(model, vector, queries, method=method, mode=mode, step_size=0.7, falling=False)
+    trainer = make_trainer(model, vector, queries, method=method, mode=mode, step_size=0.7, cosine_decay=False)
     before = trainer.prompt.clone()
     for step in range(2):
         trainer.step(step)
@@ -187,7 +187,7 @@ def test_adam_agrees_with_torchs() -> None:
     ours = torch.full((3, 12, 12), 0.5)
     layout.project_(ours)
     theirs = ours.clone().requires_grad_()
-    optimizer = PixelOptimizer(ours, layout, Method.ADAM, 0.01, falling=False, steps=5)
+    optimizer = PixelOptimizer(ours, layout, Method.ADAM, 0.01, cosine_decay=False, steps=5)
     adam = torch.optim.Adam([theirs], lr=0.01, betas=PixelOptimizer.BETAS, eps=PixelOptimizer.EPSILON)
     for i in range(5):
         gradient = torch.randn(3, 12, 12, generator=torch.manual_seed(i)) * layout.mask()
@@ -364,6 +364,8 @@ def test_a_state_that_davsp_0_1_0_saved_is_resumed(
     with pytest.raises(Interrupted):
         make_trainer(model, vector, queries).run(tmp_path / "cut", quiet=True, report=press)
     state = torch.load(tmp_path / "cut" / "state.pt", weights_only=True)
+    [config] = state["identity"]["config"]
+    config["falling"] = config.pop("cosine_decay")
     torch.save({"step": state["step"], "identity": state["identity"], **state["state"]}, tmp_path / "cut" / "state.pt")
     assert torch.equal(make_trainer(model, vector, queries).run(tmp_path / "cut", quiet=True).pixels, whole.pixels)
 

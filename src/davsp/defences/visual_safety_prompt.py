@@ -28,7 +28,7 @@ from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
 from davsp.models.base import VisionLanguageModel
 from davsp.training.config import TrainConfig
-from davsp.training.jobs import objectives, tensorboard_writer
+from davsp.training.jobs import make_objectives, tensorboard_writer
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
@@ -228,7 +228,7 @@ def train_prompt(
 
     Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
     """
-    trainer = Trainer(objectives(models, config, training, validation))
+    trainer = Trainer(make_objectives(models, config, training, validation))
     report = tensorboard_writer(folder) if tensorboard and processes().is_main else lambda record: None
     visual = trainer.run(folder, quiet=quiet, report=report)
     first, *further = trainer.objectives

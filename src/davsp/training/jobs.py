@@ -24,7 +24,7 @@ from davsp.util.processes import processes
 from davsp.util.progress import bar
 
 
-def objectives(
+def make_objectives(
     models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
     config: TrainConfig,
     training: Sequence[Query],
@@ -72,7 +72,7 @@ def dry_run(
     validation: Sequence[Query],
 ) -> dict[str, Any]:
     """What a training run would do and cost: the resolved options, shapes, memory, and time from two real steps."""
-    trainer = Trainer(objectives(models, config, training, validation))
+    trainer = Trainer(make_objectives(models, config, training, validation))
     trainer.step(0)
     begun = time.perf_counter()
     trainer.step(1)

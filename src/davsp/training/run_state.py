@@ -22,6 +22,8 @@ Record = dict[str, Any]
 
 STATE = "state.pt"
 METRICS = "metrics.jsonl"
+_RENAMED = {"falling": "cosine_decay"}
+"""Training options that had another name in davsp 0.1.0."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,7 +85,8 @@ def load_state(folder: Path, identity: Callable[[], Record]) -> Record | None:
 def _nested(flat: Record) -> Record:
     """The state of a border as davsp 0.1.0 wrote it, all on one level, in today's form."""
     state = {name: value for name, value in flat.items() if name not in ("step", "identity")}
-    return {"step": flat["step"], "identity": flat["identity"], "state": state}
+    configs = [{_RENAMED.get(k, k): v for k, v in config.items()} for config in flat["identity"]["config"]]
+    return {"step": flat["step"], "identity": {**flat["identity"], "config": configs}, "state": state}
 
 
 def read_metrics(folder: Path) -> list[Record]:

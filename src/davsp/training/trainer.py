@@ -54,7 +54,7 @@ class Trainer(Fitting):
         self.best = self.prompt.clone()
         config = self.config
         self.optimizer = PixelOptimizer(
-            self.prompt, self.layout, config.method, config.step_size, config.falling, config.steps, config.clamp
+            self.prompt, self.layout, config.method, config.step_size, config.cosine_decay, config.steps, config.clamp
         )
         self.order = [Shuffle(len(side), config.seed, i) for i, side in enumerate(first.sides)]
         self.drawn = [0, 0]
