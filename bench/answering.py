@@ -12,7 +12,7 @@ from bench.subjects import queries_in_files
 from bench.training import prepare
 from davsp.defences.prompted import PromptDefence
 from davsp.evaluate.run import evaluate
-from davsp.training.batches import batched
+from davsp.util.batching import batched
 
 BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}
 PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}

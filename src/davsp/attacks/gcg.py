@@ -19,8 +19,8 @@ from torch import Tensor
 
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel, size_of
-from davsp.training.batches import batched
 from davsp.training.losses import answer_loss, answer_positions
+from davsp.util.batching import batched
 
 Ids = tuple[int, ...]
 Length = Annotated[int, Field(gt=0, le=512)]

@@ -27,9 +27,9 @@ from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
 from davsp.training import loop as fitting
-from davsp.training.batches import batched
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
+from davsp.util.batching import batched
 from davsp.util.options import Positive
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES
 from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import HARMFUL_WORDS, Split
-from davsp.training.batches import batched
+from davsp.util.batching import batched
 from davsp.util.files import replacing, write_json, write_text
 from davsp.util.progress import bar
 

@@ -17,11 +17,12 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import Layout
 from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
-from davsp.training.batches import Prepared, batched
+from davsp.training.batches import Prepared
 from davsp.training.config import TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.run_state import Record
 from davsp.training.vector import HarmfulnessVector
+from davsp.util.batching import batched
 from davsp.util.processes import processes
 
 CHECK_BATCH = 32

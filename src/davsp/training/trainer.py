@@ -12,12 +12,13 @@ from torch import Tensor
 
 from davsp.errors import InputError
 from davsp.prompts.visual import VisualPrompt
-from davsp.training.batches import Shuffle, batched
+from davsp.training.batches import Shuffle
 from davsp.training.config import Sampling, Start
 from davsp.training.loop import Fitting, Report, run_steps
 from davsp.training.objective import Objective
 from davsp.training.optim import PixelOptimizer
 from davsp.training.run_state import Record
+from davsp.util.batching import batched
 from davsp.util.processes import processes
 
 
