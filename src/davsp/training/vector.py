@@ -244,10 +244,11 @@ def _statistics(projections: np.ndarray, malicious: np.ndarray) -> tuple[LayerSt
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> float:
-    """The area under the ROC curve: the chance that a value of `high` exceeds one of `low`, ties counting half."""
-    from scipy.stats import mannwhitneyu
+    """The chance that a value of `high` exceeds one of `low`, ties counting half: Mann and Whitney's U (1947) over the
+    number of pairs."""
+    from scipy.stats import mannwhitneyu  # takes a second, which those who only load a vector need not wait for
 
-    return float(mannwhitneyu(high, low, method="asymptotic").statistic) / (len(high) * len(low))
+    return float(mannwhitneyu(high, low, method="asymptotic").statistic / (len(high) * len(low)))
 
 
 def vector_table(vector: HarmfulnessVector) -> Table:
