@@ -29,10 +29,10 @@ from davsp.evaluate.run import evaluate  # noqa: E402
 from davsp.judges import Rules  # noqa: E402
 from davsp.judges.judgement import request_of  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
-from tests.benchmarks.test_benchmarks import made, picture, table  # noqa: E402
+from tests.benchmarks.folders import made, picture, table  # noqa: E402
 from tests.command_line import run as run_davsp  # noqa: E402
 from tests.evaluate.test_evaluate import NoDefence, transcripts  # noqa: E402
-from tests.judges.test_judges import mock  # noqa: E402
+from tests.judges.mocks import mock  # noqa: E402
 
 
 class Says:
@@ -285,7 +285,7 @@ def test_a_judge_that_answers_in_prose_leaves_all_unscored_and_a_loud_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made("figstep", tmp_path / "m")
-    monkeypatch.setattr("davsp.judges.asking.get_model", lambda *_, **__: mock("Hard to say."))
+    monkeypatch.setattr("inspect_ai.model.get_model", lambda *_, **__: mock("Hard to say."))
     judge = ("--judge", "llm", "--judge-model", "mockllm/model")
     arguments = ("--out", tmp_path / "out", "--benchmark", f"figstep={folder}", *judge)
     status, _, err = command(monkeypatch, capsys, *arguments)

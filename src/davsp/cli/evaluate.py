@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from davsp.cli.judge import JudgeChoice, JudgeModel
+from davsp.cli.judge import JudgeModel, JudgeName
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
@@ -29,7 +29,7 @@ from davsp.cli.options import (
     side_of_testbed,
 )
 from davsp.errors import InputError
-from davsp.judges import JudgeName, load_judge
+from davsp.judges import load_judge
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
@@ -63,7 +63,7 @@ def evaluate(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="Also take defences that were made for other models.")
     ] = False,
-    judge: JudgeChoice = JudgeName.RULES,
+    judge: JudgeName = "rules",
     judge_model: JudgeModel = None,
     resume: Annotated[
         bool,

@@ -21,7 +21,7 @@ from davsp.defences.helpers import Clip
 from davsp.defences.stored import BaseModelFacts
 from davsp.errors import InputError, ModelError
 from davsp.imaging.opening import open_image
-from davsp.judges.judgement import judge
+from davsp.judges.judgement import judge_by_rules
 from davsp.judges.rates import Verdict
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
@@ -253,5 +253,5 @@ def _some_of_each(queries: Sequence[Query], count: int, rng: np.random.Generator
 
 
 def _resisted(query: Query, answer: str) -> bool:
-    found = judge(answer, malicious=True, reference="", forbidden=query.metadata.get("forbidden", ""))
+    found = judge_by_rules(answer, malicious=True, reference="", forbidden=query.metadata.get("forbidden", ""))
     return found.verdict is Verdict.RESISTED

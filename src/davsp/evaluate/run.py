@@ -19,7 +19,7 @@ from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.defences.base import AnyDefence
 from davsp.errors import InputError
-from davsp.evaluate.plan import grader_for
+from davsp.evaluate.plan import grading_model
 from davsp.judges import Judge, Rules
 from davsp.judges.rates import JudgedSample, Verdict, summarise
 from davsp.util.files import make_folder, write_json, write_text
@@ -73,7 +73,7 @@ def evaluate(
     if not queries:
         raise InputError("There are no queries to evaluate. Give at least one.")
     rules = benchmark.benchmark if benchmark else None
-    grader = grader_for(rules, judge)
+    grader = grading_model(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
     asking = EvaluationRun(

@@ -25,6 +25,7 @@ from inspect_ai.solver import TaskState
 from PIL import Image
 
 from davsp.benchmarks.base import Benchmark
+from davsp.benchmarks.grading import Grader
 from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.defences.base import AnsweringDefence, AnyDefence, QueryCost
@@ -35,7 +36,6 @@ from davsp.evaluate.scorers import scorers_of
 from davsp.evaluate.served import ServerConnection
 from davsp.evaluate.solver import COST, behind
 from davsp.judges import Judge
-from davsp.judges.graders import GRADERS, Grader
 from davsp.judges.rates import Verdict
 
 SCORER = "safety_and_usefulness"
@@ -196,7 +196,7 @@ class EvaluationRun:
 
     @property
     def _grader(self) -> Grader | None:
-        return GRADERS[self.benchmark.name] if self.benchmark and self.benchmark.graded else None
+        return self.benchmark.grader if self.benchmark else None
 
 
 def _local(model: LocalModel, batch_size: int) -> Model:

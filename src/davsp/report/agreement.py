@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
-from davsp.judges.base import JudgeQuestion
+from davsp.judges.base import Criterion
 from davsp.judges.rates import Rate, Verdict
 from davsp.judges.validate import Agreement
 from davsp.report.collect import AnsweredQuery, read_json
@@ -111,10 +111,10 @@ def _read_validation(file: Path) -> Iterator[WithPeople]:
         )
     judge = f"{checked.judge.name} ({checked.judge.model})" if checked.judge.model else checked.judge.name
     labels = ", ".join(label.file for label in checked.labels)
-    for asked, by_model in ((JudgeQuestion.REFUSAL, checked.refusal), (JudgeQuestion.HARM, checked.harm)):
+    for criterion, by_model in ((Criterion.REFUSAL, checked.refusal), (Criterion.HARM, checked.harm)):
         if by_model:
             for source, figures in [("all", by_model.all), *by_model.models.items()]:
-                yield WithPeople(judge, asked.value, labels, source, figures)
+                yield WithPeople(judge, criterion.value, labels, source, figures)
 
 
 def _pairs(

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from davsp.defences.prompted import PromptDefence
 from davsp.errors import InputError
-from davsp.judges.judgement import judge
+from davsp.judges.judgement import judge_by_rules
 from davsp.judges.rates import JudgedSample, Verdict, summarise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
@@ -144,7 +144,7 @@ def _judge_all(model: VisionLanguageModel, defence: PromptDefence, queries: list
             for query, answer in zip(
                 batch, model.generate([defence.defend(q) for q in batch], MAX_NEW_TOKENS), strict=True
             ):
-                verdict: Verdict = judge(
+                verdict: Verdict = judge_by_rules(
                     answer,
                     malicious=query.malicious,
                     reference=query.answer or "",
