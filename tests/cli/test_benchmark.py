@@ -14,7 +14,6 @@ from davsp.cli import app
 from davsp.errors import InputError
 from tests.benchmarks.folders import made
 
-
 HEAVY = {"torch", "transformers", "inspect_ai", "matplotlib", "pyarrow"}
 
 
