@@ -9,7 +9,7 @@ from PIL import Image
 from davsp.benchmarks.base import Benchmark, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector, image_problem
 from davsp.benchmarks.reading import locate, records
-from davsp.data.readers import read_text
+from davsp.data.records import read_text
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 

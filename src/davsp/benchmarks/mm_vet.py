@@ -21,7 +21,7 @@ from davsp.benchmarks.collector import QueryCollector
 from davsp.benchmarks.figures import Figure, Scores, answer_files, score_files
 from davsp.benchmarks.grading import Grader
 from davsp.benchmarks.reading import fixed_choice, locate, parquet_files, parquet_records, records
-from davsp.data.readers import read_text
+from davsp.data.records import read_text
 from davsp.errors import InputError
 
 INTEGRATIONS = {

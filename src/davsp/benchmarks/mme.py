@@ -14,7 +14,7 @@ from davsp.benchmarks.collector import QueryCollector
 from davsp.benchmarks.figures import Figure, Scores, score_files
 from davsp.benchmarks.reading import image_named, locate, parquet_files, parquet_records, records
 from davsp.benchmarks.yes_no import right_answer, right_where
-from davsp.data.readers import read_text
+from davsp.data.records import read_text
 from davsp.errors import InputError
 
 PERCEPTION = {

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from davsp.data.readers import read_rows
+from davsp.data.records import read_records
 from davsp.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".JPG", ".PNG", ".JPEG")
@@ -29,7 +29,7 @@ def image_named(folder: Path, stem: str) -> Path:
 
 def records(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
     """The records of a file. Raises InputError for one that is damaged or lacks a column that is `needed`."""
-    for where, record in read_rows(path):
+    for where, record in read_records(path):
         if isinstance(record, str):
             raise InputError(f"{path}, {where}: {record}. Get a fresh copy of it.")
         if lacking := [name for name in needed if name not in record]:
