@@ -217,7 +217,7 @@ def test_a_finished_defence_is_not_run_again(tmp_path: Path) -> None:
     first, second = FakeModel(), FakeModel()
     before = run(tmp_path, NoDefence(), model=first)
     after = run(tmp_path, NoDefence(), model=second)
-    assert first.criterion
+    assert first.asked
     assert not second.asked
     assert after["defences"] == before["defences"]
 

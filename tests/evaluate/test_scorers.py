@@ -48,6 +48,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def score_of(log: Any) -> Score:
+    score: Score
     [score] = log.samples[0].scores.values()
     return score
 

@@ -31,4 +31,5 @@ def mock(reply: str | Exception | ModelOutput | Callable[[list[Any]], str]) -> M
 
 
 def found_by(judge: Any, criterion: Criterion = Criterion.HARM, response: str = "a response") -> Finding:
-    return asyncio.run(judge.find(criterion, "a question", response))
+    finding: Finding = asyncio.run(judge.find(criterion, "a question", response))
+    return finding

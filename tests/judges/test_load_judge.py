@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from davsp.errors import InputError
@@ -49,3 +52,17 @@ def test_the_identity_tells_models_and_rubrics_apart(monkeypatch: pytest.MonkeyP
     assert LLM(get_model("mockllm/other")).identity != before
     monkeypatch.setattr("davsp.judges.llm.FORM", "Say yes or no.")
     assert judge.identity != before
+
+
+def test_judges_are_imported_without_inspect() -> None:
+    code = "import sys; from davsp.judges import JUDGES; print(*map(JUDGES.get, JUDGES.names()), *sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "davsp.judges.llama_guard" in modules
+    assert not {"inspect_ai", "torch", "transformers"} & set(modules)
+
+
+def test_without_inspect_a_judge_that_calls_a_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("davsp.judges.model_judge.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"the judge 'llm' needs Inspect, .* pip install 'davsp\[eval\]'"):
+        load_judge("llm", "mockllm/model")
+    assert load_judge("rules").name == "rules"

@@ -7,11 +7,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText, LlavaConfig, L
 from davsp.models.llava import Llava
 
 
-class TheirConfig(LlavaConfig):
+class TheirConfig(LlavaConfig):  # type: ignore[misc]
     model_type = "theirs_vl"
 
 
-class TheirModel(LlavaForConditionalGeneration):
+class TheirModel(LlavaForConditionalGeneration):  # type: ignore[misc]
     config_class = TheirConfig
 
 
