@@ -20,8 +20,9 @@ from davsp.benchmarks.base import (
     locate,
     records,
 )
-from davsp.benchmarks.figures import Figure, Scores
+from davsp.benchmarks.figures import Scores, resampled
 from davsp.errors import InputError
+from davsp.results import Figure
 
 CATEGORIES = {"conv": 17, "detail": 15, "complex": 28}
 DECIMALS = 1
@@ -56,7 +57,7 @@ def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
 
 def _relative(points: NDArray[np.float64]) -> Figure:
     reference, model = (round(mean, 3) for mean in points.mean(axis=0).tolist())
-    return Figure.resampled(model / reference * 100, [points], lambda means: means[0][:, 1] / means[0][:, 0] * 100)
+    return resampled(model / reference * 100, [points], lambda means: means[1] / means[0] * 100)
 
 
 def read_reviews(path: Path) -> list[Review]:

@@ -24,9 +24,10 @@ from davsp.benchmarks.base import (
     records,
     shards,
 )
-from davsp.benchmarks.figures import Figure, Scores
+from davsp.benchmarks.figures import Scores, resampled
 from davsp.data.readers import read_text
 from davsp.errors import InputError
+from davsp.results import Figure
 
 INTEGRATIONS = {
     "rec_know_gen": 62,
@@ -88,9 +89,9 @@ def score(grades: Mapping[str, Sequence[float]], capabilities: Mapping[str, Sequ
         needing = set(members[part])
         figures[part] = _mean_figure([grades[key] for key in grades if key in needing], len(needing))
     totals = [_sum([grade[i] for grade in grades.values()]) / len(capabilities) * 100 for i in range(runs)]
-    figures["std"] = Figure(float(np.std(totals)), runs)
+    figures["std"] = Figure(value=float(np.std(totals)), n=runs)
     for i, total in enumerate(totals, start=1):
-        figures[f"run {i}"] = Figure(total, len(grades))
+        figures[f"run {i}"] = Figure(value=total, n=len(grades))
     missing = len(capabilities) - len(grades)
     note = f"{missing} of {len(capabilities)} questions have no grade, and count as 0, as in the official code"
     return Scores(name, figures, DECIMALS, (note,) if missing else ())
@@ -109,8 +110,8 @@ def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
 def _mean_figure(grades: Sequence[Sequence[float]], published: int) -> Figure:
     runs = len(grades[0]) if grades else 1
     values = np.array([_sum([grade[i] for grade in grades]) for i in range(runs)]) / published * 100
-    each = np.array([[np.mean(grade) * 100] for grade in grades] + [[0.0]] * (published - len(grades)))
-    return Figure.resampled(float(values.mean()), [each], lambda means: means[0][:, 0])
+    each = np.array([np.mean(grade) * 100 for grade in grades] + [0.0] * (published - len(grades)))
+    return resampled(float(values.mean()), [each], lambda means: means)
 
 
 def _sum(values: Sequence[float]) -> float:

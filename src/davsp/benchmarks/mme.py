@@ -23,9 +23,10 @@ from davsp.benchmarks.base import (
     records,
     shards,
 )
-from davsp.benchmarks.figures import Figure, Scores
+from davsp.benchmarks.figures import Scores, resampled
 from davsp.data.readers import read_text
 from davsp.errors import InputError
+from davsp.results import Figure
 
 PERCEPTION = {
     "existence": 60,
@@ -101,7 +102,7 @@ def score(answers: Iterable[MmeAnswer], name: str = "") -> Scores:
         both = right.min(axis=1)
         figures[f"{subtask}/acc"] = Figure.share(int(right.sum()), right.size)
         figures[f"{subtask}/acc_plus"] = Figure.share(int(both.sum()), len(both))
-        pairs[subtask] = (100 * right.mean(axis=1) + 100 * both)[:, None]
+        pairs[subtask] = 100 * right.mean(axis=1) + 100 * both
         points = 100 * figures[f"{subtask}/acc"].value + 100 * figures[f"{subtask}/acc_plus"].value
         figures[subtask] = _points(points, [pairs[subtask]])
     sums = {}
@@ -124,7 +125,7 @@ def _paired(subtask: str, answers: Sequence[MmeAnswer]) -> Iterator[tuple[bool, 
 
 
 def _points(value: float, strata: Sequence[NDArray[np.float64]]) -> Figure:
-    return Figure.resampled(value, strata, lambda means: np.sum([m[:, 0] for m in means], axis=0))
+    return resampled(value, strata, lambda *means: np.sum(means, axis=0))
 
 
 def read_answers(path: Path, folder: Path | None = None) -> list[MmeAnswer]:

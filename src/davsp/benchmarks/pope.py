@@ -22,8 +22,9 @@ from davsp.benchmarks.base import (
     records,
     shards,
 )
-from davsp.benchmarks.figures import Figure, Scores
+from davsp.benchmarks.figures import Scores, resampled
 from davsp.errors import InputError
+from davsp.results import Figure
 
 KINDS = ("random", "popular", "adversarial")
 QUESTIONS = 3000
@@ -62,7 +63,7 @@ def score(answers: Sequence[tuple[str, str]], name: str = "") -> Scores:
     if both:
         precision, recall = figures["precision"].value, figures["recall"].value
         columns = np.stack([says & true, says, true], axis=1).astype(np.float64)
-        figures["f1"] = Figure.resampled(2 * precision * recall / (precision + recall), [columns], _f1)
+        figures["f1"] = resampled(2 * precision * recall / (precision + recall), [columns], _f1)
     else:
         notes.append("there is no f1: no answer is rightly yes")
     figures["yes_ratio"] = Figure.share(int(says.sum()), n)
@@ -79,10 +80,10 @@ def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
     return score([(one.reference.lower(), one.text) for one in said]) if said else Scores("", {}, DECIMALS)
 
 
-def _f1(means: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    both, says, true = means[0].T
-    found: NDArray[np.float64] = 2 * both / (says + true)
-    return found
+def _f1(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    both, says, true = means
+    f1: NDArray[np.float64] = 2 * both / (says + true)
+    return f1
 
 
 def _says_either(text: str) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from davsp.data.query import Query
 from davsp.judges.base import Judge, JudgeQuestion
-from davsp.judges.rates import Verdict
 from davsp.judges.refusal import is_refusal, normalise
+from davsp.results import Verdict
 
 Right = Callable[[str, str], bool]
 """Whether an answer (the second text) is right, by the reference answer (the first) and a benchmark's own rule."""
