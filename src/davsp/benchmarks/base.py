@@ -16,7 +16,7 @@ from PIL import Image
 
 from davsp.benchmarks.figures import Scores
 from davsp.data.query import Query, check_question
-from davsp.data.readers import read_rows
+from davsp.data.records import read_records
 from davsp.data.sources import fetch_data_set
 from davsp.errors import MALFORMED, InputError
 from davsp.judges.judgement import Right
@@ -250,7 +250,7 @@ def image_named(folder: Path, stem: str) -> Path:
 
 def records(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
     """The records of a file. Raises InputError for one that is damaged or lacks a column that is `needed`."""
-    for where, record in read_rows(path):
+    for where, record in read_records(path):
         if isinstance(record, str):
             raise InputError(f"{path}, {where}: {record}. Get a fresh copy of it.")
         if lacking := [name for name in needed if name not in record]:

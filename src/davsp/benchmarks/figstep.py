@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from davsp.benchmarks.base import Benchmark, Purpose, QueryCollector, Variant, locate, missing, records
-from davsp.data.readers import read_text
+from davsp.data.records import read_text
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 

@@ -24,7 +24,7 @@ from davsp.benchmarks.base import (
     shards,
 )
 from davsp.benchmarks.figures import Scores, resampled
-from davsp.data.readers import read_text
+from davsp.data.records import read_text
 from davsp.errors import InputError
 from davsp.results import Figure
 

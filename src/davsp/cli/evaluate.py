@@ -14,6 +14,7 @@ from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
     MODEL_HELP,
+    TEST_SPLITS,
     TESTBED,
     BatchSize,
     Device,
@@ -175,7 +176,7 @@ def _of_data(
     from davsp.evaluate.plan import choose
 
     if (side := side_of_testbed(data, model)) is None:
-        return _Job(data, choose(queries_of(data, skip_bad), per_group, limit, seed), out)
+        return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
     from davsp.testbed.queries import draw_queries
     from davsp.testbed.world import Split
 

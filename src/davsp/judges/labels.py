@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from davsp.data.readers import read_rows, read_text
+from davsp.data.records import read_records, read_text
 from davsp.errors import MALFORMED, InputError
 from davsp.judges.base import JudgeQuestion
 
@@ -69,7 +69,7 @@ def _checked(path: Path, read: Layout, rows: Sequence[Mapping[str, Any]]) -> lis
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for where, row in read_rows(path):
+    for where, row in read_records(path):
         if isinstance(row, str):
             raise InputError(f"{path}, {where}: {row}.")
         rows.append(row)
