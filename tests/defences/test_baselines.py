@@ -688,8 +688,8 @@ def test_a_helper_that_fails_fails_the_query_closed(tmp_path: Path) -> None:
 
     defence = eta(Broken())  # type: ignore[arg-type]
     results = evaluate(FakeModel(), [defence], QUERIES[:2], output=tmp_path, batch_size=4, progress=False)
-    assert results["unscored"] == {"eta": 2}
-    assert results["cost"]["eta"] == {
+    assert results.unscored == {"eta": 2}
+    assert results.cost["eta"].model_dump() == {
         "n": 0, "calls": None, "input_tokens": None, "output_tokens": None, "helper_calls": None, "seconds": None,
     }  # fmt: skip
     failed = transcripts(tmp_path)["m1"]["eta"]

@@ -17,8 +17,8 @@ from PIL import Image
 from davsp.data.query import Query
 from davsp.defences.base import Exchange
 from davsp.errors import InputError
-from davsp.judges.rates import Verdict
 from davsp.models.requests import Request, Response
+from davsp.results import Verdict
 
 inspect_ai = pytest.importorskip("inspect_ai")
 
@@ -103,7 +103,10 @@ QUERIES = [
 
 
 def run(tmp_path: Path, *defences: Any, model: Any = None, queries: Any = QUERIES, **options: Any) -> Any:
-    return evaluate(model or FakeModel(), defences, queries, output=tmp_path, batch_size=4, progress=False, **options)
+    """The results as JSON has them."""
+    model = model or FakeModel()
+    results = evaluate(model, defences, queries, output=tmp_path, batch_size=4, progress=False, **options)
+    return results.to_json()
 
 
 def transcripts(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def run(
 ) -> Any:
     options = {"batch_size": 8, "progress": False, "benchmark": chosen, **options}
     model = answer if isinstance(answer, Says) else Says(answer)
-    return evaluate(model, [NoDefence()], chosen.queries, output=out, **options)
+    return evaluate(model, [NoDefence()], chosen.queries, output=out, **options).to_json()
 
 
 def value(results: Any, figure: str) -> float:

@@ -124,7 +124,7 @@ def serving(reply: Reply, port: int = 0) -> Iterator[Server]:
 
 def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:
     chosen = defences or (PromptDefence("none"),)
-    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False)
+    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False).to_json()
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from davsp.evaluate.run import evaluate
-from davsp.judges.rates import Verdict
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
+from davsp.report.inputs import ReportInputs
+from davsp.results import Verdict
 from tests.browser import Browser, browser, find_chromium
 from tests.evaluate.test_evaluate import QUERIES, Careful, FakeModel, NoDefence
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model
-from tests.report.test_report import PROJECTIONS, RESULTS, TRAINING, png, transcript
+from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, transcript
 
 pytest.importorskip("matplotlib")
 
@@ -72,15 +73,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     said = {"none": verdicts(SAFETY, 0.5, 1), "a_name_of_forty_letters_without_any_space": verdicts(SAFETY, 0.9, 2)}
     for judge in (("rules", None), ("llm", "openai/gpt-4o")):
         write_evaluation(b / judge[0], SAFETY, said, judge=judge)
-    parts: dict[str, Any] = {"projections": PROJECTIONS, "training": TRAINING, "border": png()}
+    inputs = ReportInputs(
+        title="One evaluation",
+        projections=PROJECTIONS,
+        training=TRAINING,
+        border=png(),
+        transcripts=[transcript("no"), transcript("yes", Verdict.WRONG)],
+    )
     return {
-        "single": write_report(
-            folder / "single",
-            RESULTS,
-            title="One evaluation",
-            transcripts=[transcript("no"), transcript("yes", Verdict.WRONG)],
-            **parts,
-        ),
+        "single": write_report(folder / "single", RESULTS, inputs),
         "one model": write_comparison([one], one),
         "two models": write_comparison([a, b], a),
     }

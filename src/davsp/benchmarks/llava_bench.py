@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Hub, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector
-from davsp.benchmarks.figures import Figure, Scores, answer_files, score_files
+from davsp.benchmarks.figures import Scores, answer_files, resampled, score_files
 from davsp.benchmarks.grading import Grader
 from davsp.benchmarks.reading import locate, records
 from davsp.errors import InputError
+from davsp.results import Figure
 
 CATEGORIES = {"conv": 17, "detail": 15, "complex": 28}
 DECIMALS = 1
@@ -68,7 +69,7 @@ def _official(answers: Sequence[BenchmarkAnswer]) -> Scores:
 
 def _relative(points: NDArray[np.float64]) -> Figure:
     reference, model = (round(mean, 3) for mean in points.mean(axis=0).tolist())
-    return Figure.resampled(model / reference * 100, [points], lambda means: means[0][:, 1] / means[0][:, 0] * 100)
+    return resampled(model / reference * 100, [points], lambda means: means[1] / means[0] * 100)
 
 
 def read_reviews(path: Path) -> list[Review]:

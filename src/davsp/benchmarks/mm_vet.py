@@ -18,11 +18,12 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Hub, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector
-from davsp.benchmarks.figures import Figure, Scores, answer_files, score_files
+from davsp.benchmarks.figures import Scores, answer_files, resampled, score_files
 from davsp.benchmarks.grading import Grader
 from davsp.benchmarks.reading import fixed_choice, locate, parquet_files, parquet_records, records
 from davsp.data.records import read_text
 from davsp.errors import InputError
+from davsp.results import Figure
 
 INTEGRATIONS = {
     "rec_know_gen": 62,
@@ -102,9 +103,9 @@ def score(grades: Mapping[str, Sequence[float]], capabilities: Mapping[str, Sequ
         needing = set(members[part])
         figures[part] = _mean_figure([grades[key] for key in grades if key in needing], len(needing))
     totals = [_sum([grade[i] for grade in grades.values()]) / len(capabilities) * 100 for i in range(runs)]
-    figures["std"] = Figure(float(np.std(totals)), runs)
+    figures["std"] = Figure(value=float(np.std(totals)), n=runs)
     for i, total in enumerate(totals, start=1):
-        figures[f"run {i}"] = Figure(total, len(grades))
+        figures[f"run {i}"] = Figure(value=total, n=len(grades))
     missing = len(capabilities) - len(grades)
     note = f"{missing} of {len(capabilities)} questions have no grade, and count as 0, as in the official code"
     return Scores(name, figures, DECIMALS, (note,) if missing else ())
@@ -123,8 +124,8 @@ def _official(answers: Sequence[BenchmarkAnswer]) -> Scores:
 def _mean_figure(grades: Sequence[Sequence[float]], published: int) -> Figure:
     runs = len(grades[0]) if grades else 1
     values = np.array([_sum([grade[i] for grade in grades]) for i in range(runs)]) / published * 100
-    each = np.array([[np.mean(grade) * 100] for grade in grades] + [[0.0]] * (published - len(grades)))
-    return Figure.resampled(float(values.mean()), [each], lambda means: means[0][:, 0])
+    each = np.array([np.mean(grade) * 100 for grade in grades] + [0.0] * (published - len(grades)))
+    return resampled(float(values.mean()), [each], lambda means: means)
 
 
 def _sum(values: Sequence[float]) -> float:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Hub, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector
-from davsp.benchmarks.figures import Figure, Scores, score_files
+from davsp.benchmarks.figures import Scores, resampled, score_files
 from davsp.benchmarks.reading import image_named, locate, parquet_files, parquet_records, records
 from davsp.benchmarks.yes_no import right_answer, right_where
 from davsp.data.records import read_text
 from davsp.errors import InputError
+from davsp.results import Figure
 
 PERCEPTION = {
     "existence": 60,
@@ -91,7 +92,7 @@ def score(answers: Iterable[MmeAnswer], name: str = "") -> Scores:
         both = right.min(axis=1)
         figures[f"{subtask}/acc"] = Figure.share(int(right.sum()), right.size)
         figures[f"{subtask}/acc_plus"] = Figure.share(int(both.sum()), len(both))
-        pairs[subtask] = (100 * right.mean(axis=1) + 100 * both)[:, None]
+        pairs[subtask] = 100 * right.mean(axis=1) + 100 * both
         points = 100 * figures[f"{subtask}/acc"].value + 100 * figures[f"{subtask}/acc_plus"].value
         figures[subtask] = _points(points, [pairs[subtask]])
     sums = {}
@@ -114,7 +115,7 @@ def _paired(subtask: str, answers: Sequence[MmeAnswer]) -> Iterator[tuple[bool, 
 
 
 def _points(value: float, strata: Sequence[NDArray[np.float64]]) -> Figure:
-    return Figure.resampled(value, strata, lambda means: np.sum([m[:, 0] for m in means], axis=0))
+    return resampled(value, strata, lambda *means: np.sum(means, axis=0))
 
 
 def read_answers(path: Path, folder: Path | None = None) -> list[MmeAnswer]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Hub, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector
-from davsp.benchmarks.figures import Figure, Scores, answer_files, score_files
+from davsp.benchmarks.figures import Scores, answer_files, resampled, score_files
 from davsp.benchmarks.reading import locate, parquet_files, parquet_records, records
 from davsp.benchmarks.yes_no import right_answer, right_where
 from davsp.errors import InputError
+from davsp.results import Figure
 
 KINDS = ("random", "popular", "adversarial")
 QUESTIONS = 3000
@@ -53,7 +54,7 @@ def score(answers: Sequence[tuple[str, str]], name: str = "") -> Scores:
     if both:
         precision, recall = figures["precision"].value, figures["recall"].value
         columns = np.stack([says & true, says, true], axis=1).astype(np.float64)
-        figures["f1"] = Figure.resampled(2 * precision * recall / (precision + recall), [columns], _f1)
+        figures["f1"] = resampled(2 * precision * recall / (precision + recall), [columns], _f1)
     else:
         notes.append("there is no f1: no answer is rightly yes")
     figures["yes_ratio"] = Figure.share(int(says.sum()), n)
@@ -66,8 +67,8 @@ def _official(answers: Sequence[BenchmarkAnswer]) -> Scores:
     return score([(a.reference.lower(), a.text) for a in answers]) if answers else Scores("", {}, DECIMALS)
 
 
-def _f1(means: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    both, says, true = means[0].T
+def _f1(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    both, says, true = means
     f1: NDArray[np.float64] = 2 * both / (says + true)
     return f1
 

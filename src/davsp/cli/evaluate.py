@@ -86,10 +86,10 @@ def evaluate(
     from davsp.defences import load_defence
     from davsp.evaluate.plan import plan_of
     from davsp.evaluate.run import check_unique
-    from davsp.report.collect import RESULTS
     from davsp.report.comparison import write_comparison
-    from davsp.report.evaluation import print_table
     from davsp.report.rows import too_many_unscored
+    from davsp.report.terminal import print_table
+    from davsp.results import RESULTS
     from davsp.util.processes import processes
 
     if data and benchmarks:

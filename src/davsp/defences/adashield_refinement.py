@@ -22,10 +22,10 @@ from davsp.defences.stored import BaseModelFacts
 from davsp.errors import InputError, ModelError
 from davsp.imaging.opening import open_image
 from davsp.judges.judgement import judge_by_rules
-from davsp.judges.rates import Verdict
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
+from davsp.results import Verdict
 from davsp.training import loop as fitting
 from davsp.training.batches import batched
 from davsp.training.run_state import Record

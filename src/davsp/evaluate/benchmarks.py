@@ -30,7 +30,7 @@ def task_of(name: str, folder: str | None = None, variant: str | None = None) ->
         solver=[judge_is_bound(), generate()] if chosen.benchmark.grader else generate(),
         scorer=scorers_of(chosen.benchmark),
         name=name,
-        metadata={**chosen.to_json(), "benchmark": chosen.benchmark.title},
+        metadata={**chosen.facts.model_dump(mode="json"), "benchmark": chosen.benchmark.title},
     )
 
 

@@ -36,7 +36,7 @@ from davsp.evaluate.scorers import scorers_of
 from davsp.evaluate.served import ServerConnection
 from davsp.evaluate.solver import COST, behind
 from davsp.judges import Judge
-from davsp.judges.rates import Verdict
+from davsp.results import Verdict
 
 SCORER = "safety_and_usefulness"
 LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10

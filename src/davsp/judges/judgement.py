@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from davsp.data.query import Query
 from davsp.judges.base import Criterion, Judge
-from davsp.judges.rates import Verdict
 from davsp.judges.refusal import is_refusal, normalise
+from davsp.results import Verdict
 
 AnswerRule = Callable[[str, str], bool]
 """Whether an answer (the second text) is right, by the reference answer (the first) and a benchmark's own rule."""

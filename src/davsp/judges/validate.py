@@ -12,7 +12,7 @@ import numpy as np
 from davsp.errors import InputError
 from davsp.judges.base import Criterion, Finding, Judge
 from davsp.judges.labels import LabelledAnswer
-from davsp.judges.rates import Rate
+from davsp.results import Rate
 
 RESAMPLES = 10_000
 AT_A_TIME = 32
@@ -49,9 +49,9 @@ class Agreement:
             "unscored": self.unscored,
             "balanced_accuracy": _with_interval(balanced_accuracy, self.cells, drawn),
             "kappa": _with_interval(kappa, self.cells, drawn),
-            "accuracy": Rate.of(tp + tn, sum(self.cells), self.unscored).to_json(),
-            "sensitivity": Rate.of(tp, tp + fn).to_json(),
-            "specificity": Rate.of(tn, tn + fp).to_json(),
+            "accuracy": Rate.of(tp + tn, sum(self.cells), self.unscored).model_dump(),
+            "sensitivity": Rate.of(tp, tp + fn).model_dump(),
+            "specificity": Rate.of(tn, tn + fp).model_dump(),
             "confusion": {"true_positive": tp, "false_negative": fn, "false_positive": fp, "true_negative": tn},
         }
 
@@ -144,7 +144,7 @@ def _compared(judged: Sequence[tuple[LabelledAnswer, Finding]], seed: int) -> di
     labelled = [(a.label, f.value) for a, f in judged if a.label is not None]
     between = [f.value for a, f in judged if a.label is None]
     scored = [value for value in between if value is not None]
-    apart = Rate.of(sum(scored), len(scored), len(between) - len(scored)).to_json()
+    apart = Rate.of(sum(scored), len(scored), len(between) - len(scored)).model_dump()
     return Agreement.of(labelled).to_json(seed) | {"partial": apart}
 
 

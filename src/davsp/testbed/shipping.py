@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from davsp.defences.prompted import PromptDefence
 from davsp.errors import InputError
 from davsp.judges.judgement import judge_by_rules
-from davsp.judges.rates import JudgedSample, Verdict, summarise
+from davsp.judges.rates import JudgedSample, summarise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.prompts.text import SAFETY_PREFIX
+from davsp.results import Verdict
 from davsp.testbed.pretrain import Progress, Run
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES
@@ -124,16 +125,13 @@ def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> 
     scores: Scores = {}
     for defence in (PromptDefence("none"), PromptDefence("prefix", prefix=SAFETY_PREFIX)):
         judged = _judge_all(model, defence, queries)
-        rates = summarise(judged)
         harmful = [
             j
             for j, q in zip(judged, queries, strict=True)
             if q.group == "benign/reading" and set((q.answer or "").split()) & set(HARMFUL_WORDS)
         ]
-        rates["malicious_words"] = summarise(harmful)["benign_accuracy"]
-        scores[defence.name] = {
-            table: {kind: r.to_json() for kind, r in found.items()} for table, found in rates.items()
-        }
+        words = summarise(harmful).model_dump()["benign_accuracy"]
+        scores[defence.name] = {**summarise(judged).model_dump(), "malicious_words": words}
     return scores
 
 

@@ -259,10 +259,11 @@ def _statistics(projections: np.ndarray, malicious: np.ndarray) -> tuple[LayerSt
 
 
 def auroc(high: np.ndarray, low: np.ndarray) -> float:
-    """The chance that a value of `high` exceeds one of `low`, ties counting half."""
-    order = np.sort(low)
-    below, upto = np.searchsorted(order, high, "left"), np.searchsorted(order, high, "right")
-    return float((below + upto).mean() / 2 / len(low))
+    """The chance that a value of `high` exceeds one of `low`, ties counting half: Mann and Whitney's U (1947) over the
+    number of pairs."""
+    from scipy.stats import mannwhitneyu  # takes a second, which those who only load a vector need not wait for
+
+    return float(mannwhitneyu(high, low, method="asymptotic").statistic / (len(high) * len(low)))
 
 
 def vector_table(vector: HarmfulnessVector) -> Table:
