@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence
+from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.judges.rates import Rate, Verdict
@@ -165,7 +165,7 @@ def _scores_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def choose_transcripts(
-    file: Path, queries: Sequence[Query], defences: Sequence[AnyDefence], per_group: int = 1
+    file: Path, queries: Sequence[Query], defences: Sequence[Defence], per_group: int = 1
 ) -> list[Transcript]:
     """The first queries of every group from an evaluation's transcripts.jsonl, with the images as they were
     sent.
@@ -239,10 +239,9 @@ def _score_cell(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.4g}{interval} n={figure['n']}"
 
 
-def _image_as_sent(query: Query, defence: AnyDefence) -> bytes:
+def _image_as_sent(query: Query, defence: Defence) -> bytes:
     """Of a defence that asks more than once, the user's own image."""
-    rewrite = getattr(defence, "defend", None)
-    return png_bytes(open_image((rewrite(query) if rewrite else query).image))
+    return png_bytes(open_image(defence.preview(query).image))
 
 
 def _base64(content: bytes) -> str:
