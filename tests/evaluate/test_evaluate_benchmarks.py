@@ -16,6 +16,7 @@ import pytest
 from davsp.benchmarks import llava_bench, mm_vet, mme
 from davsp.benchmarks.base import BenchmarkAnswer
 from davsp.benchmarks.selection import BenchmarkSelection
+from davsp.defences.textual import Undefended
 from davsp.errors import InputError
 from davsp.models.requests import Request, Response
 
@@ -31,7 +32,7 @@ from davsp.judges.judgement import request_of  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
 from tests.benchmarks.folders import made, picture, table  # noqa: E402
 from tests.command_line import run as run_davsp  # noqa: E402
-from tests.evaluate.test_evaluate import NoDefence, transcripts  # noqa: E402
+from tests.evaluate.test_evaluate import transcripts  # noqa: E402
 from tests.judges.mocks import mock  # noqa: E402
 
 
@@ -55,7 +56,7 @@ def run(
 ) -> Any:
     options = {"batch_size": 8, "progress": False, "benchmark": chosen, **options}
     model = answer if isinstance(answer, Says) else Says(answer)
-    return evaluate(model, [NoDefence()], chosen.queries, output=out, **options).to_json()
+    return evaluate(model, [Undefended()], chosen.queries, output=out, **options).to_json()
 
 
 def value(results: Any, figure: str) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 from PIL import Image
@@ -32,14 +31,16 @@ class ChangeOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
-    """Bound of the change, in pixel units."""
-    side: Positive | None = None
-    """Side in pixels of the square that is changed, for models that take any size; default: the paper's 336."""
-    steps: Positive = 5000
-    step_size: Annotated[float, Field(gt=0, le=1)] = 1 / 255
-    batch_size: Positive = 1
-    seed: Annotated[int, Field(ge=0)] = 0
+    eps: float = Field(32 / 255, gt=0, le=1, description="Bound of the change of a pixel, in [0, 1].")
+    side: Positive | None = Field(
+        None,
+        description="Side in pixels of the square that is changed, for models that take any size; default: the "
+        "paper's 336.",
+    )
+    steps: Positive = Field(5000, description="Steps of the fitting.")
+    step_size: float = Field(1 / 255, gt=0, le=1, description="Change of a pixel in one step, in [0, 1].")
+    batch_size: Positive = Field(1, description="Sentences, and as many images, that one step sees.")
+    seed: int = Field(0, ge=0, description="Of the order of sentences and images.")
 
 
 class ChangeFitting:

@@ -6,7 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -22,16 +22,14 @@ from davsp.util.files import check_same_run
 from davsp.util.processes import processes
 from davsp.util.progress import bar
 
-if TYPE_CHECKING:
-    pass
 
-
-def _objectives(
+def make_objectives(
     models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
     config: TrainConfig,
     training: Sequence[Query],
     validation: Sequence[Query],
 ) -> list[Objective]:
+    """An objective for each model. Raises what `plan` raises where options, model and vector do not fit together."""
     plans = [plan(model, vector, config) for model, vector in models]
     return [
         Objective(model, filled, vector.direction(filled.layer), training, validation)
@@ -73,7 +71,7 @@ def dry_run(
     validation: Sequence[Query],
 ) -> dict[str, Any]:
     """What a training run would do and cost: the resolved options, shapes, memory, and time from two real steps."""
-    trainer = Trainer(_objectives(models, config, training, validation), Path("unused"))
+    trainer = Trainer(make_objectives(models, config, training, validation), Path("unused"))
     trainer.step(0)
     begun = time.perf_counter()
     trainer.step(1)
@@ -118,7 +116,8 @@ def _described(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _tensorboard(folder: Path) -> Callable[[Record], None]:
+def tensorboard_writer(folder: Path) -> Callable[[Record], None]:
+    """What writes a training run's records for TensorBoard, in `folder`. Raises InputError without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
