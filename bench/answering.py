@@ -10,7 +10,7 @@ import torch
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
-from davsp.defences.prompted import PromptDefence
+from davsp.defences.textual import Undefended
 from davsp.evaluate.run import evaluate
 from davsp.util.batching import batched
 
@@ -35,7 +35,7 @@ def rows(size: str) -> list[Row]:
         def ours() -> None:
             evaluate(
                 bench.vlm,
-                [PromptDefence("none")],
+                [Undefended()],
                 queries,
                 output=folder / f"turn-{next(turn)}",
                 batch_size=batch,

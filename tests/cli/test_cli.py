@@ -37,14 +37,14 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-def test_help_does_not_import_torch() -> None:
+def test_help_does_not_import_torch_or_scipy_s_statistics() -> None:
     code = """
 import sys
 from davsp.cli import app
 try:
     app(["--help"])
 except SystemExit:
-    assert "torch" not in sys.modules
+    assert not {"torch", "scipy.stats"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -156,6 +156,10 @@ def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
         (("fit", "esiii", "--out", "x", "--corpus", "none.txt"), "none.txt"),
         (("fit", "adashield-a", "--out", "x"), "'defender'"),
         (("fit", "esiii", "--out", "x", "--data", "a.jsonl", "--corpus", "c.txt"), "leave out --data"),
+        (("fit", "pat", "--out", "x", "--corpus", "c.txt"), "leave out --corpus"),
+        (("fit", "ecso", "--out", "x"), "'ecso' is no defence that is fitted to a model"),
+        (("fit", "nowhere", "--out", "x"), "Choose from adashield-a, esiii, pat, uniguard"),
+        (("evaluate", "--out", "x", "--defence", "pat"), "defence pat: a name is not enough"),
         (("evaluate", "--out", "x", "--defence", ""), "needs a name"),
         (("evaluate", "--out", "x", "--data", 300 * "x"), "too long"),
         (("fit", "pat", "--out", "x", "--set", "stepz=1"), "stepz"),

@@ -29,8 +29,8 @@ from PIL import Image
 
 from davsp.cli import main
 from davsp.data.query import Query
-from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import BaseModelFacts
+from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import ModelError
 from davsp.imaging.canvas import GridCanvas
@@ -123,8 +123,8 @@ def serving(reply: Reply, port: int = 0) -> Iterator[Server]:
 
 
 def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:
-    chosen = defences or (PromptDefence("none"),)
-    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False)
+    chosen = defences or (Undefended(),)
+    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False).to_json()
 
 
 @pytest.fixture(autouse=True)
@@ -235,11 +235,12 @@ def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> No
 def test_a_defence_that_begins_answers_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Begins(PromptDefence):
+    class Begins(Undefended):
         begins_answers = True
 
-    monkeypatch.setattr("davsp.defences.load_defence", lambda name: Begins(name))
-    monkeypatch.setattr(sys, "argv", ["davsp", "evaluate", "--model", "http://127.0.0.1:9/v1=m", "--out", "x"])
+    monkeypatch.setattr("davsp.defences.load_defence", lambda name: Begins())
+    server = "http://127.0.0.1:9/v1=m"
+    monkeypatch.setattr(sys, "argv", ["davsp", "evaluate", "--model", server, "--out", "x", "--defence", "begins"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
@@ -294,7 +295,7 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
     larger = [replace(q, id=f"{q.id}-larger", image=q.image.resize((200, 140))) for q in queries[:3]]
     prompt = _random(model, BorderLayout(112, 112, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [
-        ("undefended", queries, PromptDefence("none")),
+        ("undefended", queries, Undefended()),
         ("defended", [*queries, *larger], prompt),
     ]
     for name, asked, defence in kinds:

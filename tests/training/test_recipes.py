@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from davsp.cli import app
-from davsp.data.readers import read_queries
-from davsp.data.sources import locate_queries
 from davsp.errors import InputError
 from davsp.training.config import PAPER, Sampling, Start, TrainConfig, read_config
 from davsp.training.optim import Method
@@ -87,30 +84,6 @@ def test_a_dry_run_of_a_recipe_works_offline_on_a_tiny_checkpoint(
     assert not (tmp_path / "run").exists()
     told = json.loads(found.stdout)
     assert (told["config"]["mode"] or "border", told["models"][0]["layer"]) == (mode, 2)
-
-
-def test_a_folder_stands_for_its_file_of_queries(queries: Path) -> None:
-    assert locate_queries(str(queries.parent)) == queries
-    assert locate_queries(str(queries)) == queries
-    (queries.parent / "more.csv").write_text("id\n")
-    with pytest.raises(InputError, match=r"found: more\.csv, q\.jsonl\. Name the file"):
-        locate_queries(str(queries.parent))
-    queries.rename(queries.parent / "queries.jsonl")
-    assert locate_queries(str(queries.parent)).name == "queries.jsonl"
-
-
-def test_a_data_set_of_the_hub_is_found_in_the_local_cache_at_its_revision(
-    queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    cache = tmp_path / "cache"
-    repo = cache / "datasets--someone--queries"
-    shutil.copytree(queries.parent, repo / "snapshots" / revision, ignore=shutil.ignore_patterns("cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    found = locate_queries(f"someone/queries@{revision}")
-    assert len(read_queries(found).queries) == 20
-    with pytest.raises(InputError, match="someone/other is no file and no folder, and no data set"):
-        locate_queries("someone/other")
 
 
 def test_a_former_name_of_an_option_still_counts_in_a_recipe_and_in_an_assignment() -> None:

@@ -42,10 +42,10 @@ def read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) ->
     except InputError as error:
         raise ArtefactError(f"{folder / CONFIG} is damaged: {error}") from error
     expected = (3, *layout.size)
-    found = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
-    if found != expected:
+    shape = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
+    if shape != expected:
         raise ArtefactError(
-            f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {found}."
+            f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {shape}."
         )
     pixels = tensors["prompt"].float()
     if not bool(pixels.isfinite().all()):

@@ -30,7 +30,7 @@ def make_objectives(
     training: Sequence[Query],
     validation: Sequence[Query],
 ) -> list[Objective]:
-    """What each model asks of the prompt, along its own vector. Raises what `plan` and `Objective` raise."""
+    """An objective for each model. Raises what `plan` raises where options, model and vector do not fit together."""
     plans = [plan(model, vector, config) for model, vector in models]
     return [
         Objective(model, filled, vector.direction(filled.layer), training, validation)
@@ -118,7 +118,7 @@ def _described(objective: Objective) -> dict[str, Any]:
 
 
 def tensorboard_writer(folder: Path) -> Report:
-    """What writes every record of a training run to `folder`/tensorboard. Raises InputError without TensorBoard."""
+    """What writes a training run's records for TensorBoard, in `folder`. Raises InputError without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
