@@ -373,7 +373,7 @@ def test_the_unsafe_prompts_of_xstest_and_the_contrast_of_mossbench_are_maliciou
 
 
 def test_queries_that_share_a_published_id_are_both_kept() -> None:
-    found = base.Gathering()
+    found = base.QueryCollector()
     for question in ("One?", "Two?", "  "):
         found.add("a", base.white_image(), question, malicious=False, group="g")
     assert [query.id for query in found.queries] == ["a", "a#2"]

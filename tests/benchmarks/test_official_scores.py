@@ -18,9 +18,9 @@ from davsp.errors import InputError
 # MME
 
 
-def answers(*texts: str, subtask: str = "count", golds: Sequence[str] = ("Yes", "No")) -> list[mme.Answer]:
+def answers(*texts: str, subtask: str = "count", golds: Sequence[str] = ("Yes", "No")) -> list[mme.MmeAnswer]:
     """Answers to the pairs of questions about images 0, 1, ..."""
-    return [mme.Answer(subtask, str(i // 2), "?", golds[i % 2], text) for i, text in enumerate(texts)]
+    return [mme.MmeAnswer(subtask, str(i // 2), "?", golds[i % 2], text) for i, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_mme_refuses_answers_that_are_no_pairs() -> None:
         mme.score(answers("yes", "no", "yes"))
     one, _ = answers("yes", "no")
     with pytest.raises(InputError, match="stand together, and are no pair"):
-        mme.score([one, mme.Answer("count", "other.jpg", "?", "No", "no")])
+        mme.score([one, mme.MmeAnswer("count", "other.jpg", "?", "No", "no")])
     with pytest.raises(InputError, match="no subtask 'sums'"):
         mme.score(answers("yes", "no", subtask="sums"))
 
@@ -190,7 +190,8 @@ def test_pope_scores_follow_from_the_four_counts() -> None:
         {"accuracy": 16 / 20, "precision": 5 / 6, "recall": 5 / 8, "f1": 2 * 5 / (6 + 8), "yes_ratio": 6 / 20}
     )
     assert [found[name].n for name in found] == [20, 6, 8, 20, 20]
-    assert all(figure.low is not None and figure.low < figure.value < figure.high for figure in found.values())
+    for figure in found.values():
+        assert figure.low is not None and figure.high is not None and figure.low < figure.value < figure.high
 
 
 def test_what_pope_cannot_say_is_left_out_with_a_note() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,7 +49,7 @@ def record(**changes: object) -> dict[str, object]:
     return GOOD | changes
 
 
-def problems(path: Path, **options: object) -> tuple[str, ...]:
+def problems(path: Path, **options: Any) -> tuple[str, ...]:
     with pytest.raises(BadRecords) as caught:
         read_queries(path, **options)
     return caught.value.problems

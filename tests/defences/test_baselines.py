@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,8 +135,8 @@ def test_uniguard_is_saved_and_adds_its_change_and_its_sentence(
     model: VisionLanguageModel, queries: Sets, tmp_path: Path
 ) -> None:
     options = UniGuardOptions(steps=2, eps=0.1)
-    made = uniguard.fit(model, options, forbidden_answers(), queries[0], tmp_path / "guard", quiet=True)
-    read = load_defence(tmp_path / "guard")
+    made: Any = uniguard.fit(model, options, forbidden_answers(), queries[0], tmp_path / "guard", quiet=True)
+    read: Any = load_defence(tmp_path / "guard")
     query = Query("q", RED, "what is it ?")
     found = read.defend(query)
     assert found.question == f"what is it ?\n{uniguard.SENTENCE}"
@@ -167,7 +168,7 @@ def test_uniguards_optimised_text_makes_the_corpus_less_likely(
 
 def test_esiii_says_that_it_is_approximate(model: VisionLanguageModel, tmp_path: Path) -> None:
     esiii.fit(model, esiii.EsiiiOptions(steps=1), security_instructions(), tmp_path / "esiii", quiet=True)
-    read = load_defence(tmp_path / "esiii")
+    read: Any = load_defence(tmp_path / "esiii")
     assert read.name == "esiii-approximate"
     assert "approximate" in (tmp_path / "esiii" / "README.md").read_text()
     assert "approximate" in str(esiii.__doc__)
@@ -220,7 +221,7 @@ def test_a_step_chooses_the_candidate_of_the_smallest_weighted_loss(model: Visio
     each = [sum(c.weight * search.losses([p], [replace(c, weight=1.0)]).item() for c in cases) for p in proposed]
     assert chosen == proposed[int(np.argmin(each))]
     assert loss == pytest.approx(min(each), rel=1e-4)
-    assert loss < search.losses([ids], cases).item()
+    assert loss is not None and loss < search.losses([ids], cases).item()
     assert sum(a != b for a, b in zip(ids, chosen, strict=True)) == 1
 
 
@@ -243,7 +244,8 @@ def test_a_text_stays_its_own_tokens_in_the_prompts_of_every_family(family: str,
     before = search.losses([ids], cases).item()
     for number in range(2):
         ids, _ = search.step(ids, cases, np.random.default_rng(number))
-        prompt = model.prompt_ids(with_prefix("how ?", search.text(ids)), size=tuple(cases[0].pixels.shape[1:]))
+        height, width = cases[0].pixels.shape[1:]
+        prompt = model.prompt_ids(with_prefix("how ?", search.text(ids)), size=(height, width))
         assert any(tuple(prompt[i : i + 3]) == ids for i in range(len(prompt)))
         assert not set(ids) & set(model.tokenizer.all_special_ids)
     assert search.losses([ids], cases).item() < before
@@ -273,7 +275,7 @@ def test_pat_moves_the_attack_and_then_the_defence(model: VisionLanguageModel, q
 
 def test_pat_is_saved_as_a_text_before_the_question(model: VisionLanguageModel, queries: Sets, tmp_path: Path) -> None:
     made = pat.fit(model, PatOptions.model_validate(QUICK_PAT), queries[0], tmp_path / "pat", quiet=True)
-    read = load_defence(tmp_path / "pat")
+    read: Any = load_defence(tmp_path / "pat")
     assert read.defend(Query("q", RED, "what ?")).question == f"{made.prefix}\nwhat ?"
     assert len(model.tokenizer(made.prefix, add_special_tokens=False)["input_ids"]) == 4
 
@@ -299,7 +301,7 @@ def test_a_run_that_is_stopped_and_gone_on_with_equals_one_that_is_not(
         assert made.visual is not None
         return made.visual.pixels.tolist()
 
-    stepping: type = PatFitting if kind == "pat" else ChangeFitting
+    stepping: Any = PatFitting if kind == "pat" else ChangeFitting
     original = stepping.step
     calls = []
 
@@ -340,7 +342,8 @@ def test_a_run_that_lost_its_metrics_is_a_clear_error(model: VisionLanguageModel
 
 def test_adashield_s_puts_its_instruction_first_or_between() -> None:
     query = Query("q", RED, "what ?")
-    first, between = load_defence("adashield-s"), load_defence("adashield-s:order=between")
+    first: Any = load_defence("adashield-s")
+    between: Any = load_defence("adashield-s:order=between")
     assert first.defend(query).question == f"{adashield.INSTRUCTION}\nwhat ?"
     assert between.defend(query).question == f"what ?\n{adashield.INSTRUCTION}\nwhat ?"
     assert (first.name, between.name) == ("adashield-s", "adashield-s:order=between")
@@ -389,6 +392,16 @@ def refine(
     return Refinement(Target(model), told, training, checks, defender, Clip(str(clip_folder)))  # type: ignore[arg-type]
 
 
+def recording(prompts: list[str], defender: Callable[[str], str]) -> Callable[[str], str]:
+    """The defender, with what it is asked put into `prompts`."""
+
+    def answer(prompt: str) -> str:
+        prompts.append(prompt)
+        return defender(prompt)
+
+    return answer
+
+
 def knowing(prompt: str) -> str:
     """A defender that knows what each scenario needs."""
     word = "weapons" if "Scenario: arms" in prompt else "money"
@@ -413,8 +426,8 @@ def test_an_instruction_is_improved_until_the_target_refuses(model: VisionLangua
 
 
 def test_a_query_is_given_up_after_its_rounds(model: VisionLanguageModel, clip_folder: Path) -> None:
-    asked = []
-    refined = refine(model, clip_folder, lambda prompt: asked.append(prompt) or '{"instruction": "x"}', TRAINING[:1])
+    asked: list[str] = []
+    refined = refine(model, clip_folder, recording(asked, lambda _: '{"instruction": "x"}'), TRAINING[:1])
     assert refined.step(0) == {"accepted": 0.0, "rounds": 4}
     assert len(asked) == 4
     assert refined.pool == []
@@ -425,18 +438,17 @@ def test_an_instruction_must_make_four_in_five_validation_queries_refused(
     model: VisionLanguageModel, clip_folder: Path, others: int, accepted: bool
 ) -> None:
     checks = [*CHECKS[: 5 - others], *[malicious(f"o{i}", "a cake ?", "arms") for i in range(others)]]
-    prompts = []
-    refined = refine(model, clip_folder, lambda p: prompts.append(p) or knowing(p), TRAINING[:1], checks)
+    prompts: list[str] = []
+    refined = refine(model, clip_folder, recording(prompts, knowing), TRAINING[:1], checks)
     assert bool(refined.step(0)["accepted"]) is accepted
     if not accepted:  # the defender is then shown a validation query that fails
         assert "a cake ?" in prompts[-1]
 
 
 def test_rules_of_scenarios_reach_the_defender(model: VisionLanguageModel, clip_folder: Path) -> None:
-    prompts = []
-    refined = refine(
-        model, clip_folder, lambda p: prompts.append(p) or knowing(p), TRAINING[:1], rules={"arms": "No arms at all."}
-    )
+    prompts: list[str] = []
+    told = {"arms": "No arms at all."}
+    refined = refine(model, clip_folder, recording(prompts, knowing), TRAINING[:1], rules=told)
     refined.step(0)
     assert "No arms at all." in prompts[0]
 
@@ -663,7 +675,7 @@ def test_eta_runs_on_the_testbed_with_its_helpers(
     model: VisionLanguageModel, queries: Sets, clip_folder: Path, reward_folder: Path
 ) -> None:
     options = f"clip={clip_folder},reward={reward_folder},reward_threshold=9,clip_threshold=-1,max_sentences=2"
-    found = load_defence(f"eta:{options}")
+    found: Any = load_defence(f"eta:{options}")
 
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or 12)[0]
@@ -737,8 +749,10 @@ def test_clip_agrees_with_transformers_own_scores(clip_folder: Path) -> None:
 def test_the_fixed_ones_are_known_by_name() -> None:
     query = Query("q", RED, "what ?")
     assert set(FIXED) == {"none", "prefix", "adashield-s", "ecso", "eta"}
-    assert load_defence("none").defend(query).question == "what ?"
-    assert load_defence("prefix").defend(query).question == with_prefix("what ?", SAFETY_PREFIX)
+    undefended: Any = load_defence("none")
+    prefixed: Any = load_defence("prefix")
+    assert undefended.defend(query).question == "what ?"
+    assert prefixed.defend(query).question == with_prefix("what ?", SAFETY_PREFIX)
     assert load_defence("ecso").name == "ecso"
 
 
@@ -819,7 +833,7 @@ def test_the_testbeds_corpora_are_of_its_own_words(model: VisionLanguageModel) -
     words = model.tokenizer
     for sentence in [*forbidden_answers(), adashield.INSTRUCTION, uniguard.SENTENCE]:
         assert words.unk_token_id not in words(sentence)["input_ids"], sentence
-    assert Order.FIRST == "first"
+    assert Order("first") is Order.FIRST
 
 
 # --- the testbed's stand-ins

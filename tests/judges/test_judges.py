@@ -68,7 +68,8 @@ def mock(reply: str | Exception | ModelOutput | Callable[[list[Any]], str]) -> M
 
 
 def found_by(judge: Any, asked: JudgeQuestion = JudgeQuestion.HARM, response: str = "a response") -> Finding:
-    return asyncio.run(judge.find(asked, "a question", response))
+    finding: Finding = asyncio.run(judge.find(asked, "a question", response))
+    return finding
 
 
 # --- verdicts, strictly parsed
@@ -342,6 +343,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def score_of(log: Any) -> Score:
+    score: Score
     [score] = log.samples[0].scores.values()
     return score
 

@@ -498,7 +498,7 @@ def test_the_command_writes_page_and_tables_to_the_first_folder(tmp_path: Path) 
 )
 def test_damaged_report_inputs_are_named(tmp_path: Path, damage: dict[str, Any] | None) -> None:
     one = write_evaluation(tmp_path / "one", FOUR, {"none": [R, R, R, U]})
-    inputs = {"title": "Mine", "projections": {}, "training": [], "border": None, "transcripts": []}
+    inputs: dict[str, Any] = {"title": "Mine", "projections": {}, "training": [], "border": None, "transcripts": []}
     (one / "report_inputs.json").write_text(json.dumps([] if damage is None else inputs | damage))
     with pytest.raises(InputError, match=r"report_inputs\.json is damaged"):
         report([one])
@@ -507,7 +507,7 @@ def test_damaged_report_inputs_are_named(tmp_path: Path, damage: dict[str, Any] 
 def test_one_evaluation_has_its_own_page_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = write_evaluation(tmp_path / "one", FOUR, {"none": [R, R, R, U]}, benchmark=benchmark("figstep", "tiny"))
     write_evaluation(one / "another", FOUR, {"none": [R, R, R, R]})
-    inputs = {"title": "Mine", "projections": {}, "training": [], "border": None, "transcripts": []}
+    inputs: dict[str, Any] = {"title": "Mine", "projections": {}, "training": [], "border": None, "transcripts": []}
     (one / "report_inputs.json").write_text(json.dumps(inputs))
     report([one])
     assert capsys.readouterr().out == f"{one / 'report.html'}\n"
