@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from davsp.errors import ArtefactError, InputError
-from davsp.imaging.pixels import stack
+from davsp.imaging.pixels import as_batch, stack
 from davsp.prompts.layouts import Layout, Mode, default_width
 from davsp.prompts.visual import VisualPrompt, border_from_png
 from tests.reference.deep_alignment import canvas
@@ -107,7 +107,7 @@ def test_an_applied_image_is_what_training_composes_to_one_8_bit_step(layout: La
     prompt = VisualPrompt(layout, random_prompt(layout))
     image = Image.effect_noise((layout.inner[1], layout.inner[0]), 80).convert("RGB")
     applied = stack([prompt.apply_to_image(image)])
-    assert (applied - prompt.compose(stack([image]))).abs().max() <= 0.5 / 255 + 1e-6
+    assert (applied - as_batch(prompt.compose(stack([image])))).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_an_image_of_another_shape_is_centred_on_white() -> None:
