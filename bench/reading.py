@@ -11,6 +11,7 @@ from bench import bare
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
+from davsp.imaging.pixels import as_batch
 from davsp.training.vector import extract_vector
 from davsp.util.batching import batched
 
@@ -29,7 +30,7 @@ def rows(size: str) -> list[Row]:
         batch = BATCH[size]
         ready = []
         for some in batched(everything, batch):
-            pixels = bench.vlm.normalise(bench.vlm.canvas_pixels(some).to(bench.vlm.device))
+            pixels = bench.vlm.normalise(as_batch(bench.vlm.canvas_pixels(some)).to(bench.vlm.device))
             prompts = [bench.vlm.prompt_ids(q.question, bench.reference.prefix) for q in some]
             ready.append((pixels, bench.vlm.tokens(prompts).ids))
 

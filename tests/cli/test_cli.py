@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.cli import app
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.base import VisionLanguageModel
@@ -51,11 +50,6 @@ except SystemExit:
 
 def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, capsys, "--version")[:2] == (0, f"davsp {version('davsp')}\n")
-
-
-def test_every_command_of_the_readme_exists() -> None:
-    names = {c.name or (c.callback and c.callback.__name__) for c in app.registered_commands}
-    assert {"vector", "train", "fit", "apply", "ask", "evaluate", "report", "demo"} <= names
 
 
 def test_asking_prints_the_answer_alone(

@@ -34,6 +34,7 @@ from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import ModelError
 from davsp.imaging.canvas import GridCanvas
+from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.frame import FrameLayout
@@ -160,7 +161,8 @@ def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
         [sent] = server.images
         assert sent.size == size
         assert np.array_equal(sent, prompt.apply_to_image(QUERIES[0].image))  # type: ignore[arg-type]
-    assert sent.crop((14, 14, 54, 44)).tobytes() == QUERIES[0].image.tobytes(), "a frame leaves the image as it is"
+    inside = open_image(QUERIES[0].image)
+    assert sent.crop((14, 14, 54, 44)).tobytes() == inside.tobytes(), "a frame leaves the image as it is"
 
 
 def _random(model: VisionLanguageModel, layout: Layout) -> VisualSafetyPrompt:
@@ -292,7 +294,7 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
     transformers_serve: str, model: VisionLanguageModel, tmp_path: Path
 ) -> None:
     queries = draw_queries(Split.TEST, 1, 0, side=SHIPPED["testbed"].image_side)[::2]
-    larger = [replace(q, id=f"{q.id}-larger", image=q.image.resize((200, 140))) for q in queries[:3]]
+    larger = [replace(q, id=f"{q.id}-larger", image=open_image(q.image).resize((200, 140))) for q in queries[:3]]
     prompt = _random(model, BorderLayout(112, 112, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [
         ("undefended", queries, Undefended()),

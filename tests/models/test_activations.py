@@ -8,6 +8,7 @@ from PIL import Image
 
 from davsp.data.query import Query
 from davsp.errors import InputError
+from davsp.imaging.pixels import as_batch
 from davsp.models.activations import last_prompt_states, read_activations, record_activations, states_and_final
 from davsp.models.base import VisionLanguageModel
 from tests.reference.deep_alignment import hidden_state
@@ -78,7 +79,7 @@ def test_one_pass_gives_the_same_state_as_an_early_exit(model: VisionLanguageMod
 
 def test_gradients_reach_the_pixels(model: VisionLanguageModel, queries: Sets) -> None:
     batch = queries[0][:1]
-    pixels = model.canvas_pixels(batch).requires_grad_()
+    pixels = as_batch(model.canvas_pixels(batch)).requires_grad_()
     tokens = model.tokens([model.prompt_ids(batch[0].question)])
     direction = torch.nn.functional.normalize(torch.randn(model.hidden_size, generator=torch.manual_seed(0)), dim=0)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from davsp.defences.stored_visual import VisualFacts
 from davsp.errors import ArtefactError, InputError
 from davsp.imaging.canvas import FixedCanvas, GridCanvas
-from davsp.imaging.pixels import stack
+from davsp.imaging.pixels import as_batch, stack
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import AdditiveLayout, BorderLayout, Layout, Mode, default_width
 from davsp.prompts.registry import LAYOUTS
@@ -111,7 +111,7 @@ def test_an_applied_image_is_what_training_composes_to_one_8_bit_step(layout: La
     prompt = VisualPrompt(layout, random_prompt(layout))
     image = layout.interior(Image.effect_noise((42, 28), 80).convert("RGB"))
     applied = stack([prompt.apply_to_image(image)])
-    assert (applied - prompt.compose(stack([image]))).abs().max() <= 0.5 / 255 + 1e-6
+    assert (applied - as_batch(prompt.compose(stack([image])))).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_an_image_of_another_shape_is_centred_on_white() -> None:
@@ -122,7 +122,7 @@ def test_an_image_of_another_shape_is_centred_on_white() -> None:
     assert applied.getpixel((21, 14)) == (255, 0, 0)
 
 
-SAVED = {
+SAVED: dict[Mode, dict[str, object]] = {
     Mode.BORDER: {"border": 14, "eps": 0.0, "edge": 0, "canvas": None},
     Mode.ADDITIVE: {"border": 0, "eps": 0.125, "edge": 0, "canvas": None},
     Mode.FRAME: {"border": 28, "eps": 0.0, "edge": 56, "canvas": {"height": 112, "width": 112}},
@@ -152,7 +152,7 @@ def test_a_saved_frame_without_a_canvas_is_refused() -> None:
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_training_starts_from_one_colour_or_from_no_change(mode: Mode) -> None:
-    layout = VisualFacts(mode=mode, height=112, width=112, **SAVED[mode]).layout()  # type: ignore[arg-type]
+    layout = VisualFacts(mode=mode, height=112, width=112, **SAVED[mode]).layout()
     colour = torch.tensor([0.25, 0.5, 0.75])
     start = layout.start(colour)
     if mode is Mode.ADDITIVE:

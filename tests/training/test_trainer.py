@@ -308,7 +308,7 @@ def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
 ) -> None:
     options = {"method": "sign", "step_size": 0.01, "steps": 2}
     alone = make_trainer(model, vector, queries, **options)
-    twice = Trainer(alone.objectives * 2)
+    twice = Trainer([*alone.objectives] * 2)
     one, two = alone.step(0), twice.step(0)
     assert torch.equal(alone.prompt, twice.prompt), "two equal models ask for the same step as one"
     assert two["malicious_projection_1"] == two["malicious_projection_2"] == one["malicious_projection"]
@@ -318,8 +318,9 @@ def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
     second = replace(first, direction=-first.direction)
     both = Trainer([first, second])
     both.order = [FixedOrder(), FixedOrder()]  # type: ignore[list-item]
-    prompt, gradients = both.prompt.clone().requires_grad_(), []
-    both.optimizer.step = gradients.append  # type: ignore[method-assign]
+    prompt = both.prompt.clone().requires_grad_()
+    gradients: list[torch.Tensor] = []
+    both.optimizer.step = gradients.append  # type: ignore[method-assign, assignment]
     both.step(0)
     losses = [o.loss(prompt, side, [0, 1], not side)[0] for o in both.objectives for side in (False, True)]
     expected = torch.autograd.grad(torch.stack(losses).sum(), prompt)[0]

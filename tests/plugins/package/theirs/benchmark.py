@@ -7,8 +7,9 @@ from pathlib import Path
 
 from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector, white_image
-from davsp.benchmarks.figures import Figure, Scores
+from davsp.benchmarks.figures import Scores
 from davsp.benchmarks.reading import locate, records
+from davsp.results import Figure
 
 
 def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
