@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from davsp.api import compare
+from davsp.api import evaluate
 from davsp.data.query import Query
 from davsp.defences.textual import SafetyPrefix, Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
@@ -55,22 +55,23 @@ def main() -> None:
     test = draw_queries(Split.TEST, asked.per_group, asked.seed, side=SIDE)
     results = {}
     for name in (*models, "third"):
-        results[name] = compare(
+        results[name] = evaluate(
             models.get(name) or load_model(asked.third),
+            test,
             [
                 Undefended(),
                 SafetyPrefix(config.prefix),
                 *trained,
                 *([framed] if name == FREE else []),
             ],
-            test,
-            asked.out / f"on-{name}",
+            out=asked.out / f"on-{name}",
             title=f"Borders of several models on {name}",
             training=[],
             batch_size=BATCH,
             max_new_tokens=NEW_TOKENS,
             seed=asked.seed,
-        )
+            transfer=True,
+        ).results
     print(f"| trained on | {' | '.join(f'on {name}' for name in results)} |\n|{'---|' * (len(results) + 1)}")
     for defence in results["third"].defences:
         print(f"| {defence} | {' | '.join(_cell(of_model.defences[defence]) for of_model in results.values())} |")

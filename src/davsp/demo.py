@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from davsp.api import compare
+from davsp.api import evaluate
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
@@ -85,18 +85,18 @@ def run_demo(
         trained["davsp"],
     ]
     with timed("evaluate"):
-        results = compare(
+        results = evaluate(
             model,
-            defences,
             test,
-            folder,
+            defences,
+            out=folder,
             title=f"Visual safety prompt on {testbed}",
             training=read_metrics(folder / "davsp"),
             batch_size=BATCH,
             max_new_tokens=MAX_NEW_TOKENS,
             seed=seed,
-            quiet=quiet,
-        )
+            progress=not quiet,
+        ).results
     results = results.model_copy(update={"seconds": results.seconds | seconds})
     write_results(folder, results)
     return results, folder / PAGE

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from davsp.api import answer_behind
-from davsp.data.query import Query
-from davsp.defences.textual import Undefended
+from davsp.api import ask
 from davsp.models.base import VisionLanguageModel
 
 MODULE = '''
@@ -110,7 +108,7 @@ def test_a_defence_of_another_package_answers_questions_with_its_options(
     package: Path, image: Path, model: VisionLanguageModel
 ) -> None:
     question = "count the shapes ."
-    plain = answer_behind(model, Undefended(), Query("q", image, question), 256)
+    plain = ask(model, image, question)
     assert davsp(package, "ask", image, question, "--defence", "marked:mark=mine") == f"mine: {plain}\n"
 
 

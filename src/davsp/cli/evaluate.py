@@ -27,10 +27,10 @@ from davsp.cli.options import (
     load_model,
     queries_of,
     say,
-    side_of_testbed,
 )
 from davsp.errors import InputError
 from davsp.judges import load_judge
+from davsp.testbed.sources import draw_testbed, is_testbed
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
@@ -82,7 +82,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from davsp.api import compare, training_of
+    from davsp import api
     from davsp.defences import load_defence
     from davsp.defences.textual import Undefended
     from davsp.evaluate.plan import plan_of
@@ -115,20 +115,21 @@ def evaluate(
     warnings: list[str] = []
     for job in jobs:
         try:
-            results = compare(
+            results = api.evaluate(
                 asked,
-                defences,
                 job.queries,
-                job.folder,
+                defences,
+                out=job.folder,
                 title=f"{model}: {job.title}, {len(defences)} defences compared",
-                training=training_of(names or []),
+                training=api.metrics_of(names or []),
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 seed=seed,
                 judge=judging,
                 benchmark=job.chosen,
+                transfer=True,  # whether they are made for this model is checked above
                 resume=resume,
-            )
+            ).results
         except KeyboardInterrupt as stop:
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
@@ -176,12 +177,9 @@ def _of_data(
 ) -> _Job:
     from davsp.evaluate.plan import choose
 
-    if (side := side_of_testbed(data, model)) is None:
+    if not is_testbed(data):
         return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
-    from davsp.testbed.queries import draw_queries
-    from davsp.testbed.world import Split
-
-    return _Job(data, choose(draw_queries(Split.TEST, per_group or 200, seed, side=side), None, limit, seed), out)
+    return _Job(data, choose(draw_testbed(data, "test", per_group, seed, model), None, limit, seed), out)
 
 
 def _model(

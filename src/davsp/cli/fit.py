@@ -20,10 +20,10 @@ from davsp.cli.options import (
     Validation,
     load_model,
     say,
-    side_of_testbed,
     training_queries,
 )
 from davsp.errors import InputError
+from davsp.testbed.sources import is_testbed
 
 if TYPE_CHECKING:
     from davsp.defences.base import Defence
@@ -57,11 +57,11 @@ def fit(
 
     defence = fitted_kind(name)
     options = read_options(defence.FitOptions, {"seed": seed}, set_ or [])
-    if not defence.fits_queries and side_of_testbed(data, model) is None:
+    if not defence.fits_queries and not is_testbed(data):
         raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out --data.")
     if defence.fits_corpus is None and corpus is not None:
         raise InputError(f"{name} is fitted to queries, and sees no corpus: leave out --corpus.")
-    sentences = _sentences(defence, corpus, data, model)
+    sentences = _sentences(defence, corpus, data)
     training, checks = training_queries(data, validation, skip_bad, seed, model) if defence.fits_queries else ([], [])
     try:
         defence.fit(load_model(model, revision, device, dtype), options, FittingData(training, checks, sentences), out)
@@ -71,7 +71,7 @@ def fit(
     print(out)
 
 
-def _sentences(defence: type[Defence], corpus: Path | None, data: str, model: str) -> list[str]:
+def _sentences(defence: type[Defence], corpus: Path | None, data: str) -> list[str]:
     """The corpus that is named, or else the testbed's own where its queries are used; [] where none is needed."""
     if defence.fits_corpus is None:
         return []
@@ -79,7 +79,7 @@ def _sentences(defence: type[Defence], corpus: Path | None, data: str, model: st
         from davsp.defences.corpus import read_corpus
 
         return read_corpus(corpus)
-    if side_of_testbed(data, model) is None:
+    if not is_testbed(data):
         raise InputError(f"{defence.kind} is fitted to a corpus: name a file of sentences, one a line, with --corpus.")
     from davsp.testbed.corpora import corpus_of
 

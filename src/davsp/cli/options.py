@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from davsp.defences import DEFENCES
-from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED
+from davsp.testbed.sources import draw_testbed, is_testbed
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
     from davsp.models.base import VisionLanguageModel
 
 TESTBED = "testbed"
-SIDE_STEP = 16
 TRAINING_SPLITS = ("train",)
 VALIDATION_SPLITS = ("validation", "test", "train")
 TEST_SPLITS = ("test", "validation", "train")
@@ -86,39 +85,16 @@ def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query
     return list(read.queries)
 
 
-def image_side(model: str) -> int:
-    """The side in pixels of the images that the testbed draws for a model where nothing else is said."""
-    return SHIPPED.get(model, SHIPPED[TESTBED]).image_side
-
-
-def side_of_testbed(data: str, model: str) -> int | range | None:
-    """The side in pixels of the testbed's images, if `data` names it: "testbed" (at the model's own size),
-    "testbed@112" for another, "testbed@96-144" for heights and widths between the two in steps of SIDE_STEP."""
-    name, _, asked = data.partition("@")
-    if name != TESTBED or Path(data).exists():
-        return None
-    if not asked:
-        return image_side(model)
-    sides = [int(side) for side in asked.split("-") if side.isdecimal()]
-    if len(sides) != asked.count("-") + 1 or len(sides) > 2 or not 8 <= min(sides) <= max(sides) == sides[-1] <= 4096:
-        raise InputError(
-            f"{data}: write the side of the testbed's images in pixels, such as testbed@112, or the least and the "
-            f"greatest, such as testbed@96-144."
-        )
-    return sides[0] if len(sides) == 1 else range(sides[0], sides[1] + 1, SIDE_STEP)
-
-
 def training_queries(
     data: str, validation: str | None, skip_bad: bool, seed: int, model: str
 ) -> tuple[list[Query], list[Query]]:
     """Training and validation queries, which share no id."""
+    from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
-    if (side := side_of_testbed(data, model)) is not None:
-        from davsp.testbed.queries import border_queries
-
-        return border_queries(seed, side=side)
+    if is_testbed(data):
+        return draw_testbed(data, "train", None, seed, model), draw_testbed(data, "validation", None, seed, model)
     queries = queries_of(data, skip_bad, TRAINING_SPLITS)
     if validation is None:
-        return split_queries(queries, share=0.2, seed=seed)
+        return split_queries(queries, share=HELD_OUT, seed=seed)
     return queries, queries_of(validation, skip_bad, VALIDATION_SPLITS)

@@ -133,7 +133,7 @@ def train(
     """Train a visual safety prompt. The same command goes on with a run that was stopped."""
     import json
 
-    from davsp.defences.visual_safety_prompt import train_prompt
+    from davsp import api
     from davsp.training.config import read_config
     from davsp.training.jobs import dry_run as describe
     from davsp.training.jobs import vector_for
@@ -153,19 +153,16 @@ def train(
     )
     revision = revision or (None if models else told.revision)
     loaded = [load_model(name, revision, device, dtype or Precision(told.dtype)) for name in names]
-    for model in loaded:
-        lay_out(model, settings)  # what does not suit is found before the vector takes its time
-    folders = [None if dry_run else out / (f"vector_{i + 1}" if i else "vector") for i in range(len(names))]
-    directions = given or [
-        vector_for(model, training, checks, settings.prefix, folder)
-        for model, folder in zip(loaded, folders, strict=True)
-    ]
-    pairs = list(zip(loaded, directions, strict=True))
     if dry_run:
+        for model in loaded:
+            lay_out(model, settings)  # what does not suit is found before the vector takes its time
+        directions = given or [vector_for(model, training, checks, settings.prefix, None) for model in loaded]
+        pairs = list(zip(loaded, directions, strict=True))
         print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return
+    chosen = settings.model_dump()
     try:
-        train_prompt(pairs, settings, training, checks, out, tensorboard=tensorboard)
+        api.train(loaded, training, validation=checks, vectors=given, out=out, tensorboard=tensorboard, **chosen)
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop

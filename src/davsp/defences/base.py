@@ -18,6 +18,8 @@ from davsp.errors import InputError
 from davsp.models.requests import Request, Response
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from davsp.models.base import VisionLanguageModel
 
 T = TypeVar("T")
@@ -118,6 +120,15 @@ class Defence(ABC):
     def check(self, model: VisionLanguageModel) -> None:  # noqa: B027 - one that suits every model has nothing to check
         """Raise ArtefactError when it was made for another model than `model`."""
 
+    @property
+    def alignment(self) -> tuple[int, Tensor] | None:
+        """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
+        return None
+
+    def picture(self) -> bytes | None:
+        """What it puts on images, as a PNG file; None for nothing that can be shown."""
+        return None
+
     def preview(self, query: Query) -> Query:
         """The query as the model is to see it; of a defence that asks more than once, the user's own."""
         return query
@@ -162,6 +173,15 @@ class RewritingDefence(Defence):
         """The model's answer to the rewritten query."""
         defended = await asyncio.to_thread(self.defend, query)
         return (await exchange.ask(Request(defended.question, defended.image))).text
+
+    @property
+    def alignment(self) -> tuple[int, Tensor] | None:
+        """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
+        return None
+
+    def picture(self) -> bytes | None:
+        """What it puts on images, as a PNG file; None for nothing that can be shown."""
+        return None
 
     def preview(self, query: Query) -> Query:
         """The rewritten query."""

@@ -28,6 +28,9 @@ class PromptDefence(RewritingDefence):
             total.update(self.visual.pixels.cpu().numpy().tobytes())
         return total.hexdigest()
 
+    def picture(self) -> bytes | None:
+        return self.visual.to_png() if self.visual else None
+
     def apply_to_image(self, image: Image.Image) -> Image.Image:
         """The RGB image as it is sent: on the model's canvas, or as it is when there is no visual prompt."""
         return image if self.visual is None else self.visual.apply_to_image(image)

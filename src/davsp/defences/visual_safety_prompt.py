@@ -8,8 +8,10 @@ README.md          a card for people
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
-from davsp.data.query import Query, check_question
+from davsp.data.query import ImageSource, Query, check_question
 from davsp.defences import stored
 from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
@@ -35,7 +37,6 @@ from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
 from davsp.util.processes import processes
 
-ImageSource = Path | str | bytes | Image.Image
 PICTURE = "border.png"
 
 
@@ -91,6 +92,20 @@ class VisualSafetyPrompt(
     direction: Tensor | None = field(default=None, kw_only=True)
     """float32 (hidden,): the harmfulness direction it was trained along."""
     versions: dict[str, str] = field(default_factory=versions_used, kw_only=True)
+
+    @property
+    def alignment(self) -> tuple[int, Tensor] | None:
+        if self.training is None or self.direction is None:
+            return None
+        return self.training.layer, self.direction
+
+    def _repr_html_(self) -> str:
+        """The border and what it was trained for, for notebooks."""
+        png = self.picture()
+        shown = f'<img alt="the border" src="data:image/png;base64,{b64encode(png).decode()}">' if png else ""
+        prefix = f"<br>before the question: <q>{escape(self.prefix)}</q>" if self.prefix else ""
+        caption = f"{escape(self.name)}, for {escape(self.base_model.name)}{prefix}"
+        return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
     def protect(self, image: ImageSource, question: str) -> tuple[Image.Image, str]:
         """Image and question as a model is to get them: the image on its canvas, the prefix before the question.

@@ -39,11 +39,11 @@ class VisualPrompt:
 
     @cached_property
     def _render(self) -> Callable[[Image.Image], Image.Image]:
-        return self.layout.renderer(self.pixels)
+        return self.layout.renderer(self.pixels.cpu())  # where images are, whatever the model is on
 
     def to_png(self) -> bytes:
         """The prompt as an RGBA picture, transparent where it has no pixels of its own."""
-        image = self.layout.picture(self.pixels).convert("RGBA")
+        image = self.layout.picture(self.pixels.cpu()).convert("RGBA")
         image.putalpha(Image.fromarray(self.layout.mask().numpy().astype(np.uint8) * 255))
         stream = BytesIO()
         image.save(stream, format="PNG")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from davsp.errors import InputError
 from davsp.judges.rates import JudgedSample
+from davsp.report.pages import PAGE
+from davsp.report.rows import summary_rows, with_all
 from davsp.results import (
     RESULTS,
     TRANSCRIPTS,
@@ -19,14 +22,23 @@ from davsp.results import (
     read_results,
     read_transcripts,
 )
+from davsp.util.files import write_bytes
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One finished evaluation."""
+    """One finished evaluation: `folder` holds its results, transcripts, logs and page."""
 
     folder: Path
     results: Results
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The evaluation in a folder. Raises InputError where there is none, and for results that are damaged."""
+        return cls(Path(folder), read_results(Path(folder)))
 
     @property
     def model(self) -> str:
@@ -77,6 +89,53 @@ class Evaluation:
             for measure in Measure
             for kind, rate in sorted(rates[measure].items())
         )
+
+    def table(self, width: int = 120) -> str:
+        """Rates with intervals, costs and warnings, as text of so many columns."""
+        from rich.console import Console
+
+        from davsp.report.terminal import print_table
+
+        console = Console(width=width, file=io.StringIO(), force_jupyter=False)
+        with console.capture() as captured:
+            print_table(self.results, console)
+        return captured.get()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for every defence, measure and kind of query: rate, n, low, high (the 95 % interval) and unscored.
+
+        The kind "all" takes all kinds of a measure together. Raises InputError without pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("pandas is not installed. Run: pip install 'davsp[notebook]'") from error
+        return pandas.DataFrame(
+            [
+                {"defence": defence, "measure": measure.value, "kind": kind, **rate.model_dump()}
+                for defence, rates in self.results.defences.items()
+                for measure in Measure
+                for kind, rate in with_all(rates[measure]).items()
+            ]
+        )
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """The page that shows it all: where it is, or copied to `path`, an .html file that needs nothing else.
+
+        Raises InputError where there is no page, StorageError when `path` cannot be written.
+        """
+        page = self.folder / PAGE
+        if not page.is_file():
+            raise InputError(f"{self.folder} holds no page: write it with `davsp report {self.folder}`.")
+        if path is None:
+            return page
+        write_bytes(Path(path), page.read_bytes())
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        from davsp.report.pages import render
+
+        return render("summary.html.j2", title=self.title, rows=list(summary_rows(self.results)), results=self.results)
 
 
 class HashedAnswer(NamedTuple):

@@ -42,6 +42,26 @@ def measure_tables(defences: Mapping[str, Rates]) -> Iterator[MeasureTable]:
         yield MeasureTable(title, direction, rows)
 
 
+def with_all(rates: Mapping[str, Rate]) -> dict[str, Rate]:
+    """The rates of one measure by kind, after that of all kinds together; {} where there are none."""
+    together = pooled(rates.values())
+    return {} if together is None else {"all": together, **{k: v for k, v in rates.items() if k != "all"}}
+
+
+class SummaryRow(NamedTuple):
+    """A defence, and its rate of each measure over all kinds of query, as `format_rate` writes it."""
+
+    defence: str
+    rates: list[str]
+
+
+def summary_rows(results: Results) -> Iterator[SummaryRow]:
+    """A row for every defence: safety, usefulness and over-refusal."""
+    for defence, rates in results.defences.items():
+        together = [pooled(rates[measure].values()) for measure in Measure]
+        yield SummaryRow(defence, ["-" if rate is None else format_rate(rate) for rate in together])
+
+
 def percent(share: float) -> str:
     """A share with one decimal: 0.985 is `98.5`."""
     return f"{100 * share:.1f}"
