@@ -82,10 +82,9 @@ class Column:
             figure = run.results.scores.get(defence, {}).get(self.figure)
             if figure is None or not isfinite(figure.value):
                 return None
-            ends = [
-                self.scale * end if end is not None and isfinite(end) else None for end in (figure.low, figure.high)
-            ]
-            return Value(self.scale * figure.value, ends[0], ends[1], figure.n)
+            ends = (figure.low, figure.high)
+            low, high = (self.scale * end if end is not None and isfinite(end) else None for end in ends)
+            return Value(self.scale * figure.value, low, high, figure.n)
         return share(run.results.defences[defence][_MEASURE_OF[self.purpose]].values())
 
 
