@@ -15,8 +15,8 @@ from pathlib import Path
 
 from davsp.api import compare
 from davsp.data.query import Query
-from davsp.defences.prompted import PromptDefence
-from davsp.defences.visual_safety_prompt import train_prompt
+from davsp.defences.textual import SafetyPrefix, Undefended
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.judges.rates import pooled
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
@@ -58,8 +58,8 @@ def main() -> None:
         results[name] = compare(
             models.get(name) or load_model(asked.third),
             [
-                PromptDefence("none"),
-                PromptDefence("prefix", prefix=config.prefix),
+                Undefended(),
+                SafetyPrefix(config.prefix),
                 *trained,
                 *([framed] if name == FREE else []),
             ],
@@ -82,7 +82,7 @@ def main() -> None:
 
 def _train(
     models: dict[str, VisionLanguageModel], config: TrainConfig, queries: tuple[list[Query], list[Query]], folder: Path
-) -> PromptDefence:
+) -> VisualSafetyPrompt:
     pairs = [
         (model, vector_for(model, *queries, config.prefix, folder / f"vector-{name}", batch_size=BATCH))
         for name, model in models.items()

@@ -123,7 +123,7 @@ def write_model(folder: Path, model: str, count: int, *, seed: int = 0) -> Path:
     told = benchmark("figstep", "tiny")
     write_evaluation(folder / "figstep-tiny", SAFETY, behind(SAFETY), model=model, seed=seed, benchmark=told)
     told = benchmark("mme", "all", "usefulness", title="MME")
-    more = {"benchmark": told, "scores": scores(1800)}
+    more: dict[str, Any] = {"benchmark": told, "scores": scores(1800)}
     write_evaluation(folder / "mme-all", USEFULNESS, behind(USEFULNESS), model=model, seed=seed, **more)
     told = benchmark("mossbench", "safe", "over-refusal", title="MOSSBench")
     write_evaluation(

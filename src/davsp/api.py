@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence, Exchange, answer_query
+from davsp.defences.base import Defence, Exchange
 from davsp.defences.visual_safety_prompt import PICTURE, VisualSafetyPrompt
 from davsp.judges import Judge
 from davsp.models.base import VisionLanguageModel
@@ -29,7 +29,7 @@ HISTOGRAM_QUERIES = 400
 
 def compare(
     model: VisionLanguageModel | str,
-    defences: Sequence[AnyDefence],
+    defences: Sequence[Defence],
     queries: Sequence[Query],
     folder: Path,
     *,
@@ -95,13 +95,13 @@ def training_of(names: Sequence[str]) -> list[Record]:
     return next((found for folder in prompts if (found := read_metrics(folder))), [])
 
 
-def answer_behind(model: VisionLanguageModel, defence: AnyDefence, query: Query, max_new_tokens: int) -> str:
+def answer_behind(model: VisionLanguageModel, defence: Defence, query: Query, max_new_tokens: int) -> str:
     """The model's answer to one query behind a defence. Raises InputError for an unusable image or question."""
 
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]
 
-    return asyncio.run(answer_query(defence, query, Exchange(send)))
+    return asyncio.run(defence.answer(query, Exchange(send)))
 
 
 def _projections(

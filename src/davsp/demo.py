@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from davsp.api import compare
-from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import BaseModelFacts
+from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.errors import InputError
 from davsp.models.loading import load_model
@@ -77,7 +77,7 @@ def run_demo(
     prefix_only = VisualSafetyPrompt("prefix", None, SAFETY_PREFIX, base_model=BaseModelFacts.of(model))
     prefix_only.save(folder / "prefix")
     defences = [
-        PromptDefence("none"),
+        Undefended(),
         prefix_only,
         trained["border"],
         trained["no_deep_alignment"],

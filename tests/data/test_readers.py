@@ -7,6 +7,7 @@ import json
 import os
 import unicodedata
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ from PIL import Image
 from davsp.data.query import IMAGE_PLACEHOLDERS, check_question
 from davsp.data.readers import read_queries
 from davsp.errors import BadRecords, InputError
+
+Spelling = Literal["NFC", "NFD"]
 
 GOOD = {"id": "a", "image": "cat.png", "question": "What is it?", "malicious": False}
 
@@ -50,7 +53,7 @@ def record(**changes: object) -> dict[str, object]:
     return GOOD | changes
 
 
-def problems(path: Path, **options: object) -> tuple[str, ...]:
+def problems(path: Path, **options: Any) -> tuple[str, ...]:
     with pytest.raises(BadRecords) as caught:
         read_queries(path, **options)
     return caught.value.problems
@@ -403,7 +406,7 @@ def test_a_number_that_is_none_is_no_answer(folder: Path) -> None:
 
 @pytest.mark.parametrize("spelt", ["NFC", "NFD"])
 @pytest.mark.parametrize("named", ["NFC", "NFD"])
-def test_a_name_with_accents_is_found_however_it_is_spelt(folder: Path, named: str, spelt: str) -> None:
+def test_a_name_with_accents_is_found_however_it_is_spelt(folder: Path, named: Spelling, spelt: Spelling) -> None:
     (folder / unicodedata.normalize(named, "café.png")).write_bytes(png())
     path = write(folder / "q.jsonl", record(image=unicodedata.normalize(spelt, "café.png")))
     assert read_queries(path).queries[0].image == folder / unicodedata.normalize(named, "café.png")

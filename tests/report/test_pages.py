@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from davsp.defences.textual import Undefended
 from davsp.evaluate.run import evaluate
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
 from davsp.report.inputs import ReportInputs
 from davsp.results import Verdict
 from tests.browser import Browser, browser, find_chromium
-from tests.evaluate.test_evaluate import QUERIES, Careful, FakeModel, NoDefence
+from tests.evaluate.test_evaluate import QUERIES, Careful, FakeModel
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model
 from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, transcript
 
@@ -147,7 +148,7 @@ def served(tmp_path: Path) -> Iterator[str]:
 
 def test_the_page_leads_to_the_logs_in_inspect_s_viewer(tab: Browser, tmp_path: Path, served: str) -> None:
     for name in ("some logs", "other"):
-        evaluate(FakeModel(), [NoDefence(), Careful()], QUERIES, output=tmp_path / name, batch_size=4, progress=False)
+        evaluate(FakeModel(), [Undefended(), Careful()], QUERIES, output=tmp_path / name, batch_size=4, progress=False)
     for _ in range(2):  # the second time over the viewer that is there
         write_comparison([tmp_path], tmp_path / "out", viewer=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["viewer"]
@@ -163,7 +164,7 @@ def test_the_page_leads_to_the_logs_in_inspect_s_viewer(tab: Browser, tmp_path: 
 def test_a_folder_that_is_no_viewer_is_left_alone(tmp_path: Path) -> None:
     from davsp.errors import InputError
 
-    evaluate(FakeModel(), [NoDefence()], QUERIES, output=tmp_path / "a", batch_size=4, progress=False)
+    evaluate(FakeModel(), [Undefended()], QUERIES, output=tmp_path / "a", batch_size=4, progress=False)
     (tmp_path / "out" / "viewer").mkdir(parents=True)
     (tmp_path / "out" / "viewer" / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="no viewer of logs"):

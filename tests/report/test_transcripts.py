@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from davsp.data.query import Query
+from davsp.defences.base import RewritingDefence
 from davsp.errors import InputError
 from davsp.report.transcripts import choose_transcripts
 
 
-class Painted:
+class Painted(RewritingDefence):
     name = "border"
+    identity = "painted"
 
     def defend(self, query: Query) -> Query:
         return replace(query, image=Image.new("RGB", (3, 3), "blue"))

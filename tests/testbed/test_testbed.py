@@ -102,7 +102,7 @@ def test_patch_targets_name_what_covers_a_patch() -> None:
     found = patch_targets(scene, Placement(112, 0, 0, ()), canvas=(112, 112), patch=14)
     assert THINGS[found.things[0]] == "red circle"
     assert {THINGS[i] for i in found.things} == {"nothing", "red circle", "word hack"}
-    assert {CHARACTERS[i] for i in found.characters.any(0).nonzero()[0]} == set("hack")
+    assert {CHARACTERS[i] for i in np.flatnonzero(found.characters.any(0))} == set("hack")
 
 
 def test_composing_keeps_the_scene_where_it_is_placed() -> None:

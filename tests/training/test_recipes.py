@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from davsp.cli import app
 from davsp.errors import InputError
-from davsp.training.config import Sampling, Start, read_config
+from davsp.training.config import PAPER, Sampling, Start, TrainConfig, read_config
 from davsp.training.optim import Method
-from davsp.training.recipes import read_recipe
+from davsp.training.recipes import TrainingRecipe, read_recipe
 from tests.tiny import save_tiny
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -33,7 +33,7 @@ def test_the_papers_recipe_is_the_papers() -> None:
     config = read_config(recipe.train, paper=recipe.paper)
     assert (config.tau_plus, config.tau_minus, config.layer, config.width) == (27, -2, 20, 30)
     assert (config.batch_size, config.steps, config.sampling) == (2, 1200, Sampling.COIN)
-    assert (config.method, config.step_size, config.falling) == (Method.SIGN, 1 / 255, False)
+    assert (config.method, config.step_size, config.cosine_decay) == (Method.SIGN, 1 / 255, False)
     assert (config.answer_weight, config.refusal_share, config.alignment_weight) == (0.02, 0.05, 1.0)
     assert (config.start, config.clamp) == (Start.MEAN, False)
 
@@ -84,6 +84,24 @@ def test_a_dry_run_of_a_recipe_works_offline_on_a_tiny_checkpoint(
     assert not (tmp_path / "run").exists()
     told = json.loads(found.stdout)
     assert (told["config"]["mode"] or "border", told["models"][0]["layer"]) == (mode, 2)
+
+
+def test_a_former_name_of_an_option_still_counts_in_a_recipe_and_in_an_assignment() -> None:
+    assert read_config({"falling": False}).cosine_decay is False
+    assert read_config({"falling": True}, paper=True).cosine_decay is True
+    assert read_config({"cosine_decay": True}, ["falling=false"]).cosine_decay is False
+    assert "falling" not in read_config({"falling": False}).model_dump()
+
+
+def test_every_training_option_is_printed_with_its_default_and_the_papers() -> None:
+    printed = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "--options"])
+    assert printed.exit_code == 0, "without --out or anything else"
+    words = printed.stdout.split()
+    assert set(TrainConfig.model_fields) | set(TrainingRecipe.model_fields) <= set(words)
+    assert "default: 60; the paper's: 1200" in printed.stdout
+    assert "default: true; the paper's: false" in printed.stdout
+    assert PAPER.keys() <= TrainConfig.model_fields.keys()
+    assert printed.stdout.count("; the paper's: ") == len(PAPER)
 
 
 def test_an_option_can_be_set_to_an_empty_text() -> None:

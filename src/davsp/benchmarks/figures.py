@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from davsp.errors import MALFORMED, InputError
 from davsp.results import Figure
 
 RESAMPLES = 1000
@@ -67,3 +69,29 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         figures = {name: figure.model_dump() for name, figure in self.figures.items()}
         return {"name": self.name, "figures": figures, "notes": list(self.notes)}
+
+
+def answer_files(path: Path, what: str, *patterns: str) -> list[Path]:
+    """A file of answers by itself, or those of a folder whose names have one of the patterns.
+
+    Raises InputError, with `what` is missing, for a folder without any.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for pattern in patterns for file in path.glob(pattern))
+    if not files:
+        raise InputError(f"{path} holds no {what}.")
+    return files
+
+
+def score_files(files: Sequence[Path], score: Callable[[Path], Scores]) -> list[Scores]:
+    """The scores of each file. Raises InputError, naming the file, for one that cannot be scored."""
+    scores = []
+    for file in files:
+        try:
+            scores.append(score(file))
+        except InputError as error:
+            raise error if str(file) in str(error) else InputError(f"{file}: {error}") from error
+        except MALFORMED as error:
+            raise InputError(f"{file} is not in the published form ({type(error).__name__}: {error}).") from error
+    return scores

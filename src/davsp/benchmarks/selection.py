@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from davsp.benchmarks import get
-from davsp.benchmarks.base import Benchmark, Loaded
+from davsp.benchmarks import BENCHMARKS
+from davsp.benchmarks.base import Benchmark, LoadedQueries
 from davsp.data.query import Query
 from davsp.results import BenchmarkFacts
 
@@ -19,12 +19,12 @@ class BenchmarkSelection:
 
     benchmark: Benchmark
     variant: str
-    loaded: Loaded
+    loaded: LoadedQueries
 
     @classmethod
     def of(cls, name: str, folder: Path | None = None, variant: str | None = None) -> Self:
         """Load it, from a folder or the hub. Raises InputError as `davsp.benchmarks.load` does."""
-        benchmark = get(name)
+        benchmark = BENCHMARKS.get(name)
         chosen, _ = benchmark.variant(variant)
         return cls(benchmark, chosen, benchmark.load(folder, chosen))
 

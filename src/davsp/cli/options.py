@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.defences import DEFENCES
 from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED
 
@@ -41,8 +42,8 @@ DATA_HELP = (
     "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
 )
 DEFENCE_HELP = (
-    "A folder that `davsp train` or `davsp fit` wrote, or none, prefix, adashield-s, ecso or eta, with options after a "
-    "colon: eta:reward=FOLDER,clip=FOLDER."
+    "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
+    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}."
 )
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[

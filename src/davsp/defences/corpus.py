@@ -8,6 +8,8 @@ from davsp.data.records import read_text
 from davsp.errors import InputError
 
 MAX_BYTES = 16 * 2**20
+HARMFUL_SENTENCES = "harmful sentences"
+SECURITY_INSTRUCTIONS = "security instructions"
 
 
 def read_corpus(file: Path) -> list[str]:

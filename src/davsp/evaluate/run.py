@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from davsp import __version__
 from davsp.data.digests import digest
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence
+from davsp.defences.base import Defence
 from davsp.errors import InputError
-from davsp.evaluate.plan import grader_for
+from davsp.evaluate.plan import grading_model
 from davsp.judges import Judge, Rules
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.results import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: LocalModel | str,
-    defences: Sequence[AnyDefence],
+    defences: Sequence[Defence],
     queries: Sequence[Query],
     *,
     output: Path,
@@ -68,7 +68,7 @@ def evaluate(
     Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
     verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
     model, settings, judge and defence, is not asked for again, unless `resume` is False; a model is told apart by name
-    and revision, a defence by name and by what it does to a plain image, a judge by all that its findings depend on.
+    and revision, a defence by name and identity, a judge by all that its findings depend on.
     Every process of the run asks about its share of the queries, and the first writes.
 
     Raises InputError for queries or defences that cannot be compared, without Inspect, and for a benchmark that must
@@ -87,7 +87,7 @@ def evaluate(
     if not defences:
         raise InputError("There are no defences to evaluate. Give at least one, such as the undefended model.")
     rules = benchmark.benchmark if benchmark else None
-    grader = grader_for(rules, judge)
+    grader = grading_model(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
     asking = EvaluationRun(

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
-from davsp.judges.base import JudgeQuestion
+from davsp.judges.base import Criterion
 from davsp.judges.validate import Agreement
 from davsp.report.collect import AnsweredEvaluation, AnsweredQuery
 from davsp.report.significance import same_queries
@@ -105,10 +105,10 @@ def _read_validation(file: Path) -> Iterator[AgreementWithPeople]:
             error
         )
     labels = ", ".join(label.file for label in validation.labels)
-    for question, by_model in ((JudgeQuestion.REFUSAL, validation.refusal), (JudgeQuestion.HARM, validation.harm)):
+    for criterion, by_model in ((Criterion.REFUSAL, validation.refusal), (Criterion.HARM, validation.harm)):
         if by_model:
             for source, figures in [("all", by_model.all), *by_model.models.items()]:
-                yield AgreementWithPeople(str(validation.judge), question.value, labels, source, figures)
+                yield AgreementWithPeople(str(validation.judge), criterion.value, labels, source, figures)
 
 
 def _pairs(

@@ -10,14 +10,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from davsp.benchmarks.base import Purpose
+from davsp.benchmarks import BENCHMARKS
+from davsp.benchmarks.base import Headline, Purpose
 from davsp.judges.rates import pooled
 from davsp.report.collect import Evaluation
 from davsp.report.rows import too_many_unscored
 from davsp.results import Measure, Rate, Rates
-
-OFFICIAL = {"mm_vet": ("total", 1), "mme": ("total", 1), "llava_bench": ("all", 1), "pope": ("f1", 100)}
-"""The figure that stands for a benchmark's official score, and what it is multiplied with."""
 
 _MEASURE_OF = {
     Purpose.SAFETY: Measure.RSR,
@@ -45,7 +43,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """What is shown of one benchmark in its `runs`: a rate, or its official `figure` times `scale`.
+    """What is shown of one benchmark in its `runs`: a rate, or the `headline` of its official scores.
 
     `judge` is told where a table has several. `paper`: which of the paper's columns it is, printed there with so many
     `decimals`.
@@ -55,8 +53,7 @@ class Column:
     purpose: Purpose
     runs: Sequence[Evaluation]
     judge: str = ""
-    figure: str | None = None
-    scale: float = 100
+    headline: Headline | None = None
     paper: int | None = None
     decimals: int = 1
 
@@ -64,7 +61,7 @@ class Column:
     def unit(self) -> str:
         """`RSR, %`, or `F1, %, judged by rules`; a score on a scale of its own is a `score`."""
         rate = _UNIT_OF[_MEASURE_OF[self.purpose]]
-        unit = rate if self.figure is None else "F1, %" if self.figure == "f1" else "score"
+        unit = self.headline.unit if self.headline else rate
         return f"{unit}, judged by {self.judge}" if self.judge else unit
 
     @property
@@ -78,13 +75,13 @@ class Column:
         return combined([(run.seed, value) for run in having if (value := self._read(run, defence)) is not None])
 
     def _read(self, run: Evaluation, defence: str) -> Value | None:
-        if self.figure is not None:
-            figure = run.results.scores.get(defence, {}).get(self.figure)
+        if self.headline is not None:
+            figure, scale = run.results.scores.get(defence, {}).get(self.headline.figure), self.headline.scale
             if figure is None or not isfinite(figure.value):
                 return None
             ends = (figure.low, figure.high)
-            low, high = (self.scale * end if end is not None and isfinite(end) else None for end in ends)
-            return Value(self.scale * figure.value, low, high, figure.n)
+            low, high = (scale * end if end is not None and isfinite(end) else None for end in ends)
+            return Value(scale * figure.value, low, high, figure.n)
         return share(run.results.defences[defence][_MEASURE_OF[self.purpose]].values())
 
 
@@ -203,12 +200,12 @@ def _columns(group: Sequence[Evaluation]) -> list[Column]:
     taken = [(column.runs, column.purpose) for column in columns if column.is_measured]
     for runs in runs_of(group):
         facts = runs[0].benchmark
-        figure, scale = OFFICIAL.get(facts.name if facts else "", (None, 100))
+        headline = _headline(facts.name) if facts else None
         more = f" and {len(runs) - 1} more" if len(runs) > 1 and not facts else ""
         for purpose in Purpose:
             column = Column(runs[0].title + more, purpose, runs, _judge_label(runs, group))
-            if purpose is Purpose.USEFULNESS and figure:
-                official = replace(column, figure=figure, scale=scale)
+            if purpose is Purpose.USEFULNESS and headline:
+                official = replace(column, headline=headline)
                 column = official if official.is_measured else column
             if (runs, purpose) not in taken and column.is_measured:
                 columns.append(column)
@@ -227,10 +224,15 @@ def _paper_columns(group: Sequence[Evaluation]) -> list[Column]:
         ]
         runs = min(asked)[-1] if asked else []
         title = told["title"] + (runs[0].part(usual) if runs else "")
-        figure, scale = OFFICIAL.get(told["benchmark"], (None, 100))
-        purpose = Purpose.USEFULNESS if figure else Purpose.SAFETY
-        columns.append(Column(title, purpose, runs, _judge_label(runs, group), figure, scale, i, told["decimals"]))
+        headline = _headline(told["benchmark"])
+        purpose = Purpose.USEFULNESS if headline else Purpose.SAFETY
+        columns.append(Column(title, purpose, runs, _judge_label(runs, group), headline, i, told["decimals"]))
     return columns
+
+
+def _headline(benchmark: str) -> Headline | None:
+    """The figure that stands for a benchmark; None for one whose rates do, and for one that is not installed."""
+    return BENCHMARKS.get(benchmark).headline if benchmark in BENCHMARKS else None
 
 
 def _judge_label(runs: Sequence[Evaluation], group: Sequence[Evaluation]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence
+from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.report.inputs import Transcript, TranscriptAnswer
@@ -15,7 +15,7 @@ from davsp.results import TRANSCRIPTS, read_transcripts
 
 
 def choose_transcripts(
-    folder: Path, queries: Sequence[Query], defences: Sequence[AnyDefence], per_group: int = 1
+    folder: Path, queries: Sequence[Query], defences: Sequence[Defence], per_group: int = 1
 ) -> list[Transcript]:
     """The first queries of every group from an evaluation's transcripts.jsonl, with the images as they were sent.
 
@@ -56,7 +56,6 @@ def choose_transcripts(
     return chosen
 
 
-def _image_as_sent(query: Query, defence: AnyDefence) -> bytes:
+def _image_as_sent(query: Query, defence: Defence) -> bytes:
     """Of a defence that asks more than once, the user's own image."""
-    rewrite = getattr(defence, "defend", None)
-    return png_bytes(open_image((rewrite(query) if rewrite else query).image))
+    return png_bytes(open_image(defence.preview(query).image))
