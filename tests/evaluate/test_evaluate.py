@@ -323,7 +323,7 @@ def test_evaluation_writes_nothing_to_the_users_home(tmp_path: Path, monkeypatch
 
 def test_without_queries_or_defences_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no queries"):
-        run(tmp_path, NoDefence(), queries=[])
+        run(tmp_path, Undefended(), queries=[])
     with pytest.raises(InputError, match="no defences"):
         run(tmp_path)
 
