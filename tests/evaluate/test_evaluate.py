@@ -321,6 +321,13 @@ def test_evaluation_writes_nothing_to_the_users_home(tmp_path: Path, monkeypatch
     assert list(home.iterdir()) == []
 
 
+def test_without_queries_or_defences_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no queries"):
+        run(tmp_path, Undefended(), queries=[])
+    with pytest.raises(InputError, match="no defences"):
+        run(tmp_path)
+
+
 def test_a_missing_image_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"query b1: cannot read .*gone\.png"):
         run(tmp_path, Undefended(), queries=[replace(QUERIES[2], image=tmp_path / "gone.png")])

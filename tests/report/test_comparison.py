@@ -54,8 +54,8 @@ def test_the_page_shows_no_markup_of_names_and_loads_nothing(tmp_path: Path) -> 
     pytest.importorskip("matplotlib")
     groups = [*SAFETY, *USEFULNESS, *OVER_REFUSAL]
     behind = {evil: verdicts(groups, 0.5, 0), "none": verdicts(groups, 0.5, 1)}
-    told = benchmark("figstep", evil, dropped=[evil])
-    write_evaluation(tmp_path / "a:b", groups, behind, model=evil, benchmark=told)
+    facts = benchmark("figstep", evil, dropped=[evil])
+    write_evaluation(tmp_path / "a:b", groups, behind, model=evil, benchmark=facts)
     page = write_comparison([tmp_path], tmp_path / "out").read_text()
     assert "<script" not in page
     assert not re.search(r"(src|xlink:href)=\"(?!#)|https?:", page)

@@ -51,10 +51,10 @@ def test_a_point_counts_every_query_of_every_benchmark_once(tmp_path: Path) -> N
 
 def test_usefulness_without_right_answers_is_the_official_score(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "a", SAFETY, {"none": verdicts(SAFETY, 0.5, 0)})
-    told = benchmark("mm_vet", "all", "usefulness", title="MM-Vet")
-    said = verdicts(OVER_REFUSAL, 1, 0)
+    facts = benchmark("mm_vet", "all", "usefulness", title="MM-Vet")
+    given = verdicts(OVER_REFUSAL, 1, 0)
     write_evaluation(
-        tmp_path / "b", OVER_REFUSAL, {"none": said}, benchmark=told, scores={"none": {"total": score(39.0)}}
+        tmp_path / "b", OVER_REFUSAL, {"none": given}, benchmark=facts, scores={"none": {"total": score(39.0)}}
     )
     evaluations = collect([tmp_path])
     trade_off = trade_off_of(tables(evaluations)[0], evaluations)

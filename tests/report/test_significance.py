@@ -65,8 +65,8 @@ def test_every_measure_is_compared_and_corrected_by_itself(tmp_path: Path) -> No
 
 
 def test_a_reference_that_is_no_right_answer_is_not_compared(tmp_path: Path) -> None:
-    said = verdicts(OVER_REFUSAL, 0.5, 0)
-    folder = write_evaluation(tmp_path / "a", OVER_REFUSAL, {"none": said, "x": said})
+    given = verdicts(OVER_REFUSAL, 0.5, 0)
+    folder = write_evaluation(tmp_path / "a", OVER_REFUSAL, {"none": given, "x": given})
     text = (folder / "transcripts.jsonl").read_text()
     (folder / "transcripts.jsonl").write_text(text.replace('"reference": null', '"reference": "a text"'))
     assert {c.measure for c in compared(tmp_path)} == {"over_refusal"}

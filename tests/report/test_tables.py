@@ -69,8 +69,8 @@ def test_queries_of_one_s_own_bring_no_published_value(tmp_path: Path) -> None:
 
 
 def test_several_seeds_are_a_mean_within_the_widest_interval(tmp_path: Path) -> None:
-    for seed, said in ((0, [R, R, N, N]), (1, [R, R, R, R])):
-        write_evaluation(tmp_path / str(seed), FOUR, {"none": said}, seed=seed)
+    for seed, given in ((0, [R, R, N, N]), (1, [R, R, R, R])):
+        write_evaluation(tmp_path / str(seed), FOUR, {"none": given}, seed=seed)
     [table] = tables(collect([tmp_path]))
     low, high = Rate.of(2, 4).low, Rate.of(4, 4).high
     assert low is not None and high is not None
@@ -86,9 +86,9 @@ def test_the_same_result_in_two_folders_is_one_run(tmp_path: Path) -> None:
 
 
 def test_each_judge_has_a_column_of_its_own(tmp_path: Path) -> None:
-    told = benchmark("figstep", "full")
-    write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, N, N]}, benchmark=told)
-    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, R, N]}, benchmark=told, judge=("llm", "openai/x"))
+    facts = benchmark("figstep", "full")
+    write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, N, N]}, benchmark=facts)
+    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, R, N]}, benchmark=facts, judge=("llm", "openai/x"))
     table, *_ = tables(collect([tmp_path]))
     assert table.judge == "rules and llm (openai/x)"
     assert [column.unit for column in table.columns if column.runs] == [
@@ -102,9 +102,9 @@ def test_each_judge_has_a_column_of_its_own(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_benchmark_are_columns_of_their_own_that_say_so(tmp_path: Path) -> None:
-    told = benchmark("figstep", "full", published=4)
-    write_evaluation(tmp_path / "a", [("x", True, False, 2)], {"none": [R, R]}, benchmark=told)
-    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, N, N]}, benchmark=told)
+    facts = benchmark("figstep", "full", published=4)
+    write_evaluation(tmp_path / "a", [("x", True, False, 2)], {"none": [R, R]}, benchmark=facts)
+    write_evaluation(tmp_path / "b", FOUR, {"none": [R, R, N, N]}, benchmark=facts)
     table, *_ = tables(collect([tmp_path]))
     assert shown(table, "none", "FigStep (OOD)").endswith("n=4")
     assert shown(table, "none", "Figstep, full, 2 of 4").endswith("n=2")
@@ -129,8 +129,8 @@ def test_safety_alone_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_two_results_of_one_name_and_seed_are_told(tmp_path: Path) -> None:
-    for name, said in (("a", [R, R, R, R]), ("b", [R, R, R, N])):
-        write_evaluation(tmp_path / name, FOUR, {"pat": said}, seed=3)
+    for name, given in (("a", [R, R, R, R]), ("b", [R, R, R, N])):
+        write_evaluation(tmp_path / name, FOUR, {"pat": given}, seed=3)
     [table] = tables(collect([tmp_path]))
     assert any("pat has different results of seed 3" in warning for warning in table.warnings)
 
@@ -142,7 +142,7 @@ def test_a_defence_that_was_never_scored_has_no_number(tmp_path: Path) -> None:
 
 
 def test_an_official_score_that_is_missing_gives_way_to_the_share_of_right_answers(tmp_path: Path) -> None:
-    told = benchmark("mme", "perception", "usefulness", title="MME")
-    write_evaluation(tmp_path / "a", USEFULNESS, {"none": verdicts(USEFULNESS, 1, 0)}, benchmark=told)
+    facts = benchmark("mme", "perception", "usefulness", title="MME")
+    write_evaluation(tmp_path / "a", USEFULNESS, {"none": verdicts(USEFULNESS, 1, 0)}, benchmark=facts)
     [table] = tables(collect([tmp_path]))
     assert (table.columns[0].title, table.columns[0].unit) == ("MME, perception", "right, %")

@@ -45,7 +45,7 @@ class Value:
 class Column:
     """What is shown of one benchmark in its `runs`: a rate, or the `headline` of its official scores.
 
-    `judge` is told where a table has several. `paper`: which of the paper's columns it is, printed there with so many
+    `judge` is named where a table has several. `paper`: which of the paper's columns it is, printed there with so many
     `decimals`.
     """
 
@@ -79,8 +79,9 @@ class Column:
             figure, scale = run.results.scores.get(defence, {}).get(self.headline.figure), self.headline.scale
             if figure is None or not isfinite(figure.value):
                 return None
-            ends = [scale * end if end is not None and isfinite(end) else None for end in (figure.low, figure.high)]
-            return Value(scale * figure.value, ends[0], ends[1], figure.n)
+            ends = (figure.low, figure.high)
+            low, high = (scale * end if end is not None and isfinite(end) else None for end in ends)
+            return Value(scale * figure.value, low, high, figure.n)
         return share(run.results.defences[defence][_MEASURE_OF[self.purpose]].values())
 
 
@@ -214,18 +215,18 @@ def _columns(group: Sequence[Evaluation]) -> list[Column]:
 def _paper_columns(group: Sequence[Evaluation]) -> list[Column]:
     """Each of the variant that is nearest to the paper's of those that were asked, and of most queries."""
     columns = []
-    for i, told in enumerate(published()["columns"]):
-        usual, *_ = variants = told["variants"]
-        asked = [
+    for i, printed in enumerate(published()["columns"]):
+        usual, *_ = variants = printed["variants"]
+        candidates = [
             (variants.index(facts.variant), -runs[0].results.queries, n, runs)
             for n, runs in enumerate(runs_of(group))
-            if (facts := runs[0].benchmark) and facts.name == told["benchmark"] and facts.variant in variants
+            if (facts := runs[0].benchmark) and facts.name == printed["benchmark"] and facts.variant in variants
         ]
-        runs = min(asked)[-1] if asked else []
-        title = told["title"] + (runs[0].part(usual) if runs else "")
-        headline = _headline(told["benchmark"])
+        runs = min(candidates)[-1] if candidates else []
+        title = printed["title"] + (runs[0].part(usual) if runs else "")
+        headline = _headline(printed["benchmark"])
         purpose = Purpose.USEFULNESS if headline else Purpose.SAFETY
-        columns.append(Column(title, purpose, runs, _judge_label(runs, group), headline, i, told["decimals"]))
+        columns.append(Column(title, purpose, runs, _judge_label(runs, group), headline, i, printed["decimals"]))
     return columns
 
 
@@ -241,11 +242,11 @@ def _judge_label(runs: Sequence[Evaluation], group: Sequence[Evaluation]) -> str
 
 def _published_rows(model: str, columns: Sequence[Column]) -> dict[str, tuple[Value | None, ...]]:
     """The paper's values by defence, under their columns."""
-    found = {}
+    rows = {}
     for defence, values in published()["models"][model].items():
         under = [None if column.paper is None else values[column.paper] for column in columns]
-        found[defence] = tuple(None if value is None else Value(value) for value in under)
-    return found
+        rows[defence] = tuple(None if value is None else Value(value) for value in under)
+    return rows
 
 
 def _published_table(model: str) -> ModelTable:
