@@ -12,8 +12,8 @@ from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
 from davsp.imaging.pixels import as_batch
-from davsp.training.batches import batched
 from davsp.training.vector import extract_vector
+from davsp.util.batching import batched
 
 BATCH = {"testbed": 32, "slim": 8, "7b": 16, "13b": 16}
 PER_GROUP = {"testbed": 16, "slim": 1, "7b": 8, "13b": 8}

@@ -123,7 +123,7 @@ def prepare(size: str, folder: Path) -> Bench:
     planned = TrainingPlan(
         config, lay_out(vlm, config), layer, tau_plus=1e3, tau_minus=-1e3
     )  # neither hinge is ever idle
-    trainer = Trainer([Objective(vlm, planned, direction, training, validation)], folder)
+    trainer = Trainer([Objective(vlm, planned, direction, training, validation)])
     return Bench(vlm, trainer, ReferenceLoop.of(trainer.objectives[0]))
 
 

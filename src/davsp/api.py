@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence, Exchange, answer_query
+from davsp.defences.base import Defence, Exchange
 from davsp.defences.visual_safety_prompt import PICTURE, VisualSafetyPrompt
 from davsp.judges import Judge
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
-from davsp.report.inputs import REPORT_INPUTS, _transcript_json, rebuild_report
+from davsp.report.inputs import ReportInputs, write_inputs
+from davsp.results import Results
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import project
-from davsp.util.files import write_json
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ HISTOGRAM_QUERIES = 400
 
 def compare(
     model: VisionLanguageModel | str,
-    defences: Sequence[AnyDefence],
+    defences: Sequence[Defence],
     queries: Sequence[Query],
     folder: Path,
     *,
@@ -43,7 +42,7 @@ def compare(
     benchmark: BenchmarkSelection | None = None,
     resume: bool = True,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> Results:
     """Evaluate the defences on the queries and write results.json, transcripts and report.html to `folder`.
 
     `model` is a loaded one, or as `davsp.evaluate.run.evaluate` takes it; `benchmark` is that of the queries.
@@ -52,7 +51,8 @@ def compare(
     projections of a model that is not loaded.
     """
     from davsp.evaluate.run import evaluate
-    from davsp.report.evaluation import choose_transcripts
+    from davsp.report.evaluation import write_report
+    from davsp.report.transcripts import choose_transcripts
 
     results = evaluate(
         model,
@@ -70,23 +70,22 @@ def compare(
     if not processes().is_main:
         return results
     trained = [d for d in defences if isinstance(d, VisualSafetyPrompt) and d.direction is not None]
-    picture, projections = None, {}
+    picture: bytes | None = None
+    projections: dict[str, list[float]] = {}
     if trained:
         shown = trained[-1]
         if not isinstance(model, str):
             projections = _projections(model, shown, queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
         picture = shown.visual.to_png() if shown.visual else None
-    inputs = {
-        "title": title,
-        "projections": projections,
-        "training": list(training),
-        "border": base64.b64encode(picture).decode() if picture else None,
-        "transcripts": [
-            _transcript_json(t) for t in choose_transcripts(folder / "transcripts.jsonl", queries, defences)
-        ],
-    }
-    write_json(folder / REPORT_INPUTS, inputs)
-    rebuild_report(folder)
+    inputs = ReportInputs(
+        title=title,
+        projections=projections,
+        training=list(training),
+        border=picture,
+        transcripts=choose_transcripts(folder, queries, defences),
+    )
+    write_inputs(folder, inputs)
+    write_report(folder, results, inputs)
     return results
 
 
@@ -96,13 +95,13 @@ def training_of(names: Sequence[str]) -> list[Record]:
     return next((found for folder in prompts if (found := read_metrics(folder))), [])
 
 
-def answer_behind(model: VisionLanguageModel, defence: AnyDefence, query: Query, max_new_tokens: int) -> str:
+def answer_behind(model: VisionLanguageModel, defence: Defence, query: Query, max_new_tokens: int) -> str:
     """The model's answer to one query behind a defence. Raises InputError for an unusable image or question."""
 
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]
 
-    return asyncio.run(answer_query(defence, query, Exchange(send)))
+    return asyncio.run(defence.answer(query, Exchange(send)))
 
 
 def _projections(

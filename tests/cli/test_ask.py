@@ -13,7 +13,7 @@ from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import stack
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from tests.command_line import run
 from tests.reaching import what_reaches
@@ -34,7 +34,7 @@ def test_a_saved_prompt_puts_its_border_and_its_prefix_into_what_the_model_sees(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
     layout.project_(pixels)
     prompt = VisualSafetyPrompt("x", VisualPrompt(layout, pixels), "be careful .", base_model=BaseModelFacts.of(model))

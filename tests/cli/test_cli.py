@@ -15,7 +15,7 @@ from PIL import Image
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from tests.command_line import run
 
@@ -23,7 +23,7 @@ from tests.command_line import run
 @pytest.fixture(scope="module")
 def saved_prompt(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prompt")
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
     layout.project_(pixels)
     VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), base_model=BaseModelFacts.of(model)).save(folder)
@@ -36,14 +36,14 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-def test_help_does_not_import_torch() -> None:
+def test_help_does_not_import_torch_or_scipy_s_statistics() -> None:
     code = """
 import sys
 from davsp.cli import app
 try:
     app(["--help"])
 except SystemExit:
-    assert "torch" not in sys.modules
+    assert not {"torch", "scipy.stats"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -150,6 +150,10 @@ def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
         (("fit", "esiii", "--out", "x", "--corpus", "none.txt"), "none.txt"),
         (("fit", "adashield-a", "--out", "x"), "'defender'"),
         (("fit", "esiii", "--out", "x", "--data", "a.jsonl", "--corpus", "c.txt"), "leave out --data"),
+        (("fit", "pat", "--out", "x", "--corpus", "c.txt"), "leave out --corpus"),
+        (("fit", "ecso", "--out", "x"), "'ecso' is no defence that is fitted to a model"),
+        (("fit", "nowhere", "--out", "x"), "Choose from adashield-a, esiii, pat, uniguard"),
+        (("evaluate", "--out", "x", "--defence", "pat"), "defence pat: a name is not enough"),
         (("evaluate", "--out", "x", "--defence", ""), "needs a name"),
         (("evaluate", "--out", "x", "--data", 300 * "x"), "too long"),
         (("fit", "pat", "--out", "x", "--set", "stepz=1"), "stepz"),

@@ -16,7 +16,7 @@ from davsp.defences.visual_safety_prompt import TrainingFacts, VisualSafetyPromp
 from davsp.errors import ArtefactError, InputError, StorageError
 from davsp.imaging.pixels import stack
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt, border_from_png
 from davsp.util.files import sha256
 from tests.reaching import what_reaches
@@ -24,7 +24,7 @@ from tests.reaching import what_reaches
 
 @pytest.fixture
 def prompt(model: VisionLanguageModel) -> VisualSafetyPrompt:
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
     layout.project_(pixels)
     training = TrainingFacts(

@@ -65,12 +65,12 @@ def ask(
     """Ask the model one question about one image, with or without a defence."""
     from davsp.api import answer_behind
     from davsp.data.query import Query, check_question
-    from davsp.defences import check_defence, load_defence
+    from davsp.defences import load_defence
     from davsp.imaging.opening import open_image
 
     check_question(question, "the question")
     open_image(image)
     chosen = load_defence(defence)
     loaded = load_model(model, revision, device, dtype)
-    check_defence(chosen, loaded)
+    chosen.check(loaded)
     print(answer_behind(loaded, chosen, Query(id=str(image), image=image, question=question), max_new_tokens))

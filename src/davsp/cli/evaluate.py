@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from davsp.cli.judge import JudgeChoice, JudgeModel
+from davsp.cli.judge import JudgeModel, JudgeName
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
     MODEL_HELP,
+    TEST_SPLITS,
     TESTBED,
     BatchSize,
     Device,
@@ -29,12 +30,12 @@ from davsp.cli.options import (
     side_of_testbed,
 )
 from davsp.errors import InputError
-from davsp.judges import JudgeName, load_judge
+from davsp.judges import load_judge
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
     from davsp.data.query import Query
-    from davsp.defences.base import AnyDefence
+    from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
 
 SERVED_HELP = (
@@ -63,7 +64,7 @@ def evaluate(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="Also take defences that were made for other models.")
     ] = False,
-    judge: JudgeChoice = JudgeName.RULES,
+    judge: JudgeName = "rules",
     judge_model: JudgeModel = None,
     resume: Annotated[
         bool,
@@ -83,12 +84,13 @@ def evaluate(
 
     from davsp.api import compare, training_of
     from davsp.defences import load_defence
+    from davsp.defences.textual import Undefended
     from davsp.evaluate.plan import plan_of
     from davsp.evaluate.run import check_unique
-    from davsp.report.collect import RESULTS
     from davsp.report.comparison import write_comparison
-    from davsp.report.evaluation import print_table
     from davsp.report.rows import too_many_unscored
+    from davsp.report.terminal import print_table
+    from davsp.results import RESULTS
     from davsp.util.processes import processes
 
     if data and benchmarks:
@@ -97,8 +99,8 @@ def evaluate(
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     judging = load_judge(judge, judge_model)
     defences = [load_defence(name) for name in names or []]
-    if (undefended := load_defence("none")) not in defences:
-        defences.insert(0, undefended)
+    if all(defence.kind != Undefended.kind for defence in defences):
+        defences.insert(0, Undefended())
     check_unique("defence name", [defence.name for defence in defences])
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
@@ -175,7 +177,7 @@ def _of_data(
     from davsp.evaluate.plan import choose
 
     if (side := side_of_testbed(data, model)) is None:
-        return _Job(data, choose(queries_of(data, skip_bad), per_group, limit, seed), out)
+        return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
     from davsp.testbed.queries import draw_queries
     from davsp.testbed.world import Split
 
@@ -183,10 +185,10 @@ def _of_data(
 
 
 def _model(
-    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[AnyDefence]
+    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[Defence]
 ) -> VisionLanguageModel | str:
     """The loaded model, for which the defences were made, or the name of one on a server."""
-    from davsp.defences import check_defence, check_served
+    from davsp.defences import check_served
     from davsp.evaluate.served import is_served
 
     if is_served(name):
@@ -194,10 +196,10 @@ def _model(
             raise InputError(f"{name} is what its server loaded: leave out --revision.")
         for defence in defences:
             check_served(defence)
-        if any(hasattr(defence, "check") for defence in defences):
+        if any(defence.model_specific for defence in defences):
             say(f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same.")
         return name
     loaded = load_model(name, revision, device, dtype)
     for defence in defences:
-        check_defence(defence, loaded)
+        defence.check(loaded)
     return loaded

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.defences import DEFENCES
 from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 TESTBED = "testbed"
 SIDE_STEP = 16
+TRAINING_SPLITS = ("train",)
+VALIDATION_SPLITS = ("validation", "test", "train")
+TEST_SPLITS = ("test", "validation", "train")
+"""Which part of a data set is read where none is named, the first that is there."""
 
 
 class Precision(StrEnum):
@@ -31,12 +37,13 @@ class Precision(StrEnum):
 
 MODEL_HELP = f"Local folder or hub id; shipped are {' and '.join(SHIPPED)}."
 DATA_HELP = (
-    "Queries: a .jsonl, .json, .csv or .parquet file, a folder with one, or a hub id; 'testbed' are the testbed's, "
-    "'testbed@112' the same in images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
+    "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
+    "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
+    "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
 )
 DEFENCE_HELP = (
-    "A folder that `davsp train` or `davsp fit` wrote, or none, prefix, adashield-s, ecso or eta, with options after a "
-    "colon: eta:reward=FOLDER,clip=FOLDER."
+    "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
+    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}."
 )
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
@@ -70,14 +77,13 @@ def load_model(name: str, revision: str | None, device: str, dtype: Precision) -
     return loading.load_model(name, revision=revision, device=device, dtype=dtype.value)
 
 
-def queries_of(source: str, skip_bad: bool) -> list[Query]:
-    from davsp.data.readers import read_queries
-    from davsp.data.sources import locate_queries
+def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query]:
+    from davsp.data.sources import read_source
 
-    found = read_queries(locate_queries(source), skip_bad=skip_bad)
-    if found.skipped:
-        say(f"{source}: {len(found.skipped)} bad records left out, {len(found.queries)} kept.")
-    return list(found.queries)
+    read = read_source(source, skip_bad=skip_bad, splits=splits)
+    if read.skipped:
+        say(f"{source}: {len(read.skipped)} bad records left out, {len(read.queries)} kept.")
+    return list(read.queries)
 
 
 def image_side(model: str) -> int:
@@ -112,7 +118,7 @@ def training_queries(
         from davsp.testbed.queries import border_queries
 
         return border_queries(seed, side=side)
-    queries = queries_of(data, skip_bad)
+    queries = queries_of(data, skip_bad, TRAINING_SPLITS)
     if validation is None:
         return split_queries(queries, share=0.2, seed=seed)
-    return queries, queries_of(validation, skip_bad)
+    return queries, queries_of(validation, skip_bad, VALIDATION_SPLITS)

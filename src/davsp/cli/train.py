@@ -76,6 +76,23 @@ def vector(
     print(out)
 
 
+def _print_options(asked: bool) -> None:
+    """Print the training options and stop, before anything that `davsp train` needs is missed."""
+    if not asked:
+        return
+    from rich.console import Console
+
+    from davsp.training.config import PAPER, TrainConfig
+    from davsp.training.recipes import TrainingRecipe
+    from davsp.util.options import options_table
+
+    console = Console()
+    console.print(options_table(TrainConfig, "Training options, for --set and recipes", {"the paper's": PAPER}))
+    console.print("--paper starts from the paper's values; where none is shown, it is the default.\n")
+    console.print(options_table(TrainingRecipe, "What a recipe holds, for --recipe"))
+    raise typer.Exit
+
+
 def train(
     out: Out,
     vectors: Annotated[
@@ -96,8 +113,14 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
     validation: Validation = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="One training option: steps=500. Repeatable.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="One of --options: steps=500. Repeatable.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Start from the paper's choices instead of ours.")] = False,
+    options: Annotated[  # noqa: ARG001 - the callback prints
+        bool,
+        typer.Option(
+            "--options", callback=_print_options, is_eager=True, help="Print every training option, and stop."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and what it would cost.")
     ] = False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,21 +11,34 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from davsp import __version__
 from davsp.data.digests import digest
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence
+from davsp.defences.base import Defence
 from davsp.errors import InputError
-from davsp.evaluate.plan import grader_for
+from davsp.evaluate.plan import grading_model
 from davsp.judges import Judge, Rules
-from davsp.judges.rates import JudgedSample, Verdict, summarise
-from davsp.util.files import make_folder, write_json, write_text
+from davsp.judges.rates import JudgedSample, summarise
+from davsp.results import (
+    AnswerRecord,
+    BenchmarkFacts,
+    Cost,
+    JudgeFacts,
+    Rates,
+    Results,
+    TranscriptRecord,
+    Verdict,
+    write_results,
+    write_transcripts,
+)
+from davsp.util.files import make_folder
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
     from davsp.benchmarks.base import BenchmarkAnswer
+    from davsp.benchmarks.figures import Scores
     from davsp.benchmarks.selection import BenchmarkSelection
     from davsp.evaluate.provider import LocalModel
     from davsp.evaluate.task import JudgedAnswer
@@ -34,7 +46,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: LocalModel | str,
-    defences: Sequence[AnyDefence],
+    defences: Sequence[Defence],
     queries: Sequence[Query],
     *,
     output: Path,
@@ -45,7 +57,7 @@ def evaluate(
     benchmark: BenchmarkSelection | None = None,
     resume: bool = True,
     progress: bool = True,
-) -> dict[str, Any]:
+) -> Results:
     """Ask the model every query behind every defence, judge the answers, write and return the results.
 
     `model` is a loaded model, or the name of any Inspect model, such as "openai/gpt-4o", or URL=NAME for one on an
@@ -56,7 +68,7 @@ def evaluate(
     Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
     verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
     model, settings, judge and defence, is not asked for again, unless `resume` is False; a model is told apart by name
-    and revision, a defence by name and by what it does to a plain image, a judge by all that its findings depend on.
+    and revision, a defence by name and identity, a judge by all that its findings depend on.
     Every process of the run asks about its share of the queries, and the first writes.
 
     Raises InputError for queries or defences that cannot be compared, without Inspect, and for a benchmark that must
@@ -72,8 +84,10 @@ def evaluate(
     judge = judge or Rules()
     if not queries:
         raise InputError("There are no queries to evaluate. Give at least one.")
+    if not defences:
+        raise InputError("There are no defences to evaluate. Give at least one, such as the undefended model.")
     rules = benchmark.benchmark if benchmark else None
-    grader = grader_for(rules, judge)
+    grader = grading_model(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
     asking = EvaluationRun(
@@ -114,23 +128,24 @@ def evaluate(
             answers[defence.name] = {query.id: answer for query, answer in zip(queries, said, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
-    results = {
-        "model": name,
-        "seed": seed,
-        "queries": len(queries),
-        "max_new_tokens": max_new_tokens,
-        "judge": {"name": judge.name, "model": judge.model_name},
-        "defences": {name: _rates(queries, found) for name, found in answers.items()},
-        "unscored": {name: _unscored(found) for name, found in answers.items()},
-        "cost": {name: _cost(list(found.values())) for name, found in answers.items()},
-        "seconds": seconds,
-        "versions": _versions(),
-    }
-    if benchmark:
-        results |= _of_benchmark(benchmark, queries, answers)
+    scores = _official_scores(benchmark, queries, answers) if benchmark else {}
+    results = Results(
+        model=name,
+        seed=seed,
+        queries=len(queries),
+        max_new_tokens=max_new_tokens,
+        judge=JudgeFacts(name=judge.name, model=judge.model_name),
+        defences={name: _rates(queries, given) for name, given in answers.items()},
+        unscored={name: _unscored(given) for name, given in answers.items()},
+        cost={name: _cost(list(given.values())) for name, given in answers.items()},
+        seconds=seconds,
+        versions=_versions(),
+        benchmark=_facts(benchmark, scores) if benchmark else None,
+        scores={name: dict(found.figures) for name, found in scores.items()},
+    )
     if together.is_main:
-        write_text(output / "transcripts.jsonl", "".join(f"{line}\n" for line in _transcripts(queries, answers)))
-        write_json(output / "results.json", results)
+        write_transcripts(output, _transcripts(queries, answers))
+        write_results(output, results)
     return results
 
 
@@ -143,24 +158,27 @@ def check_unique(what: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> dict[str, dict[str, Any]]:
-    judged = [JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries]
-    return {table: {kind: r.to_json() for kind, r in rates.items()} for table, rates in summarise(judged).items()}
+def _rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> Rates:
+    return summarise(
+        JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries
+    )
 
 
-def _of_benchmark(
+def _official_scores(
     chosen: BenchmarkSelection, queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
-) -> dict[str, Any]:
-    """What it is, and its official scores of the answers that could be judged."""
-    told = chosen.to_json()
+) -> dict[str, Scores]:
+    """The benchmark's official scores of the answers that could be judged, by defence; {} where it has none."""
     official = chosen.benchmark.official
-    scores = {name: official(_said(queries, found)) for name, found in answers.items()} if official else {}
-    told["notes"] += [f"{name}: {note}" for name, found in scores.items() for note in found.notes]
-    figures = {name: {key: f.to_json() for key, f in found.figures.items()} for name, found in scores.items()}
-    return {"benchmark": told, "scores": figures}
+    return {name: official(_scorable(queries, given)) for name, given in answers.items()} if official else {}
 
 
-def _said(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> list[BenchmarkAnswer]:
+def _facts(chosen: BenchmarkSelection, scores: Mapping[str, Scores]) -> BenchmarkFacts:
+    """What the benchmark is, with what is out of the ordinary in the scores of each defence."""
+    remarks = tuple(f"{name}: {note}" for name, found in scores.items() for note in found.notes)
+    return chosen.facts.model_copy(update={"notes": chosen.facts.notes + remarks})
+
+
+def _scorable(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> list[BenchmarkAnswer]:
     from davsp.benchmarks.base import BenchmarkAnswer
 
     return [
@@ -176,20 +194,28 @@ def _unscored(answers: Mapping[str, JudgedAnswer]) -> int:
     return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
 
 
-def _cost(answers: Sequence[JudgedAnswer]) -> dict[str, float | int | None]:
+def _cost(answers: Sequence[JudgedAnswer]) -> Cost:
     """Means over the `n` queries that were answered: calls of the model, its tokens, calls of helper models.
 
     `seconds` is the time in which at least one of them was in work, over n: what a query costs while as many are in
     work at a time as were here. None where nothing was answered, or tokens are not told.
     """
-    spent = [(answer.cost, answer.span) for answer in answers if answer.cost and answer.span]
-    n = len(spent)
-    means: dict[str, float | int | None] = {"n": n}
-    for name in ("calls", "input_tokens", "output_tokens", "helper_calls"):
-        values = [getattr(cost, name) for cost, _ in spent]
-        means[name] = None if not n or None in values else round(sum(values) / n, 3)
-    means["seconds"] = round(_busy([span for _, span in spent]) / n, 4) if n else None
-    return means
+    costs = [answer.cost for answer in answers if answer.cost and answer.span]
+    spans = [answer.span for answer in answers if answer.cost and answer.span]
+    return Cost(
+        n=len(costs),
+        calls=_mean([cost.calls for cost in costs]),
+        input_tokens=_mean([cost.input_tokens for cost in costs]),
+        output_tokens=_mean([cost.output_tokens for cost in costs]),
+        helper_calls=_mean([cost.helper_calls for cost in costs]),
+        seconds=round(_busy(spans) / len(spans), 4) if spans else None,
+    )
+
+
+def _mean(values: Sequence[int | None]) -> float | None:
+    """To three decimals; None of nothing, and where one of them is not told."""
+    told = [value for value in values if value is not None]
+    return round(sum(told) / len(told), 3) if told and len(told) == len(values) else None
 
 
 def _busy(spans: Sequence[tuple[float, float]]) -> float:
@@ -201,18 +227,19 @@ def _busy(spans: Sequence[tuple[float, float]]) -> float:
     return seconds
 
 
-def _transcripts(queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]) -> Iterator[str]:
+def _transcripts(
+    queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
+) -> Iterator[TranscriptRecord]:
     for query in queries:
-        said = {name: found[query.id] for name, found in answers.items()}
-        record = {
-            "id": query.id,
-            "group": query.group,
-            "malicious": query.malicious,
-            "question": query.question,
-            "reference": query.answer or query.metadata.get("reference"),
-            "answers": {n: {"text": a.text, "verdict": a.verdict.value, "error": a.error} for n, a in said.items()},
-        }
-        yield json.dumps(record, ensure_ascii=False)
+        given = {name: by_id[query.id] for name, by_id in answers.items()}
+        yield TranscriptRecord(
+            id=query.id,
+            group=query.group,
+            malicious=query.malicious,
+            question=query.question,
+            reference=query.answer or query.metadata.get("reference"),
+            answers={n: AnswerRecord(text=a.text, verdict=a.verdict, error=a.error) for n, a in given.items()},
+        )
 
 
 def _versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from PIL import Image
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence, Exchange, QueryCost, answer_query
+from davsp.defences.base import Defence, Exchange
 from davsp.errors import ModelError
 from davsp.evaluate.media import decode_image, encode_image
 from davsp.evaluate.provider import one_image_and_text
@@ -31,11 +31,11 @@ from davsp.imaging.opening import open_image
 from davsp.models.requests import Request, Response
 
 COST = "davsp:cost"
-"""Where a sample's store holds the fields of `davsp.defences.base.Cost`, and `began` and `ended` in POSIX seconds."""
+"""Where a sample's store holds the fields of `QueryCost`, and `began` and `ended` in POSIX seconds."""
 
 
 @solver
-def behind(defence: AnyDefence, line: ServerConnection | None = None) -> Solver:
+def behind(defence: Defence, line: ServerConnection | None = None) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
@@ -51,8 +51,8 @@ def behind(defence: AnyDefence, line: ServerConnection | None = None) -> Solver:
         began = time.time()
         image, question = one_image_and_text(state.messages)
         query = Query(str(state.sample_id), await to_thread.run_sync(decode_image, image), question)
-        exchange = Exchange(send, QueryCost(helper_calls=getattr(defence, "helper_calls", 0)))
-        answer = await answer_query(defence, query, exchange)
+        exchange = Exchange(send)
+        answer = await defence.answer(query, exchange)
         state.output = ModelOutput.from_content(str(get_model()), answer)
         state.messages.append(state.output.message)
         state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})

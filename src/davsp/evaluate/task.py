@@ -22,12 +22,10 @@ from inspect_ai.model import (
     set_model_info,
 )
 from inspect_ai.solver import TaskState
-from PIL import Image
 
 from davsp.benchmarks.base import Benchmark
-from davsp.data.digests import digest
-from davsp.data.query import Query
-from davsp.defences.base import AnsweringDefence, AnyDefence, QueryCost
+from davsp.benchmarks.grading import Grader
+from davsp.defences.base import Defence, QueryCost
 from davsp.errors import ModelError
 from davsp.evaluate.provider import LocalModel
 from davsp.evaluate.registry import davsp
@@ -35,8 +33,7 @@ from davsp.evaluate.scorers import scorers_of
 from davsp.evaluate.served import ServerConnection
 from davsp.evaluate.solver import COST, behind
 from davsp.judges import Judge
-from davsp.judges.graders import GRADERS, Grader
-from davsp.judges.rates import Verdict
+from davsp.results import Verdict
 
 SCORER = "safety_and_usefulness"
 LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10
@@ -59,13 +56,9 @@ class JudgedAnswer:
     marks: Mapping[str, float] = field(default_factory=dict)
 
 
-def fingerprint(defence: AnyDefence) -> str:
-    """A hex digest that tells two defences of one name apart: of the defence's own `identity` where it has one, else of
-    what it does to a plain query."""
-    identity = getattr(defence, "identity", None)
-    if isinstance(defence, AnsweringDefence) or identity is not None:
-        return hashlib.sha256(str(identity).encode()).hexdigest()
-    return digest([defence.defend(Query("", Image.new("RGB", (64, 64), "grey"), "What is this?"))])
+def fingerprint(defence: Defence) -> str:
+    """A hex digest that tells two defences of one name apart."""
+    return hashlib.sha256(defence.identity.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class EvaluationRun:
     resume: bool = True
 
     def answers_behind(
-        self, defence: AnyDefence, samples: Sequence[Sample], *, key: str, answered: Callable[[], None]
+        self, defence: Defence, samples: Sequence[Sample], *, key: str, answered: Callable[[], None]
     ) -> dict[str, JudgedAnswer]:
         """Answers by query id. Calls `answered` after each.
 
@@ -103,7 +96,7 @@ class EvaluationRun:
         return found
 
     def _run(
-        self, defence: AnyDefence, samples: Sequence[Sample], key: str, answered: Callable[[], None]
+        self, defence: Defence, samples: Sequence[Sample], key: str, answered: Callable[[], None]
     ) -> list[EvalSample]:
         async def count(state: TaskState) -> None:  # noqa: ARG001
             answered()
@@ -196,7 +189,7 @@ class EvaluationRun:
 
     @property
     def _grader(self) -> Grader | None:
-        return GRADERS[self.benchmark.name] if self.benchmark and self.benchmark.graded else None
+        return self.benchmark.grader if self.benchmark else None
 
 
 def _local(model: LocalModel, batch_size: int) -> Model:
