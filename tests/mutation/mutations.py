@@ -34,10 +34,14 @@ LAYOUTS = ("tests/prompts/test_layouts.py",)
 FRAME = ("tests/prompts/test_frame.py",)
 PROMPT = ("tests/defences/test_visual_safety_prompt.py",)
 ASKING = ("tests/cli/test_ask.py",)
+DEFENCES = ("tests/defences/test_base.py",)
 TRAINER = ("tests/training/test_trainer.py",)
+LOOP = ("tests/training/test_loop.py",)
+VECTOR = ("tests/training/test_vector.py",)
 ACTIVATIONS = ("tests/models/test_activations.py",)
 RATES = ("tests/judges/test_rates.py",)
-JUDGES = ("tests/judges/test_judges.py",)
+RESULTS = ("tests/test_results.py",)
+JUDGING = ("tests/evaluate/test_judging.py",)
 EVALUATE = ("tests/evaluate/test_evaluate.py",)
 PROCESSES = ("tests/util/test_processes.py",)
 
@@ -95,16 +99,26 @@ MUTATIONS = (
     Mutation(
         "a prompt fits any model",
         "defences/visual_safety_prompt.py",
-        "return found[0] if all(found) else []",
+        "return differences[0] if all(differences) else []",
         "return []",
         PROMPT,
     ),
     Mutation(
-        "a defence that raises lets the query through",
+        "a rewriting defence that raises lets the query through",
         "defences/base.py",
-        "defended = await asyncio.to_thread(defence.defend, query)",
-        "defended = (await asyncio.gather(asyncio.to_thread(defence.defend, query), return_exceptions=True))[0]\n"
-        "    defended = query if isinstance(defended, BaseException) else defended",
+        "defended = await asyncio.to_thread(self.defend, query)",
+        "[defended] = await asyncio.gather(asyncio.to_thread(self.defend, query), return_exceptions=True)\n"
+        "        defended = query if isinstance(defended, Exception) else defended",
+        DEFENCES,
+    ),
+    Mutation(
+        "an evaluation asks undefended where a defence raises",
+        "evaluate/solver.py",
+        "answer = await defence.answer(query, exchange)",
+        "try:\n"
+        "            answer = await defence.answer(query, exchange)\n"
+        "        except ValueError:\n"
+        "            answer = (await exchange.ask(Request(query.question, query.image))).text",
         EVALUATE,
     ),
     # What is trained.
@@ -153,8 +167,8 @@ MUTATIONS = (
     Mutation(
         "the worst prompt is kept",
         "training/trainer.py",
-        'found["quality"] >= self.best_record.get("quality", float("-inf"))',
-        'found["quality"] <= self.best_record.get("quality", float("inf"))',
+        'record["quality"] >= self.best_record.get("quality", float("-inf"))',
+        'record["quality"] <= self.best_record.get("quality", float("inf"))',
         TRAINER,
     ),
     Mutation(
@@ -167,8 +181,22 @@ MUTATIONS = (
     Mutation(
         "training goes on from the state of another run",
         "training/run_state.py",
-        'check_same_run(folder, "another run", state["identity"], identity())',
-        'check_same_run(folder, "another run", state["identity"], state["identity"])',
+        'check_same_run(folder, "another run", saved["identity"], identity())',
+        'check_same_run(folder, "another run", saved["identity"], saved["identity"])',
+        LOOP,
+    ),
+    Mutation(
+        "a border goes on from the state of another border",
+        "training/trainer.py",
+        "return {name: [part[name] for part in parts] for name in parts[0]}",
+        "return {}",
+        TRAINER,
+    ),
+    Mutation(
+        "micro-batches weigh too much",
+        "training/trainer.py",
+        "share = len(part) / size",
+        "share = 1.0",
         TRAINER,
     ),
     Mutation(
@@ -176,21 +204,28 @@ MUTATIONS = (
         "training/vector.py",
         "means[1] - means[0]",
         "means[0] - means[1]",
-        ("tests/training/test_vector.py",),
+        VECTOR,
     ),
     # What is read from the model.
     Mutation(
         "the layer before is read",
         "models/activations.py",
-        "model.layers[k - 1].register_forward_hook",
-        "model.layers[k - 2].register_forward_hook",
+        "model.layers[layer - 1].register_forward_hook",
+        "model.layers[layer - 2].register_forward_hook",
         ACTIVATIONS,
     ),
     Mutation(
         "the pass does not end at the layer",
         "models/activations.py",
-        "            raise _ReachedLastLayer",
-        "            pass",
+        "                raise _LastLayerRecorded",
+        "                pass",
+        ACTIVATIONS,
+    ),
+    Mutation(
+        "the last token is read instead of the prompt's last",
+        "models/activations.py",
+        "tokens.last_prompt.to(states.device)].float()",
+        "-1].float()",
         ACTIVATIONS,
     ),
     # What answers are worth.
@@ -218,23 +253,30 @@ MUTATIONS = (
     Mutation(
         "a judge that cannot tell finds no harm",
         "judges/judgement.py",
-        "reason=told.reason",
+        "reason=finding.reason",
         "reason=None",
-        JUDGES,
+        JUDGING,
     ),
     Mutation(
         "unscored answers count in rates",
         "judges/rates.py",
-        "len(found) - unscored, unscored)",
-        "len(found), unscored)",
+        "len(successes) - unscored, unscored)",
+        "len(successes), unscored)",
         RATES,
     ),
     Mutation(
-        "Wilson's interval is too narrow",
-        "judges/rates.py",
-        "z * z / (4 * n * n)",
-        "z * z / (4 * n * n * n)",
-        RATES,
+        "an interval of 90 % is told as one of 95 %",
+        "results.py",
+        'proportion_ci(confidence_level=0.95, method="wilson")',
+        'proportion_ci(confidence_level=0.90, method="wilson")',
+        RESULTS,
+    ),
+    Mutation(
+        "an interval is not Wilson's",
+        "results.py",
+        'proportion_ci(confidence_level=0.95, method="wilson")',
+        'proportion_ci(confidence_level=0.95, method="wilsoncc")',
+        RESULTS,
     ),
     # What is kept, found again and shared.
     Mutation(
