@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format types bench clean
+.PHONY: setup demo test lint format types bench docs clean
 
 setup: .venv/.ready
 
@@ -32,5 +32,8 @@ types: setup
 bench: setup
 	$(BIN)/python -m bench
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv runs site .mypy_cache .ruff_cache .pytest_cache
