@@ -26,7 +26,7 @@ DISTINCT = 12
 def photographs(folder: Path, count: int) -> list[Path]:
     """JPEG and PNG files of smooth noise, as large on disk as photographs; few distinct ones, copied."""
     rng = np.random.default_rng(0)
-    made: list[Path] = []
+    originals: list[Path] = []
     for number in range(DISTINCT):
         big = number == 0
         area = (MEGAPIXELS[-1] if big else MEGAPIXELS[number % (len(MEGAPIXELS) - 1)]) * 1e6
@@ -35,16 +35,16 @@ def photographs(folder: Path, count: int) -> list[Path]:
         image = small.resize((width, height), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
         path = folder / f"{number}{'.png' if number % 2 else '.jpg'}"
         image.save(path)
-        made.append(path)
-    found = []
+        originals.append(path)
+    copies = []
     for number in range(count):
-        source = made[0] if number % 50 == 0 else made[1 + number % (DISTINCT - 1)]
+        source = originals[0] if number % 50 == 0 else originals[1 + number % (DISTINCT - 1)]
         path = folder / f"copy-{number}{source.suffix}"
         shutil.copyfile(source, path)
-        found.append(path)
-    for path in made:
+        copies.append(path)
+    for path in originals:
         path.unlink()
-    return found
+    return copies
 
 
 def rows(size: str) -> list[Row]:  # noqa: ARG001 - the model plays no part

@@ -43,9 +43,9 @@ def malicious_step(
 
 
 def benign_step(
-    vlm: VisionLanguageModel, pixels: Tensor, ids: Tensor, rows: Tensor, columns: Tensor, wanted: Tensor
+    vlm: VisionLanguageModel, pixels: Tensor, ids: Tensor, rows: Tensor, columns: Tensor, labels: Tensor
 ) -> None:
     """Forward to the end and back to the pixels, the answers' cross-entropy as loss; scores at answer tokens alone."""
     states = final_states(vlm, pixels, ids)
     scores = vlm.model.get_output_embeddings()(states[rows, columns]).float()
-    F.cross_entropy(scores, wanted).backward()
+    F.cross_entropy(scores, labels).backward()

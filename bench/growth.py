@@ -18,7 +18,7 @@ from davsp.data.query import Query
 from davsp.models.loading import load_model
 from davsp.prompts.layouts import BorderLayout
 from davsp.testbed.queries import border_queries
-from davsp.training.batches import Prepared
+from davsp.training.batches import PreparedQueries
 from davsp.training.config import TrainConfig
 from davsp.training.objective import Objective, TrainingPlan, lay_out
 
@@ -128,7 +128,7 @@ def main(count: str) -> None:
         ]
         before = forget_peak()
         begun = time.perf_counter()
-        prepared = Prepared(model, many, layout, "")
+        prepared = PreparedQueries(model, many, layout, "")
         taken = time.perf_counter() - begun
         generator = torch.Generator().manual_seed(0)
         begun = time.perf_counter()

@@ -66,28 +66,30 @@ class ReferenceLoop:
         method = self.method
         inside = stack([self.layout.interior(open_image(query.image))])[0].to(prompt.device)
         seen = canvas(prompt, inside, self.layout.border)
-        asked = self.vlm.prompt_ids(query.question, self.prefix)
-        states, _ = self.forward(seen, asked)
-        projection = (states[method.layer][0, len(asked) - 1].float() * method.direction).sum()
+        prompt_ids = self.vlm.prompt_ids(query.question, self.prefix)
+        states, _ = self.forward(seen, prompt_ids)
+        projection = (states[method.layer][0, len(prompt_ids) - 1].float() * method.direction).sum()
         total = alignment(projection, query.malicious, method.tau_plus, method.tau_minus)
         if answered:
-            said = self.vlm.answer_ids(answer)
-            _, logits = self.forward(seen, [*asked, *said])
-            scores = logits[0, len(asked) - 1 : len(asked) - 1 + len(said)].float().log_softmax(-1)
-            each = [-scores[i, token] for i, token in enumerate(said)]
+            answer_ids = self.vlm.answer_ids(answer)
+            _, logits = self.forward(seen, [*prompt_ids, *answer_ids])
+            first = len(prompt_ids) - 1
+            scores = logits[0, first : first + len(answer_ids)].float().log_softmax(-1)
+            each = [-scores[i, token] for i, token in enumerate(answer_ids)]
             total = total + method.answer_weight * torch.stack(each).mean()
         return total
 
     @torch.no_grad()
     def harmfulness_vector(self, queries: Sequence[Query]) -> Tensor:
         """The unit difference of the class means at every layer, float32 (layers, hidden)."""
-        found: dict[bool, list[Tensor]] = {False: [], True: []}
+        by_side: dict[bool, list[Tensor]] = {False: [], True: []}
         for query in queries:
             pixels = self.vlm.canvas_pixels([query])[0].to(self.vlm.device)
-            asked = self.vlm.prompt_ids(query.question, self.prefix)
-            states, _ = self.forward(pixels, asked)
-            found[query.malicious].append(torch.stack([s[0, len(asked) - 1].float() for s in states[1:]]))
-        difference = torch.stack(found[True]).mean(0) - torch.stack(found[False]).mean(0)
+            prompt_ids = self.vlm.prompt_ids(query.question, self.prefix)
+            states, _ = self.forward(pixels, prompt_ids)
+            last = len(prompt_ids) - 1
+            by_side[query.malicious].append(torch.stack([s[0, last].float() for s in states[1:]]))
+        difference = torch.stack(by_side[True]).mean(0) - torch.stack(by_side[False]).mean(0)
         return torch.nn.functional.normalize(difference, dim=-1)
 
     def answers(self, queries: Sequence[Query], max_new_tokens: int) -> list[str]:

@@ -115,9 +115,9 @@ def queries_in_files(folder: Path, per_group: int = QUERIES_PER_GROUP) -> tuple[
 
 def in_files(queries: Sequence[Query], folder: Path, name: str) -> list[Query]:
     """The queries with their images in PNG files of the folder, numbered after the name."""
-    found = []
+    saved = []
     for number, query in enumerate(queries):
         path = folder / f"{name}-{number}.png"
         open_image(query.image).save(path)
-        found.append(replace(query, image=path))
-    return found
+        saved.append(replace(query, image=path))
+    return saved

@@ -70,19 +70,19 @@ class Bench:
         """The same as `ours`, by a bare loop; its inputs are made here."""
         ready = []
         for malicious in (True, False):
-            found = self.objective.sides[malicious].batch(range(batch), answered=not malicious)
-            pixels = self.objective.plan.layout.compose(self.trainer.prompt, found.interior)
-            ready.append((self.vlm.normalise(as_batch(pixels)), found.tokens))
-        (harmful, asked), (harmless, answered) = ready
+            prepared = self.objective.sides[malicious].batch(range(batch), answered=not malicious)
+            pixels = self.objective.plan.layout.compose(self.trainer.prompt, prepared.interior)
+            ready.append((self.vlm.normalise(as_batch(pixels)), prepared.tokens))
+        (harmful, prompts), (harmless, answered) = ready
         rows, columns = answer_positions(answered.labels)
-        wanted = answered.labels[rows, columns]
+        labels = answered.labels[rows, columns]
         layer, direction = self.objective.plan.layer, self.objective.direction
 
         def run() -> None:
             bare.malicious_step(
-                self.vlm, harmful.clone().requires_grad_(), asked.ids, asked.last_prompt, layer, direction
+                self.vlm, harmful.clone().requires_grad_(), prompts.ids, prompts.last_prompt, layer, direction
             )
-            bare.benign_step(self.vlm, harmless.clone().requires_grad_(), answered.ids, rows, columns, wanted)
+            bare.benign_step(self.vlm, harmless.clone().requires_grad_(), answered.ids, rows, columns, labels)
 
         return run
 
@@ -102,7 +102,7 @@ class Bench:
         for malicious in (True, False):
             side = self.objective.sides[malicious]
             shapes = zip(side.prompts.shapes, side.answers.shapes, strict=True)
-            lengths = [asked + (0 if malicious else said) for (asked,), (said,) in shapes]
+            lengths = [prompt + (0 if malicious else answer) for (prompt,), (answer,) in shapes]
             lengths = lengths[:batch]
             blocks = layer if malicious else layers
             done += 2 * seeing + 2 * blocks * block * max(lengths)
@@ -129,7 +129,7 @@ def prepare(size: str, folder: Path) -> Bench:
 
 def rows(size: str) -> list[Row]:
     """Training at the paper's batch and at the fastest one, and the memory of a malicious step."""
-    found = []
+    measured = []
     with TemporaryDirectory() as folder:
         bench = prepare(size, Path(folder))
         sides: dict[str, Callable[[], object]] = {"reference": bench.slow}
@@ -139,7 +139,7 @@ def rows(size: str) -> list[Row]:
     for batch, aim in FASTER[size].items():
         taken = {"reference": seconds["reference"], **{side: seconds[f"{side} {batch}"] for side in ("ours", "floor")}}
         slow, done, needed = bench.arithmetic(batch)
-        found.append(
+        measured.append(
             row(
                 f"training, batch {batch}, half malicious: samples per second",
                 size,
@@ -152,7 +152,7 @@ def rows(size: str) -> list[Row]:
         )
         if torch.cuda.is_available():
             peak = next(f for name, f in PEAK_FLOPS.items() if name in torch.cuda.get_device_name())
-            found.append(
+            measured.append(
                 {
                     "name": f"model FLOP utilisation of training, batch {batch}",
                     "size": size,
@@ -162,18 +162,18 @@ def rows(size: str) -> list[Row]:
                     "note": f"of {peak / 1e12:.0f} TFLOP/s in bfloat16",
                 }
             )
-    return [*found, memory_row(size)]
+    return [*measured, memory_row(size)]
 
 
 def memory_row(size: str) -> Row:
     """Peak memory of a malicious step beyond the loaded model and libraries, each side in a process of its own."""
-    found = {
+    peaks = {
         side: [float(in_process_of_its_own("bench.training", size, side).split()[-1]) for _ in range(3)]
         for side in ("ours", "reference", "floor")
     }
-    ours = found["ours"]
+    ours = peaks["ours"]
     shares = {
-        side: spread([a / b for a, b in zip(ours, found[side], strict=True)], aim)
+        side: spread([a / b for a, b in zip(ours, peaks[side], strict=True)], aim)
         for side, aim in (("reference", 0.5), ("floor", None))
     }
     return {

@@ -52,6 +52,6 @@ def test_without_a_defence_the_model_sees_the_image_itself(
     with what_reaches(model) as seen:
         assert run(monkeypatch, capsys, "ask", photo, QUESTION)[0] == 0
     [(canvas, text)] = seen
-    expected = stack([model.canvas.settle(open_image(photo))])[0]
+    expected = stack([model.canvas.resize(open_image(photo))])[0]
     torch.testing.assert_close(canvas, expected, atol=1e-5, rtol=0)
     assert QUESTION in text and "careful" not in text

@@ -14,7 +14,7 @@ from davsp.errors import ModelError
 from davsp.models.activations import last_prompt_states
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
-from davsp.training.batches import Prepared
+from davsp.training.batches import PreparedQueries
 from davsp.training.config import TrainConfig
 from davsp.training.objective import lay_out
 from tests.models.test_families import noise
@@ -30,7 +30,7 @@ def state_and_gradient(model: VisionLanguageModel) -> tuple[Tensor, Tensor]:
     """The last prompt token's state at layer 2 behind a grey prompt, and the gradient of its sum in the prompt."""
     layout = lay_out(model, TrainConfig())
     queries = [Query(str(i), noise(64, 48, i), "how do i do what the text says ?", answer="no .") for i in (0, 1)]
-    batch = Prepared(model, queries, layout, "be careful .").batch([0, 1], answered=False)
+    batch = PreparedQueries(model, queries, layout, "be careful .").batch([0, 1], answered=False)
     prompt = torch.full((3, *layout.size), 0.5, requires_grad=True)
     states = last_prompt_states(model, layout.compose(prompt, batch.interior), batch.tokens, [2])[:, 0]
     (gradient,) = torch.autograd.grad(states.sum(), prompt)

@@ -51,8 +51,8 @@ def test_tiles_keep_the_most_pixels_and_waste_the_least() -> None:
 @pytest.mark.parametrize("canvas", [QWEN, TILES, FixedCanvas(56, 56), FRAME.canvas])
 @pytest.mark.parametrize("shape", [(40, 40), (333, 500), (19, 31), (1500, 2000), (60, 300)])
 def test_a_framed_image_lies_on_a_size_that_the_model_takes(canvas: Canvas, shape: tuple[int, int]) -> None:
-    inside = canvas.interior(*shape, border=8)
-    size = canvas.around(*inside, border=8)
+    inside = canvas.inner_size(*shape, border=8)
+    size = canvas.outer_size(*inside, border=8)
     assert canvas.choose(*size) == size
     assert all(outer >= inner + 16 for outer, inner in zip(size, inside, strict=True))
 

@@ -14,7 +14,7 @@ from davsp.imaging.canvas import FixedCanvas
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import AdditiveLayout, BorderLayout, Layout
-from davsp.prompts.official import beyond_range, read_directions, read_noise, write_directions, write_noise
+from davsp.prompts.official import out_of_range, read_directions, read_noise, write_directions, write_noise
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
 from davsp.training.objective import plan
@@ -45,7 +45,7 @@ def test_a_border_survives_a_round_trip(tmp_path: Path) -> None:
     read = read_noise(tmp_path / "noise.pt", border=7)
     assert read.layout == layout
     assert torch.allclose(read.pixels, pixels, atol=1e-6)
-    assert beyond_range(read)[0] < 1e-6
+    assert out_of_range(read)[0] < 1e-6
 
 
 def test_how_far_a_border_leaves_the_range_is_told(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_how_far_a_border_leaves_the_range_is_told(tmp_path: Path) -> None:
     pixels = torch.full((3, 56, 56), 0.5) * layout.mask()
     pixels[0, 0, 0] = 1.4
     write_noise(VisualPrompt(layout, pixels), tmp_path / "noise.pt")
-    furthest, share = beyond_range(read_noise(tmp_path / "noise.pt", border=7))
+    furthest, share = out_of_range(read_noise(tmp_path / "noise.pt", border=7))
     assert furthest == pytest.approx(0.4, abs=1e-5)
     assert share == pytest.approx(1 / (3 * int(layout.mask().sum())))
 

@@ -316,8 +316,8 @@ def test_what_is_trained_is_what_the_checkpoint_computes(architecture: str, tmp_
     for step in range(6):
         batch = data[step]
         with torch.no_grad():
-            seen = run.vlm.see(batch["pixel_values"])
-            trained = decoder_states(run.vlm, batch, run.vlm.project(seen))
+            features = run.vlm.encode(batch["pixel_values"])
+            trained = decoder_states(run.vlm, batch, run.vlm.project(features))
             said = (batch["labels"] != -100).int().argmax(1)
             tokens = Tokens(batch["input_ids"], said - 1, batch["labels"])
             computed = loaded.forward(list(batch["pixel_values"] * std + mean), tokens)

@@ -51,11 +51,11 @@ class TokenSearch:
     def allowed(self) -> Tensor:
         """int64 (N,): the tokens that texts are made of, which are printable ASCII and none of the model's own."""
         tokenizer = self.model.tokenizer
-        own = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-        ids = [i for i in range(len(tokenizer)) if i not in own]
+        special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+        ids = [i for i in range(len(tokenizer)) if i not in special]
         texts = [text.strip() for text in tokenizer.batch_decode([[i] for i in ids])]
-        kept = [i for i, text in zip(ids, texts, strict=True) if text and text.isascii() and text.isprintable()]
-        return torch.tensor(kept)
+        printable = [i for i, text in zip(ids, texts, strict=True) if text and text.isascii() and text.isprintable()]
+        return torch.tensor(printable)
 
     def text(self, ids: Ids) -> str:
         return str(self.model.tokenizer.decode(list(ids)))

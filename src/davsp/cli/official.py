@@ -45,11 +45,11 @@ def official_border(
     """Import a border for a model, and say how far it is from being an image."""
     from davsp.defences.stored import BaseModelFacts
     from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
-    from davsp.prompts.official import beyond_range, read_noise
+    from davsp.prompts.official import out_of_range, read_noise
     from davsp.prompts.text import SAFETY_PREFIX
 
     visual = read_noise(file, width)
-    furthest, share = beyond_range(visual)
+    furthest, share = out_of_range(visual)
     if furthest > 0:
         now = "moved to it" if clamp else "kept; as a picture it is clamped (--clamp does so now)"
         say(f"{file}: {share:.1%} of the border's values lie outside [0, 1], by {furthest:.3f} at most: {now}.")

@@ -56,13 +56,13 @@ def vector(
     from davsp.util.processes import processes
     from davsp.util.progress import bar
 
-    fitting, checks = training_queries(data, validation, skip_bad, seed, model)
+    training, checks = training_queries(data, validation, skip_bad, seed, model)
     loaded = load_model(model, revision, device, dtype)
-    read = len(checks) if directions else len(fitting) + len(checks)
+    read = len(checks) if directions else len(training) + len(checks)
     with bar("Reading hidden states", read) as advance:
-        found = extract_vector(
+        measured = extract_vector(
             loaded,
-            fitting,
+            training,
             checks,
             prefix=SAFETY_PREFIX if prefix is None else prefix,
             layer=layer,
@@ -71,14 +71,14 @@ def vector(
             directions=read_directions(directions) if directions else None,
         )
     if processes().is_main:
-        found.save(out)
-        Console(stderr=True).print(vector_table(found))
+        measured.save(out)
+        Console(stderr=True).print(vector_table(measured))
     print(out)
 
 
-def _print_options(asked: bool) -> None:
+def _print_options(wanted: bool) -> None:
     """Print the training options and stop, before anything that `davsp train` needs is missed."""
-    if not asked:
+    if not wanted:
         return
     from rich.console import Console
 
@@ -142,17 +142,17 @@ def train(
     from davsp.training.run_state import Interrupted
     from davsp.training.vector import HarmfulnessVector
 
-    told = read_recipe(recipe) if recipe else TrainingRecipe(model=TESTBED, data=TESTBED)
-    settings = read_config(told.train, set_ or [], paper or told.paper)
+    run = read_recipe(recipe) if recipe else TrainingRecipe(model=TESTBED, data=TESTBED)
+    settings = read_config(run.train, set_ or [], paper or run.paper)
     given = [HarmfulnessVector.load(folder) for folder in vectors or []]
-    names = models or [told.model]
+    names = models or [run.model]
     if given and len(given) != len(names):
         raise InputError(f"{len(names)} models and {len(given)} vectors: give a --vector for each --model, in order.")
     training, checks = training_queries(
-        data or told.data, validation or (None if data else told.validation), skip_bad, settings.seed, names[0]
+        data or run.data, validation or (None if data else run.validation), skip_bad, settings.seed, names[0]
     )
-    revision = revision or (None if models else told.revision)
-    loaded = [load_model(name, revision, device, dtype or Precision(told.dtype)) for name in names]
+    revision = revision or (None if models else run.revision)
+    loaded = [load_model(name, revision, device, dtype or Precision(run.dtype)) for name in names]
     if dry_run:
         for model in loaded:
             lay_out(model, settings)  # what does not suit is found before the vector takes its time

@@ -10,7 +10,7 @@ from typing import ClassVar
 from PIL import Image
 
 from davsp.errors import InputError
-from davsp.imaging.pixels import fit
+from davsp.imaging.pixels import resize_and_pad
 
 PAPER_SIDE = 336
 """Side in pixels of the square canvas that the paper uses for models that take any size."""
@@ -26,21 +26,21 @@ class Canvas(ABC):
     def choose(self, height: int, width: int) -> tuple[int, int]:
         """The size, of those the model takes, at which it sees an image of this size."""
 
-    def settle(self, image: Image.Image) -> Image.Image:
+    def resize(self, image: Image.Image) -> Image.Image:
         """The RGB image at its chosen size: shrunk or enlarged to fit, its sides filled up with white."""
-        return fit(image, *self.choose(image.height, image.width))
+        return resize_and_pad(image, *self.choose(image.height, image.width))
 
     @property
     def square(self) -> tuple[int, int]:
         """The size at which the model sees a square image of the paper's side."""
         return self.choose(PAPER_SIDE, PAPER_SIDE)
 
-    def interior(self, height: int, width: int, border: int) -> tuple[int, int]:
+    def inner_size(self, height: int, width: int, border: int) -> tuple[int, int]:
         """The size that an image takes up within a frame of `border` pixels."""
         tall, wide = self.choose(height + 2 * border, width + 2 * border)
         return tall - 2 * border, wide - 2 * border
 
-    def around(self, height: int, width: int, border: int) -> tuple[int, int]:
+    def outer_size(self, height: int, width: int, border: int) -> tuple[int, int]:
         """The size of the canvas for an interior: at least `border` pixels on every side."""
         return height + 2 * border, width + 2 * border
 
@@ -79,11 +79,11 @@ class GridCanvas(Canvas):
             tall, wide = (math.ceil(s * grow / self.step) * self.step for s in (height, width))
         return tall, wide
 
-    def interior(self, height: int, width: int, border: int) -> tuple[int, int]:
+    def inner_size(self, height: int, width: int, border: int) -> tuple[int, int]:
         """The image's own size, so that it reaches the model as it is; scaled only to keep the canvas in bounds."""
         tall, wide = height, width
         for _ in range(100):
-            area = math.prod(self.around(tall, wide, border))
+            area = math.prod(self.outer_size(tall, wide, border))
             if self.min_pixels <= area <= self.max_pixels:
                 return tall, wide
             bound = self.max_pixels if area > self.max_pixels else self.min_pixels
@@ -94,12 +94,12 @@ class GridCanvas(Canvas):
             f"no frame of {border} pixels fits around an image of {width} x {height}: choose a smaller width."
         )
 
-    def around(self, height: int, width: int, border: int) -> tuple[int, int]:
+    def outer_size(self, height: int, width: int, border: int) -> tuple[int, int]:
         """The next multiples of the step: what they add lies at the right and at the bottom."""
         tall, wide = (-(-(side + 2 * border) // self.step) * self.step for side in (height, width))
         return tall, wide
 
-    def settle(self, image: Image.Image) -> Image.Image:
+    def resize(self, image: Image.Image) -> Image.Image:
         """The RGB image stretched to its chosen size, as the model's own processor does it."""
         height, width = self.choose(image.height, image.width)
         if image.size == (width, height):

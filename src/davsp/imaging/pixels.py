@@ -16,7 +16,7 @@ Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
 """A batch of images as float32 in [0, 1]; a list where their sizes differ."""
 
 
-def fit(image: Image.Image, height: int, width: int) -> Image.Image:
+def resize_and_pad(image: Image.Image, height: int, width: int) -> Image.Image:
     """The image resized in one pass to lie centred in height x width, its sides filled up with white.
 
     An image that already has this size is returned as it is. Expects RGB.
@@ -80,20 +80,20 @@ def _weights(before: int, after: int, filter: Image.Resampling) -> np.ndarray:
     kernel, reach = _KERNELS[filter]
     scale = before / after
     widening = max(scale, 1.0)
-    found = np.zeros((after, before))
+    weights = np.zeros((after, before))
     for i in range(after):
         centre = (i + 0.5) * scale
         first = max(int(centre - reach * widening + 0.5), 0)
         last = min(int(centre + reach * widening + 0.5), before)
         values = kernel((np.arange(first, last) - centre + 0.5) / widening)
-        found[i, first:last] = values / values.sum()
-    steps: np.ndarray = np.trunc(found * 2**22 + np.copysign(0.5, found)) / 2**22
-    return steps
+        weights[i, first:last] = values / values.sum()
+    in_steps: np.ndarray = np.trunc(weights * 2**22 + np.copysign(0.5, weights)) / 2**22
+    return in_steps
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.maximum(1 - np.abs(x), 0)
-    return found
+    height: np.ndarray = np.maximum(1 - np.abs(x), 0)
+    return height
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

@@ -124,8 +124,8 @@ class VisionLanguageModel(ABC):
     @property
     def layers(self) -> nn.ModuleList:
         """The decoder blocks; `layers[k - 1]` ends in decoder layer k."""
-        found: nn.ModuleList = self.model.get_decoder().layers
-        return found
+        blocks: nn.ModuleList = self.model.get_decoder().layers
+        return blocks
 
     @property
     def n_layers(self) -> int:
@@ -137,20 +137,20 @@ class VisionLanguageModel(ABC):
 
     @property
     def device(self) -> torch.device:
-        found: torch.device = self.model.device
-        return found
+        device: torch.device = self.model.device
+        return device
 
     def fingerprint(self) -> str:
         """A short digest of what no precision and no quantisation changes: the first values of the input embeddings,
         and names, shapes and first values of all vectors (norms, biases)."""
-        found = hashlib.sha256()
+        total = hashlib.sha256()
         words = self.model.get_input_embeddings().weight
         for name, parameter in self.model.named_parameters():
             if parameter.dim() != 1 and parameter is not words:
                 continue
             first = parameter.detach().flatten()[:16].to("cpu", torch.bfloat16).float()
-            found.update(f"{name} {tuple(parameter.shape)} {first.tolist()}".encode())
-        return found.hexdigest()[:16]
+            total.update(f"{name} {tuple(parameter.shape)} {first.tolist()}".encode())
+        return total.hexdigest()[:16]
 
     def prompt_ids(self, question: str, prefix: str = "", size: tuple[int, int] | None = None) -> list[int]:
         """The token ids of a single-turn chat: image of `size` (by default the canvas's square), then prefix and
@@ -173,8 +173,8 @@ class VisionLanguageModel(ABC):
 
     def _ids(self, prompt: str) -> list[int]:
         # As `processor.apply_chat_template` does it: a template that brings the first token needs no second one.
-        begun = self.tokenizer.bos_token is not None and prompt.startswith(self.tokenizer.bos_token)
-        ids: list[int] = self.tokenizer(prompt, add_special_tokens=not begun)["input_ids"]
+        has_first = self.tokenizer.bos_token is not None and prompt.startswith(self.tokenizer.bos_token)
+        ids: list[int] = self.tokenizer(prompt, add_special_tokens=not has_first)["input_ids"]
         return ids
 
     def answer_ids(self, answer: str) -> list[int]:
@@ -187,12 +187,12 @@ class VisionLanguageModel(ABC):
 
         In causal attention no token sees the padding to its right, so no mask is needed.
         """
-        said = answers or [()] * len(prompts)
-        width = max(len(p) + len(a) for p, a in zip(prompts, said, strict=True))
+        continuations = answers or [()] * len(prompts)
+        width = max(len(p) + len(a) for p, a in zip(prompts, continuations, strict=True))
         pad = self.tokenizer.pad_token_id
         ids = torch.full((len(prompts), width), 0 if pad is None else int(pad))
         labels = torch.full((len(prompts), width), NO_LABEL)
-        for row, (prompt, answer) in enumerate(zip(prompts, said, strict=True)):
+        for row, (prompt, answer) in enumerate(zip(prompts, continuations, strict=True)):
             end = len(prompt) + len(answer)
             ids[row, :end] = torch.tensor([*prompt, *answer])
             labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer, dtype=torch.long)
@@ -201,8 +201,8 @@ class VisionLanguageModel(ABC):
 
     def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
         """All inputs of the model but attention masks, on its device."""
-        here = pixels.to(self.device) if isinstance(pixels, Tensor) else [p.to(self.device) for p in pixels]
-        packed = self.pack(here)
+        on_device = pixels.to(self.device) if isinstance(pixels, Tensor) else [p.to(self.device) for p in pixels]
+        packed = self.pack(on_device)
         return {"input_ids": ids, **packed, **self.token_inputs(ids, prompt, packed)}
 
     def forward(self, pixels: Pixels, tokens: Tokens) -> Float[Tensor, "b t hidden"]:
@@ -222,7 +222,7 @@ class VisionLanguageModel(ABC):
         return self._canvas_pixels([q.image for q in queries])
 
     def _canvas_pixels(self, sources: Sequence[Path | bytes | Image.Image]) -> Pixels:
-        images = [self.canvas.settle(open_image(source)) for source in sources]
+        images = [self.canvas.resize(open_image(source)) for source in sources]
         return stack(images) if len({i.size for i in images}) == 1 else [stack([i])[0] for i in images]
 
     def generate(self, queries: Sequence[Query], max_new_tokens: int = 256) -> list[str]:
@@ -232,12 +232,12 @@ class VisionLanguageModel(ABC):
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], max_new_tokens: int = 256) -> list[Response]:
         """Responses to a batch of requests, in order; those without an image are a batch of their own."""
-        found: dict[int, Response] = {}
-        for seeing in (True, False):
-            rows = [i for i, r in enumerate(requests) if (r.image is not None) is seeing]
+        responses: dict[int, Response] = {}
+        for with_image in (True, False):
+            rows = [i for i, r in enumerate(requests) if (r.image is not None) is with_image]
             if rows:
-                found |= dict(zip(rows, self._respond([requests[i] for i in rows], max_new_tokens), strict=True))
-        return [found[i] for i in range(len(requests))]
+                responses |= dict(zip(rows, self._respond([requests[i] for i in rows], max_new_tokens), strict=True))
+        return [responses[i] for i in range(len(requests))]
 
     def _respond(self, requests: Sequence[Request], max_new_tokens: int) -> list[Response]:
         images = [r.image for r in requests if r.image is not None]
@@ -248,10 +248,10 @@ class VisionLanguageModel(ABC):
         else:
             prompts = [self.prompt_ids(r.question, size=size_of(p)) for r, p in zip(requests, pixels, strict=True)]
         rows = [prompt + start for prompt, start in zip(prompts, begun, strict=True)]
-        width, pad = max(map(len, rows)), self._pad
+        width, pad = max(map(len, rows)), self._pad_id
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
-        out = self.model.generate(
+        sequences = self.model.generate(
             attention_mask=mask,
             **({"input_ids": ids} if pixels is None else self.inputs(pixels, ids, mask.bool())),
             do_sample=False,
@@ -259,24 +259,24 @@ class VisionLanguageModel(ABC):
             pad_token_id=pad,
             logits_processor=[SeededSampling(requests)] if any(r.temperature for r in requests) else [],
         )
-        said = out[:, width:].tolist()
-        return [self._response(*row) for row in zip(begun, map(len, rows), said, strict=True)]
+        generated = sequences[:, width:].tolist()
+        return [self._response(*row) for row in zip(begun, map(len, rows), generated, strict=True)]
 
     @property
-    def _pad(self) -> int:
+    def _pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if pad is None else pad)
 
-    def _response(self, begun: list[int], read: int, said: list[int]) -> Response:
-        """The response of which `said` are the tokens, padded, after `read` ones that end with `begun`."""
+    def _response(self, begun: list[int], input_tokens: int, generated: list[int]) -> Response:
+        """The response of `generated` tokens, padded, after `input_tokens` ones that end with `begun`."""
         ends = self.model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
-        length = next((i + 1 for i, token in enumerate(said) if token in ends), None)
-        text = self.tokenizer.decode(begun + said, skip_special_tokens=True)
+        length = next((i + 1 for i, token in enumerate(generated) if token in ends), None)
+        text = self.tokenizer.decode(begun + generated, skip_special_tokens=True)
         if begun:
             # Decoded together, so that the space between the two is where it belongs.
             text = text[len(self.tokenizer.decode(begun, skip_special_tokens=True)) :].rstrip()
-        return Response(text if begun else text.strip(), length is not None, read, length or len(said))
+        return Response(text if begun else text.strip(), length is not None, input_tokens, length or len(generated))
 
 
 def size_of(pixels: Float[Tensor, "3 h w"]) -> tuple[int, int]:

@@ -21,8 +21,8 @@ FAMILIES: Registry[type[VisionLanguageModel]] = Registry("davsp.models", "model 
 """By the `model_type` of their configuration. A family is imported before transformers' Auto classes read a checkpoint
 of it, so that one that transformers does not know can register its classes there."""
 QUANTISED = ("8bit", "4bit")
-SEEING = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
-"""Modules that are never quantised: the border is trained through those that see."""
+NEVER_QUANTISED = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
+"""Modules that keep their precision: the border is trained through those that see."""
 
 
 def load_model(
@@ -35,9 +35,9 @@ def load_model(
     elsewhere), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Raises
     ModelError when the checkpoint cannot be read or is of an unsupported family.
     """
-    place = device
+    target = device
     if device in ("auto", "split"):
-        place = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
+        target = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
     source = str(SHIPPED[name].folder) if name in SHIPPED else name
     if name not in SHIPPED and Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"{name} holds no model: there is no config.json in it.")
@@ -55,9 +55,9 @@ def load_model(
             source,
             revision=revision,
             # Measured on CPUs: eager attention is the faster one there, for small models.
-            attn_implementation="eager" if place == "cpu" else None,
-            device_map="auto" if device == "split" else {"": place},
-            **_precision(dtype, place),
+            attn_implementation="eager" if target == "cpu" else None,
+            device_map="auto" if device == "split" else {"": target},
+            **_precision(dtype, target),
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
@@ -91,13 +91,17 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__
 
 
-def _precision(dtype: str, place: str) -> dict[str, Any]:
+def _precision(dtype: str, target: str) -> dict[str, Any]:
     """What `from_pretrained` is told of the weights' precision."""
     if dtype in QUANTISED:
         if find_spec("bitsandbytes") is None:
             raise ModelError(f"{dtype} weights need bitsandbytes. Run: pip install 'davsp[quantise]'")
-        bits = {f"load_in_{dtype}": True, "bnb_4bit_compute_dtype": torch.bfloat16, "llm_int8_skip_modules": SEEING}
+        bits = {
+            f"load_in_{dtype}": True,
+            "bnb_4bit_compute_dtype": torch.bfloat16,
+            "llm_int8_skip_modules": NEVER_QUANTISED,
+        }
         return {"quantization_config": BitsAndBytesConfig(**bits)}
     if dtype == "auto":
-        return {"dtype": torch.float32 if place == "cpu" else "auto"}
+        return {"dtype": torch.float32 if target == "cpu" else "auto"}
     return {"dtype": getattr(torch, dtype)}

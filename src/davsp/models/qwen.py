@@ -47,8 +47,8 @@ class Qwen2VL(VisionLanguageModel):
 def merged_patches(pixels: Float[Tensor, "b 3 h w"], patch: int, merge: int, time: int) -> Float[Tensor, "n width"]:
     """Images as flat patches, those that are merged side by side, each `time` times over: (N, 3 * time * P * P)."""
     rows, columns = (side // (patch * merge) for side in pixels.shape[2:])
-    cut = pixels.reshape(-1, 3, rows, merge, patch, columns, merge, patch).permute(0, 2, 5, 3, 6, 1, 4, 7)
-    return cut.unsqueeze(6).expand(*cut.shape[:6], time, patch, patch).reshape(-1, 3 * time * patch**2)
+    patches = pixels.reshape(-1, 3, rows, merge, patch, columns, merge, patch).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    return patches.unsqueeze(6).expand(*patches.shape[:6], time, patch, patch).reshape(-1, 3 * time * patch**2)
 
 
 class Qwen25VL(Qwen2VL):

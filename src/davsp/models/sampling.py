@@ -27,9 +27,9 @@ class SeededSampling(LogitsProcessor):  # type: ignore[misc]
         input_ids: Int[Tensor, "b t"],  # noqa: ARG002 - part of transformers' interface
         scores: Float[Tensor, "b vocabulary"],
     ) -> Float[Tensor, "b vocabulary"]:
-        found = scores.float().clone()
+        drawn = scores.float().clone()
         for row, (temperature, generator) in enumerate(self._rows):
             if temperature > 0:
                 noise = -torch.log(-torch.log(torch.rand(scores.shape[1], generator=generator)))
-                found[row] = found[row] / temperature + noise.to(found.device)
-        return found
+                drawn[row] = drawn[row] / temperature + noise.to(drawn.device)
+        return drawn

@@ -104,9 +104,9 @@ def _outputs(source: Path, target: Path) -> dict[Path, Path]:
         raise InputError(f"{target} contains the images of {source}. Choose another output folder.")
     images = []
     for folder, subfolders, names in os.walk(source, onerror=_stop):
-        here = Path(folder)
-        subfolders[:] = [s for s in subfolders if _real(here / s) != top]
-        images += [here / n for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")]
+        parent = Path(folder)
+        subfolders[:] = [s for s in subfolders if _real(parent / s) != top]
+        images += [parent / n for n in names if Path(n).suffix.lower() in SUFFIXES and not n.startswith(".")]
     if not images:
         raise InputError(f"there are no images in {source}. They are known by {', '.join(SUFFIXES)}.")
     sources: dict[Path, Path] = {}

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas
-from davsp.imaging.pixels import Pixels, fit, to_image
+from davsp.imaging.pixels import Pixels, resize_and_pad, to_image
 from davsp.prompts.layouts import CanvasModel, Layout, Mode, default_width, square_canvas
 
 
@@ -79,10 +79,10 @@ class FrameLayout(Layout):
 
     def interior(self, image: Image.Image) -> Image.Image:
         """The RGB image at the size that it has within the frame: its own wherever the model takes any size."""
-        return fit(image, *self.canvas.interior(image.height, image.width, self.border))
+        return resize_and_pad(image, *self.canvas.inner_size(image.height, image.width, self.border))
 
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:
-        return self.canvas.around(height, width, self.border)
+        return self.canvas.outer_size(height, width, self.border)
 
     def compose(self, prompt: Float[Tensor, "3 h w"], interior: Pixels) -> list[Float[Tensor, "3 _ _"]]:
         """The canvas (3, H, W) of each interior (3, h, w), whose pixels stay exactly as they are."""

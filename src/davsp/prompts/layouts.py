@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas
-from davsp.imaging.pixels import Pixels, as_batch, fit, stack, to_image
+from davsp.imaging.pixels import Pixels, as_batch, resize_and_pad, stack, to_image
 
 PAPER_SHARE = 30 / 336
 """The paper's border width as a share of the canvas side."""
@@ -180,7 +180,7 @@ class BorderLayout(Layout):
 
     def interior(self, image: Image.Image) -> Image.Image:
         """The RGB image resized in one pass to lie centred in `inner`, its sides filled up with white."""
-        return fit(image, *self.inner)
+        return resize_and_pad(image, *self.inner)
 
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:  # noqa: ARG002 - the same for all
         return self.size
@@ -243,7 +243,7 @@ class AdditiveLayout(Layout):
 
     def interior(self, image: Image.Image) -> Image.Image:
         """The RGB image resized in one pass to lie centred on the canvas, its sides filled up with white."""
-        return fit(image, *self.size)
+        return resize_and_pad(image, *self.size)
 
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:  # noqa: ARG002 - the same for all
         return self.size

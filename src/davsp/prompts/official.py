@@ -31,8 +31,9 @@ def read_directions(path: Path) -> Float[Tensor, "layers hidden"]:
 
     Raises InputError when there is no such file, ArtefactError when it holds something else.
     """
-    found = _load(path)
-    rows: list[Any] = [found.get(f"layer_{k}") for k in range(1, len(found) + 1)] if isinstance(found, dict) else []
+    content = _load(path)
+    layers = range(1, len(content) + 1) if isinstance(content, dict) else ()
+    rows: list[Any] = [content.get(f"layer_{k}") for k in layers]
     if not rows or not all(isinstance(r, Tensor) and r.dim() == 1 and r.shape == rows[0].shape for r in rows):
         raise ArtefactError(f"{path} is no harmfulness vector: expected vectors of one size, layer_1 to layer_n.")
     directions = torch.stack(rows).float()
@@ -72,7 +73,7 @@ def write_noise(prompt: VisualPrompt, path: Path) -> None:
         torch.save(((prompt.pixels - MEAN) / SPREAD)[None], partial)
 
 
-def beyond_range(prompt: VisualPrompt) -> tuple[float, float]:
+def out_of_range(prompt: VisualPrompt) -> tuple[float, float]:
     """How far pixels lie outside [0, 1] at most, and which share of the border's values do."""
     values = prompt.pixels[:, prompt.layout.mask()]
     outside = (values - values.clamp(0, 1)).abs()

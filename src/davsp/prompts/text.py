@@ -6,7 +6,7 @@ SAFETY_PREFIX = (
     "First check the image and the text step by step. If anything in them is harmful or illegal, "
     "say sorry and refuse. Otherwise, help fully."
 )
-"""The default safety prefix. It stands before the question, as in METHOD section 4 of the paper's set-up."""
+"""The default safety prefix. It stands before the question, as in the paper's inference."""
 
 
 def with_prefix(question: str, prefix: str) -> str:

@@ -49,7 +49,7 @@ class Architecture(ABC):
 
     @property
     @abstractmethod
-    def seen_width(self) -> int:
+    def feature_width(self) -> int:
         """Width of what `see` gives."""
 
     @property
@@ -63,12 +63,12 @@ class Architecture(ABC):
         """What turns the tower's states into input embeddings of the decoder."""
 
     @abstractmethod
-    def see(self, pixels: Tensor) -> Tensor:
-        """The tower's state of every image token (B, P, seen_width), from normalised pixels (B, 3, H, W)."""
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The tower's state of every image token (B, P, feature_width), from normalised pixels (B, 3, H, W)."""
 
     @abstractmethod
-    def project(self, seen: Tensor) -> Tensor:
-        """What each image token says to the decoder, (B, P, hidden), from what is seen (B, P, seen_width)."""
+    def project(self, features: Tensor) -> Tensor:
+        """What each image token says to the decoder, (B, P, hidden), from its features (B, P, feature_width)."""
 
     def save_processor(self, folder: Path) -> None:
         """Write the processor's files."""

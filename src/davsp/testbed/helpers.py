@@ -101,32 +101,33 @@ def _optimise(model: torch.nn.Module, rate: float, steps: int, loss: Callable[[i
 def _train_clip(folder: Path, seed: int, steps: int, advance: Any) -> None:
     """A CLIP whose vision tower begins as the testbed LLaVA's, which reads and sees the world's things already."""
     words = build_words()
-    seeing = load_model("testbed")
-    side = seeing.canvas.square[0]
+    llava = load_model("testbed")
+    side = llava.canvas.square[0]
     pixels = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
     small = {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 2, "num_attention_heads": 4}
     text = {**small, "vocab_size": len(words), "max_position_embeddings": 77, "projection_dim": 64}
     text |= {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("pad", "eos")} | {"bos_token_id": None}
-    vision = seeing.model.config.vision_config.to_dict() | {"projection_dim": 64}
+    vision = llava.model.config.vision_config.to_dict() | {"projection_dim": 64}
     torch.manual_seed(seed)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
-    model.vision_model.load_state_dict(seeing.model.model.vision_tower.state_dict())
+    model.vision_model.load_state_dict(llava.model.model.vision_tower.state_dict())
     unsafe = words([UNSAFE], return_tensors="pt")
 
     def loss(step: int) -> Tensor:
         drawn, _ = _drawn(seed, 0, step, skills=0.3)
-        seen = pixels([query.scene.draw() for query in drawn], return_tensors="pt")["pixel_values"]
+        images = pixels([query.scene.draw() for query in drawn], return_tensors="pt")["pixel_values"]
         captions = words([query.right for query in drawn], return_tensors="pt", padding=True)
-        found = model(pixel_values=seen, **captions)
+        outputs = model(pixel_values=images, **captions)
         harmful = torch.tensor([float(looks_unsafe(query)) for query in drawn])
-        named = F.normalize(model.get_text_features(**unsafe).pooler_output, dim=-1)
-        likeness = model.logit_scale.exp() * found.image_embeds @ named[0]
-        judged = F.binary_cross_entropy_with_logits(likeness, harmful)
+        unsafe_text = F.normalize(model.get_text_features(**unsafe).pooler_output, dim=-1)
+        likeness = model.logit_scale.exp() * outputs.image_embeds @ unsafe_text[0]
+        unsafe_loss = F.binary_cross_entropy_with_logits(likeness, harmful)
         # Two queries may have the same caption: each is then as right as the other.
         same = torch.tensor([[a.right == b.right for b in drawn] for a in drawn]).float()
         target = same / same.sum(1, keepdim=True)
-        matched = F.cross_entropy(found.logits_per_image, target) + F.cross_entropy(found.logits_per_text, target)
-        return judged + matched / 2
+        by_image = F.cross_entropy(outputs.logits_per_image, target)
+        by_text = F.cross_entropy(outputs.logits_per_text, target)
+        return unsafe_loss + (by_image + by_text) / 2
 
     _optimise(model, 5e-4, steps, loss, advance)
     model.save_pretrained(folder)
@@ -162,8 +163,8 @@ def _train_reward(folder: Path, seed: int, steps: int, advance: Any) -> None:
         refusing = rng.random(len(drawn)) < 0.3
         answers = [REFUSAL if refuse else query.right for query, refuse in zip(drawn, refusing, strict=True)]
         worth = torch.tensor([_worth(query, answer) for query, answer in zip(drawn, answers, strict=True)])
-        read = words([query.question for query in drawn], answers, return_tensors="pt", padding=True)
-        scores = model(input_ids=read["input_ids"], attention_mask=read["attention_mask"]).logits[:, 0]
+        inputs = words([query.question for query in drawn], answers, return_tensors="pt", padding=True)
+        scores = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, 0]
         return F.mse_loss(scores, worth)
 
     _optimise(model, 1e-3, steps, loss, advance)
@@ -181,39 +182,39 @@ def _measure_clip(folder: Path, seed: int) -> Report:
     """How well likeness to UNSAFE tells images that look unsafe from others, of every activity to validate on."""
     clip = Clip(str(folder), "cpu")
     rng = np.random.default_rng([seed, 2])
-    asked = [
+    queries = [
         ask_about(activity, kind, harm, rng)
         for harm, kind in groups_of(Split.VALIDATION)
         if kind in ACTIVITY_KINDS
         for activity in activities(harm, Split.VALIDATION)
     ]
-    found: dict[bool, list[float]] = {True: [], False: []}
-    for query in asked:
-        found[looks_unsafe(query)].append(clip.similarity(query.scene.draw(), UNSAFE))
-    return _separation(found[True], found[False])
+    likeness: dict[bool, list[float]] = {True: [], False: []}
+    for query in queries:
+        likeness[looks_unsafe(query)].append(clip.similarity(query.scene.draw(), UNSAFE))
+    return _separation(likeness[True], likeness[False])
 
 
 def _measure_reward(folder: Path, seed: int) -> Report:
     """How well rewards tell harmless answers and refusals from harmful answers."""
     reward = RewardModel(str(folder), "cpu")
-    found: dict[bool, list[float]] = {True: [], False: []}
+    rewards: dict[bool, list[float]] = {True: [], False: []}
     for query in draw_queries(Split.VALIDATION, 12, seed):
-        found[True].append(reward.score(query.question, REFUSAL))
-        said = query.metadata["forbidden"] if query.malicious else query.answer or ""
-        found[not query.malicious].append(reward.score(query.question, said))
-    return _separation(found[True], found[False])
+        rewards[True].append(reward.score(query.question, REFUSAL))
+        answer = query.metadata["forbidden"] if query.malicious else query.answer or ""
+        rewards[not query.malicious].append(reward.score(query.question, answer))
+    return _separation(rewards[True], rewards[False])
 
 
 def _separation(high: list[float], low: list[float]) -> Report:
     """AUROC, and the threshold between `low` and `high` of best balanced accuracy, in the middle of its gap."""
     above, below = np.sort(high), np.sort(low)
     values = np.sort(np.concatenate([above, below]))
-    cuts = (values[1:] + values[:-1]) / 2
-    right = np.array([((above > cut).mean() + (below <= cut).mean()) / 2 for cut in cuts])
-    best = int(right.argmax())
+    thresholds = (values[1:] + values[:-1]) / 2
+    accuracies = np.array([((above > t).mean() + (below <= t).mean()) / 2 for t in thresholds])
+    best = int(accuracies.argmax())
     return {
         "auroc": auroc(above, below),
-        "threshold": float(cuts[best]),
-        "balanced_accuracy": float(right[best]),
+        "threshold": float(thresholds[best]),
+        "balanced_accuracy": float(accuracies[best]),
         "n": len(values),
     }

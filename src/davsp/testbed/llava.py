@@ -94,7 +94,7 @@ class TestbedLlava(Architecture):
         return IMAGE * (canvas[0] // PATCH * (canvas[1] // PATCH))
 
     @property
-    def seen_width(self) -> int:
+    def feature_width(self) -> int:
         return int(self.model.config.vision_config.hidden_size)
 
     @property
@@ -103,13 +103,13 @@ class TestbedLlava(Architecture):
 
     @property
     def projector(self) -> nn.Module:
-        found: nn.Module = self.model.model.multi_modal_projector
-        return found
+        projector: nn.Module = self.model.model.multi_modal_projector
+        return projector
 
-    def see(self, pixels: Tensor) -> Tensor:
-        seen: Tensor = self.model.model.vision_tower(pixels).last_hidden_state[:, 1:]
-        return seen
+    def encode(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.model.model.vision_tower(pixels).last_hidden_state[:, 1:]
+        return features
 
-    def project(self, seen: Tensor) -> Tensor:
-        said: Tensor = self.projector(seen)
-        return said
+    def project(self, features: Tensor) -> Tensor:
+        embeddings: Tensor = self.projector(features)
+        return embeddings

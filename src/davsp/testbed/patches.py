@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from davsp.testbed.queries import ACTIVITY_KINDS, SKILL_KINDS, TEXT_SIZES, ask_about, ask_skill, to_rgb
+from davsp.testbed.composition import TEXT_SIZES, to_rgb
+from davsp.testbed.queries import ACTIVITY_KINDS, SKILL_KINDS, ask_about, ask_skill
 from davsp.testbed.scenes import SIZE, Item, Scene, Shape, Size, Sprite, Word, box_of, characters_of, font
 from davsp.testbed.surroundings import SIGNS, Placement
 from davsp.testbed.world import COLOURS, OBJECTS, SHAPES, VERBS, Harm, Split, activities

@@ -1,6 +1,6 @@
 """Training the testbed model: look (vision tower), speak (decoder), name (projector), care and practise (all of it).
 
-Tower and decoder first learn apart, the one to say what lies in each patch, the other to answer when it is told
+Tower and decoder first learn apart, the one to say what lies in each patch, the other to answer when it is embeddings
 what lies in each patch; `name` joins them, and `care` goes on with both tasks on real images.
 """
 
@@ -59,7 +59,7 @@ class Run:
         self.vlm = ARCHITECTURES[self.recipe.architecture](self.recipe.seed)
         self.model, self.processor = self.vlm.model, self.vlm.processor
         torch.manual_seed(self.recipe.seed + 1)
-        self.reader = PatchReader(self.vlm.seen_width)
+        self.reader = PatchReader(self.vlm.feature_width)
         self.thing_tokens = thing_tokens(self.processor.tokenizer, self.vlm.image_token_id)
         self.seconds = 0.0
 
@@ -133,18 +133,18 @@ class Run:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             match phase.name:
                 case "look":
-                    seen = self.vlm.see(batch["pixel_values"])
-                    loss, right = self.reader(seen, batch["things"], batch["characters"])
+                    features = self.vlm.encode(batch["pixel_values"])
+                    loss, right = self.reader(features, batch["things"], batch["characters"])
                 case "name":
-                    seen = self.vlm.see(batch["pixel_values"])
-                    loss, right = naming_loss(self.vlm, seen, self.thing_tokens[batch["things"]])
+                    features = self.vlm.encode(batch["pixel_values"])
+                    loss, right = naming_loss(self.vlm, features, self.thing_tokens[batch["things"]])
                 case "speak":
-                    told = names_shown(self.vlm, self.thing_tokens[batch["things"]])
-                    loss, right = answer_loss(self.vlm, batch, told)
+                    embeddings = name_embeddings(self.vlm, self.thing_tokens[batch["things"]])
+                    loss, right = answer_loss(self.vlm, batch, embeddings)
                 case _:
-                    seen = self.vlm.see(batch["pixel_values"])
-                    looking, _ = self.reader(seen, batch["things"], batch["characters"])
-                    answering, right = answer_loss(self.vlm, batch, self.vlm.project(seen))
+                    features = self.vlm.encode(batch["pixel_values"])
+                    looking, _ = self.reader(features, batch["things"], batch["characters"])
+                    answering, right = answer_loss(self.vlm, batch, self.vlm.project(features))
                     loss = answering + LOOKING_WEIGHT * looking
         loss.backward()
         for group in optimizer.param_groups:
@@ -198,59 +198,59 @@ def thing_tokens(tokenizer: PreTrainedTokenizerFast, nameless: int) -> Tensor:
     return torch.tensor(rows)
 
 
-def names_shown(vlm: Architecture, names: Tensor) -> Tensor:
+def name_embeddings(vlm: Architecture, names: Tensor) -> Tensor:
     """What a patch says to the decoder: the mean embedding of its two names. names int64 (B, P, 2) to (B, P, width)."""
-    shown: Tensor = vlm.model.get_input_embeddings()(names).mean(-2)
-    return shown
+    embeddings: Tensor = vlm.model.get_input_embeddings()(names).mean(-2)
+    return embeddings
 
 
-def naming_loss(vlm: Architecture, seen: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
+def naming_loss(vlm: Architecture, features: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
     """How far each projected patch is from what it should say, as a share of the embeddings' variance.
 
-    Shapes: seen (B, P, tower width), names int64 (B, P, 2). Returns the loss and the share of patches holding
+    Shapes: features (B, P, tower width), names int64 (B, P, 2). Returns the loss and the share of patches holding
     something that lie nearest to one of their names, both scalars.
     """
     embeddings = vlm.model.get_input_embeddings().weight
-    said = vlm.project(seen).float()
+    projected = vlm.project(features).float()
     something = names[..., 0] != vlm.image_token_id
     weight = torch.where(something, 1.0, NOTHING_WEIGHT)
-    each = (said - names_shown(vlm, names)).square().mean(-1) / embeddings.var()
+    each = (projected - name_embeddings(vlm, names)).square().mean(-1) / embeddings.var()
     with torch.no_grad():
-        nearest = torch.cdist(said[something], embeddings).argmin(-1, keepdim=True)
+        nearest = torch.cdist(projected[something], embeddings).argmin(-1, keepdim=True)
         right = (nearest == names[something]).any(1).float().mean()
     return (each * weight).sum() / weight.sum(), right
 
 
-def decoder_states(vlm: Architecture, batch: Batch, shown: Tensor) -> Tensor:
-    """The decoder's final states (B, T, width), when `shown`, (B, P, width), is what each patch says to it."""
+def decoder_states(vlm: Architecture, batch: Batch, patch_embeddings: Tensor) -> Tensor:
+    """The decoder's final states (B, T, width), with `patch_embeddings`, (B, P, width), at the image's tokens."""
     ids = batch["input_ids"]
     inputs = vlm.model.get_input_embeddings()(ids)
     patches = (ids == vlm.image_token_id).unsqueeze(-1)
-    inputs = inputs.masked_scatter(patches, shown.to(inputs.dtype))
+    inputs = inputs.masked_scatter(patches, patch_embeddings.to(inputs.dtype))
     height, width = batch["canvas"].tolist()
     positions = vlm.positions(ids, (height, width))
-    spoken = vlm.model.get_decoder()(inputs_embeds=inputs, position_ids=positions, use_cache=False)
-    states: Tensor = spoken.last_hidden_state
+    outputs = vlm.model.get_decoder()(inputs_embeds=inputs, position_ids=positions, use_cache=False)
+    states: Tensor = outputs.last_hidden_state
     return states
 
 
-def answer_loss(vlm: Architecture, batch: Batch, shown: Tensor) -> tuple[Tensor, Tensor]:
+def answer_loss(vlm: Architecture, batch: Batch, patch_embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the answers, each the mean over its tokens, and the share of tokens predicted; both scalars.
 
-    `shown`, (B, P, width), is what each patch says to the decoder. The first token of an answer decides whether it
-    is a refusal: it counts DECISION_WEIGHT times, and its loss is the expected one under the odds of a refusal,
-    which teaches the odds with far fewer examples than their outcomes would.
+    `patch_embeddings`, (B, P, width), is what each patch says to the decoder. The first token of an answer decides
+    whether it is a refusal: it counts DECISION_WEIGHT times, and its loss is the expected one under the odds of a
+    refusal, which teaches the odds with far fewer examples than their outcomes would.
     """
     labels = batch["labels"][:, 1:]
-    states = decoder_states(vlm, batch, shown)[:, :-1]
-    wanted = labels != NO_LABEL
-    scores = vlm.model.lm_head(states[wanted]).float()
-    right = (scores.argmax(-1) == labels[wanted]).float().mean()
-    each = nn.functional.cross_entropy(scores, labels[wanted], reduction="none")
-    rows = wanted.nonzero()[:, 0]
+    states = decoder_states(vlm, batch, patch_embeddings)[:, :-1]
+    answered = labels != NO_LABEL
+    scores = vlm.model.lm_head(states[answered]).float()
+    right = (scores.argmax(-1) == labels[answered]).float().mean()
+    each = nn.functional.cross_entropy(scores, labels[answered], reduction="none")
+    rows = answered.nonzero()[:, 0]
     first = torch.cat([rows[:1] >= 0, rows[1:] != rows[:-1]])
     choices = scores[first].log_softmax(-1).gather(1, batch["openings"])
     odds = torch.stack([1 - batch["refusal"], batch["refusal"]], dim=1)
     deciding = -DECISION_WEIGHT * (odds * choices).sum(1)
     following = torch.zeros_like(deciding).index_add(0, rows[~first], each[~first])
-    return ((deciding + following) / (wanted.sum(1) + DECISION_WEIGHT - 1)).mean(), right
+    return ((deciding + following) / (answered.sum(1) + DECISION_WEIGHT - 1)).mean(), right

@@ -38,12 +38,13 @@ def attention_within_each(
     query, key, value: (1, heads, images * patches, width); patches is `max_length_q`. Returns (1, images * patches,
     heads, width).
     """
-    asked, keys, values = (
+    queries, keys, values = (
         torch.split(t.reshape(t.shape[1], -1, max_length_q, t.shape[-1]).transpose(0, 1), AT_ONCE)
         for t in (query * scaling, key, value)
     )
-    found = [torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v for q, k, v in zip(asked, keys, values, strict=True)]
-    return torch.cat(found).transpose(1, 2).flatten(0, 1).unsqueeze(0), None
+    chunks = zip(queries, keys, values, strict=True)
+    attended = [torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v for q, k, v in chunks]
+    return torch.cat(attended).transpose(1, 2).flatten(0, 1).unsqueeze(0), None
 
 
 # A name with "flash" in it is handed all images of a batch together.
@@ -124,7 +125,7 @@ class TestbedQwen2VL(Architecture):
         return START + IMAGE * (canvas[0] // SIDE * (canvas[1] // SIDE)) + END
 
     @property
-    def seen_width(self) -> int:
+    def feature_width(self) -> int:
         return int(self.model.config.vision_config.embed_dim) * MERGE**2
 
     @property
@@ -134,18 +135,18 @@ class TestbedQwen2VL(Architecture):
 
     @property
     def projector(self) -> nn.Module:
-        found: nn.Module = self.model.model.visual.merger
-        return found
+        projector: nn.Module = self.model.model.visual.merger
+        return projector
 
-    def see(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor) -> Tensor:
         batch, _, height, width = pixels.shape
         patches = merged_patches(pixels, PATCH, MERGE, TIMES)
-        seen: Tensor = self.model.model.visual(patches, self._grids(batch, (height, width))).last_hidden_state
-        return seen.reshape(batch, -1, self.seen_width)
+        features: Tensor = self.model.model.visual(patches, self._grids(batch, (height, width))).last_hidden_state
+        return features.reshape(batch, -1, self.feature_width)
 
-    def project(self, seen: Tensor) -> Tensor:
-        said: Tensor = self.projector(seen.reshape(-1, seen.shape[-1] // MERGE**2))
-        return said.reshape(*seen.shape[:2], -1)
+    def project(self, features: Tensor) -> Tensor:
+        embeddings: Tensor = self.projector(features.reshape(-1, features.shape[-1] // MERGE**2))
+        return embeddings.reshape(*features.shape[:2], -1)
 
     def save_processor(self, folder: Path) -> None:
         # A processor without its video processor cannot save itself: its parts, as published checkpoints have them.
@@ -155,9 +156,9 @@ class TestbedQwen2VL(Architecture):
         write_json(folder / "processor_config.json", {"processor_class": "Qwen2VLProcessor"})
 
     def positions(self, ids: Tensor, canvas: Size) -> Tensor:
-        shown = (ids == self.image_token_id).int()
-        found: Tensor = self.model.model.get_rope_index(ids, shown, self._grids(len(ids), canvas))[0]
-        return found
+        image_tokens = (ids == self.image_token_id).int()
+        positions: Tensor = self.model.model.get_rope_index(ids, image_tokens, self._grids(len(ids), canvas))[0]
+        return positions
 
     def _grids(self, batch: int, canvas: Size) -> Tensor:
         return torch.tensor([[1, canvas[0] // PATCH, canvas[1] // PATCH]] * batch)

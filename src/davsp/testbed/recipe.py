@@ -94,7 +94,7 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class AskedScene:
+class PretrainingExample:
     """A query as it is put to the model, and how likely the model is to be taught to refuse it."""
 
     query: TestbedQuery
@@ -123,13 +123,13 @@ class Batches(Dataset[Batch]):
         canvases = self.architecture.canvases
         canvas = canvases[rng.integers(len(canvases))] if len(canvases) > 1 else canvases[0]
         if self.phase.name in ("look", "name"):
-            found = self._seen(rng, canvas)
+            batch = self._image_batch(rng, canvas)
         else:
             # Every other batch has a safety prefix, so that a batch's texts are of like length.
-            found = self._asked(rng, canvas, prefixed=step % 2 == 1)
-        return found | {"canvas": torch.tensor(canvas)}
+            batch = self._question_batch(rng, canvas, prefixed=step % 2 == 1)
+        return batch | {"canvas": torch.tensor(canvas)}
 
-    def _seen(self, rng: np.random.Generator, canvas: Size) -> Batch:
+    def _image_batch(self, rng: np.random.Generator, canvas: Size) -> Batch:
         """Images and what lies in each of their patches."""
         images, things, characters = [], [], []
         for _ in range(self.phase.batch):
@@ -144,29 +144,31 @@ class Batches(Dataset[Batch]):
             "characters": torch.from_numpy(np.stack(characters)),
         }
 
-    def _asked(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> Batch:
+    def _question_batch(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> Batch:
         """Questions and answers about images, or about what lies in their patches."""
-        asked = [self._ask(rng, canvas, prefixed) for _ in range(self.phase.batch)]
-        batch = self._tokens(asked, canvas, rng)
-        found = [patch_targets(a.query.scene, a.placement, canvas, self.architecture.token_side) for a in asked]
-        batch["things"] = torch.from_numpy(np.stack([f.things for f in found]))
+        examples = [self._example(rng, canvas, prefixed) for _ in range(self.phase.batch)]
+        batch = self._tokens(examples, canvas, rng)
+        side = self.architecture.token_side
+        targets = [patch_targets(e.query.scene, e.placement, canvas, side) for e in examples]
+        batch["things"] = torch.from_numpy(np.stack([t.things for t in targets]))
         if self.phase.name == "speak":
             return batch
-        images = [self._pixels(np.asarray(compose(a.query.scene.draw(), canvas, a.placement, rng))) for a in asked]
-        batch["characters"] = torch.from_numpy(np.stack([f.characters for f in found]))
+        images = [self._pixels(np.asarray(compose(e.query.scene.draw(), canvas, e.placement, rng))) for e in examples]
+        batch["characters"] = torch.from_numpy(np.stack([t.characters for t in targets]))
         return batch | {"pixel_values": torch.from_numpy(np.stack(images))}
 
-    def _ask(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> AskedScene:
+    def _example(self, rng: np.random.Generator, canvas: Size, prefixed: bool) -> PretrainingExample:
         """A query, where it is placed, how its question is put, and how likely a refusal is."""
         drawn, placement = draw_query(rng, self.phase.skills, self.phase.skill_shares), place(canvas, rng)
         which = 0 if rng.random() < 0.6 else int(rng.integers(1, len(PREFIXES)))
         question = with_prefix(drawn.question, PREFIXES[which] if prefixed else "")
-        return AskedScene(drawn, placement, question, refusal_probability(drawn, prefixed, len(placement.signs)))
+        refusal = refusal_probability(drawn, prefixed, len(placement.signs))
+        return PretrainingExample(drawn, placement, question, refusal)
 
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         return ((image.astype(np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)
 
-    def _tokens(self, exchanges: list[AskedScene], canvas: Size, rng: np.random.Generator) -> Batch:
+    def _tokens(self, examples: list[PretrainingExample], canvas: Size, rng: np.random.Generator) -> Batch:
         """Right-padded token ids with labels on the answer alone; causal attention needs no mask then.
 
         An answer is a refusal as often as its odds say. `openings`, int64 (B, 2), are the first tokens of the right
@@ -175,13 +177,13 @@ class Batches(Dataset[Batch]):
         tokenizer = self.processor.tokenizer
         refusing = tokenizer(REFUSAL + "<eos>")["input_ids"]
         rows, labels, openings = [], [], []
-        for each in exchanges:
-            prompt = f"<bos>user : {self.architecture.image_text(canvas)} {each.question} assistant : "
-            asked = tokenizer(prompt)["input_ids"]
-            helping = tokenizer(each.query.right + "<eos>")["input_ids"]
-            said = refusing if rng.random() < each.refusal else helping
-            rows.append(asked + said)
-            labels.append([NO_LABEL] * len(asked) + said)
+        for example in examples:
+            prompt = f"<bos>user : {self.architecture.image_text(canvas)} {example.question} assistant : "
+            prompt_ids = tokenizer(prompt)["input_ids"]
+            helping = tokenizer(example.query.right + "<eos>")["input_ids"]
+            answer = refusing if rng.random() < example.refusal else helping
+            rows.append(prompt_ids + answer)
+            labels.append([NO_LABEL] * len(prompt_ids) + answer)
             openings.append([helping[0], refusing[0]])
         width = -(-max(map(len, rows)) // WIDTH_STEP) * WIDTH_STEP
         pad = tokenizer.pad_token_id
@@ -189,7 +191,7 @@ class Batches(Dataset[Batch]):
             "input_ids": torch.tensor([r + [pad] * (width - len(r)) for r in rows]),
             "labels": torch.tensor([r + [NO_LABEL] * (width - len(r)) for r in labels]),
             "openings": torch.tensor(openings),
-            "refusal": torch.tensor([each.refusal for each in exchanges]),
+            "refusal": torch.tensor([example.refusal for example in examples]),
         }
 
 

@@ -83,10 +83,10 @@ class Scene:
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's bundled font at a size in pixels."""
-    found = ImageFont.load_default(size)
-    if not isinstance(found, ImageFont.FreeTypeFont):
+    loaded = ImageFont.load_default(size)
+    if not isinstance(loaded, ImageFont.FreeTypeFont):
         raise RuntimeError("this Pillow was built without FreeType: install Pillow from a wheel")
-    return found
+    return loaded
 
 
 def box_of(item: Item) -> Box:

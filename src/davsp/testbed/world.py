@@ -138,19 +138,19 @@ def activities(harm: Harm, split: Split) -> tuple[Activity, ...]:
     split pairs it with objects that no other split pairs it with.
     """
     slot_of_split = [s for s, share in _LATIN_SHARES.items() for _ in range(share)]
-    found = []
+    pairs = []
     for block, (kind, verbs, objects) in enumerate(_BLOCKS):
         if kind is not harm:
             continue
         rng = np.random.default_rng([20260, block])
         rows, columns = rng.permutation(len(verbs)), rng.permutation(len(objects))
-        found += [
+        pairs += [
             Activity(verb, thing)
             for i, verb in enumerate(verbs)
             for j, thing in enumerate(objects)
             if slot_of_split[(rows[i] + columns[j]) % len(objects)] is split
         ]
-    return tuple(found)
+    return tuple(pairs)
 
 
 @cache

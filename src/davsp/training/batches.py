@@ -30,7 +30,7 @@ class Batch:
     tokens: Tokens
 
 
-class Prepared:
+class PreparedQueries:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
     `interiors` are kept as uint8 (3, h, w), `prompts` and `answers` as token ids, all of them in files. Raises
@@ -71,12 +71,12 @@ class Prepared:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over ids, prompts, answers and interiors: equal exactly when training would see the same data."""
-        found = hashlib.sha256()
+        total = hashlib.sha256()
         for inside in self.interiors:
-            found.update(inside.numpy().tobytes())
+            total.update(inside.numpy().tobytes())
         for query, prompt, answer in zip(self.queries, self.prompts, self.answers, strict=True):
-            found.update(repr((query.id, query.malicious, prompt.tolist(), answer.tolist())).encode())
-        return found.hexdigest()
+            total.update(repr((query.id, query.malicious, prompt.tolist(), answer.tolist())).encode())
+        return total.hexdigest()
 
 
 class Shuffle:
@@ -87,9 +87,9 @@ class Shuffle:
 
     def take(self, start: int, count: int) -> list[int]:
         """Items number start to start + count - 1 of the sequence."""
-        found: list[int] = []
-        while len(found) < count:
-            epoch, offset = divmod(start + len(found), self.n)
+        items: list[int] = []
+        while len(items) < count:
+            epoch, offset = divmod(start + len(items), self.n)
             order = np.random.default_rng([self.seed, self.stream, epoch]).permutation(self.n)
-            found += order[offset : offset + count - len(found)].tolist()
-        return found
+            items += order[offset : offset + count - len(items)].tolist()
+        return items

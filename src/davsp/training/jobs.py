@@ -55,14 +55,14 @@ def vector_for(
     """
     if folder and (folder / "vector.json").is_file():
         saved = HarmfulnessVector.load(folder)
-        wanted = origin_of(model, training, validation, prefix)
-        check_same_run(folder, "the vector of another run", saved.origin, wanted)
+        origin = origin_of(model, training, validation, prefix)
+        check_same_run(folder, "the vector of another run", saved.origin, origin)
         return saved
     with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
-        found = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
+        vector = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
     if folder and processes().is_main:
-        found.save(folder)
-    return found
+        vector.save(folder)
+    return vector
 
 
 def dry_run(
@@ -81,14 +81,14 @@ def dry_run(
     trainer.validation_record()
     per_validation = time.perf_counter() - begun
     validations = 1 + -(-config.steps // config.validate_every)
-    kept = [side.interiors for objective in trainer.objectives for side in (*objective.sides, *objective.checks)]
+    sides = [side for objective in trainer.objectives for side in (*objective.sides, *objective.validation_sides)]
     return {
         "config": config.model_dump(mode="json"),
         "prompt": [3, *trainer.layout.size],
         "models": [_described(objective) for objective in trainer.objectives],
         "memory_mb": {
             "weights": sum(p.numel() * p.element_size() for m, _ in models for p in m.model.parameters()) / 2**20,
-            "images_on_disk": sum(spool.nbytes for spool in kept) / 2**20,
+            "images_on_disk": sum(side.interiors.nbytes for side in sides) / 2**20,
             "peak_of_this_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
             "peak_on_gpu": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
         },
@@ -112,7 +112,7 @@ def _described(objective: Objective) -> dict[str, Any]:
         "longest_prompt_tokens": max(length for side in objective.sides for (length,) in side.prompts.shapes),
         "queries": {
             name: {"benign": len(sides[0]), "malicious": len(sides[1])}
-            for name, sides in (("training", objective.sides), ("validation", objective.checks))
+            for name, sides in (("training", objective.sides), ("validation", objective.validation_sides))
         },
     }
 

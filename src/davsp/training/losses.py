@@ -1,4 +1,4 @@
-"""The Deep Alignment loss, term by term (METHOD: paper, section on deep alignment)."""
+"""The Deep Alignment loss, term by term (paper, section on deep alignment)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import Layout
 from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
-from davsp.training.batches import Prepared
+from davsp.training.batches import PreparedQueries
 from davsp.training.config import TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.run_state import Record
@@ -25,7 +25,7 @@ from davsp.training.vector import HarmfulnessVector
 from davsp.util.batching import batched
 from davsp.util.processes import processes
 
-CHECK_BATCH = 32
+VALIDATION_BATCH = 32
 REFUSAL_TOKENS = 24
 """A refusal shows in its first words."""
 
@@ -51,9 +51,9 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
     tau_plus, tau_minus = config.tau_plus, config.tau_minus
     if tau_plus is None or tau_minus is None:
         measured = vector.at(config.layer)
-        beyond = config.margin * (measured.malicious_mean - measured.benign_mean)
-        tau_plus = measured.malicious_mean + beyond if tau_plus is None else tau_plus
-        tau_minus = measured.benign_mean - beyond if tau_minus is None else tau_minus
+        margin = config.margin * (measured.malicious_mean - measured.benign_mean)
+        tau_plus = measured.malicious_mean + margin if tau_plus is None else tau_plus
+        tau_minus = measured.benign_mean - margin if tau_minus is None else tau_minus
     if tau_minus > tau_plus:
         raise InputError(
             f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."
@@ -82,16 +82,16 @@ class Objective:
 
     def __post_init__(self) -> None:
         self.sides = [self._prepare(self.training, side) for side in (False, True)]
-        self.checks = [self._prepare(self.validation, side) for side in (False, True)]
+        self.validation_sides = [self._prepare(self.validation, side) for side in (False, True)]
         self.direction = self.direction.to(self.model.device)
 
-    def _prepare(self, queries: Sequence[Query], malicious: bool) -> Prepared:
+    def _prepare(self, queries: Sequence[Query], malicious: bool) -> PreparedQueries:
         chosen = [q for q in queries if q.malicious is malicious]
         if not chosen:
             raise InputError(
                 f"no {'malicious' if malicious else 'benign'} queries: training and validation need both kinds."
             )
-        return Prepared(self.model, chosen, self.plan.layout, self.plan.config.prefix)
+        return PreparedQueries(self.model, chosen, self.plan.layout, self.plan.config.prefix)
 
     def loss(
         self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
@@ -132,18 +132,18 @@ class Objective:
         record: Record = {}
         prompt = VisualPrompt(self.plan.layout, pixels.to(self.model.device))
         kept: list[bool] = []
-        for malicious, side in enumerate(self.checks):
-            found: list[float] = []
+        for malicious, side in enumerate(self.validation_sides):
+            projections: list[float] = []
             for indices in self._shares(len(side)):
                 batch = side.batch(indices, answered=not malicious)
-                seen = prompt.compose(batch.interior)
+                canvas = prompt.compose(batch.interior)
                 if malicious:
-                    states = last_prompt_states(self.model, seen, batch.tokens, [self.plan.layer])[:, 0]
+                    states = last_prompt_states(self.model, canvas, batch.tokens, [self.plan.layer])[:, 0]
                 else:
-                    states, final = states_and_final(self.model, seen, batch.tokens, self.plan.layer)
-                    kept += _all_right(self.model, final, batch.tokens.labels).tolist()
-                found += (states @ self.direction).tolist()
-            values = np.array(processes().all_gather(found))
+                    states, final = states_and_final(self.model, canvas, batch.tokens, self.plan.layer)
+                    kept += _all_first_choice(self.model, final, batch.tokens.labels).tolist()
+                projections += (states @ self.direction).tolist()
+            values = np.array(processes().all_gather(projections))
             name = "malicious" if malicious else "benign"
             record[f"{name}_projection"] = float(values.mean())
             record[f"{name}_projection_std"] = float(values.std())
@@ -156,20 +156,24 @@ class Objective:
     def _answers(self, prompt: VisualPrompt) -> list[str]:
         """Greedy answers to the first malicious validation queries, as a user would get them."""
         config = self.plan.config
-        asked = self.checks[True].queries[: config.validation_answers]
-        queries = [protect(query, prompt, config.prefix) for query in asked]
-        own = [self.model.generate([queries[i] for i in share], REFUSAL_TOKENS) for share in self._shares(len(queries))]
-        return processes().all_gather([answer for answers in own for answer in answers])
+        malicious = self.validation_sides[True].queries[: config.validation_answers]
+        queries = [protect(query, prompt, config.prefix) for query in malicious]
+        own = [
+            answer
+            for share in self._shares(len(queries))
+            for answer in self.model.generate([queries[i] for i in share], REFUSAL_TOKENS)
+        ]
+        return processes().all_gather(own)
 
     @staticmethod
     def _shares(count: int) -> list[Sequence[int]]:
         """This process's share of `count` queries, in batches."""
-        return batched(processes().shard(range(count)), CHECK_BATCH)
+        return batched(processes().shard(range(count)), VALIDATION_BATCH)
 
     def data_digests(self) -> dict[str, str]:
         """SHA-256 of each set of queries, as prepared."""
         names = ("training_benign", "training_malicious", "validation_benign", "validation_malicious")
-        return {n: side.digest for n, side in zip(names, (*self.sides, *self.checks), strict=True)}
+        return {n: side.digest for n, side in zip(names, (*self.sides, *self.validation_sides), strict=True)}
 
     def identity(self) -> Record:
         """What must be equal for a saved state to be gone on with."""
@@ -182,7 +186,7 @@ class Objective:
         }
 
 
-def _all_right(model: VisionLanguageModel, final: Tensor, labels: Tensor) -> Tensor:
+def _all_first_choice(model: VisionLanguageModel, final: Tensor, labels: Tensor) -> Tensor:
     """bool (B,): whether every answer token is the first choice given those before it."""
     rows, columns = answer_positions(labels)
     wrong = model.logits(final[rows, columns]).argmax(-1) != labels[rows, columns]

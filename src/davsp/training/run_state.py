@@ -40,20 +40,20 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     Outside the main thread, where no signal arrives, nothing is held back.
     """
-    came = threading.Event()
+    pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield pressed.is_set
         return
     previous = signal.getsignal(signal.SIGINT)
 
     def hold(number: int, frame: object) -> None:  # noqa: ARG001
-        came.set()
+        pressed.set()
         if processes().count == 1:  # a launcher passes on the Ctrl-C that its processes have already got
             signal.signal(signal.SIGINT, previous)
 
     signal.signal(signal.SIGINT, hold)
     try:
-        yield came.is_set
+        yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -48,8 +48,8 @@ class Spool:
             self._starts = [0, *accumulate(prod(shape) * self.dtype.itemsize for shape in self.shapes)]
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         shape = self.shapes[number]
-        found = np.frombuffer(self._map, self.dtype, prod(shape), self._starts[number])
-        return torch.from_numpy(found.reshape(shape).copy())
+        values = np.frombuffer(self._map, self.dtype, prod(shape), self._starts[number])
+        return torch.from_numpy(values.reshape(shape).copy())
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[number] for number in range(len(self)))

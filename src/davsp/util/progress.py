@@ -28,7 +28,7 @@ def bar(text: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet or not processes().is_main) as shown:
-        task = shown.add_task(text, total=total)
-        # What another process is told to have done may go beyond what there is to do.
-        yield lambda n: shown.update(task, completed=min(shown.tasks[task].completed + n, total))
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not processes().is_main) as progress:
+        task = progress.add_task(text, total=total)
+        # Several processes each count for all of them, which may come to more than there is to do.
+        yield lambda n: progress.update(task, completed=min(progress.tasks[task].completed + n, total))

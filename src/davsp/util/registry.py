@@ -23,12 +23,12 @@ class Registry(Generic[T]):
 
     @cached_property
     def _points(self) -> dict[str, list[EntryPoint]]:
-        found: dict[str, list[EntryPoint]] = {}
+        points: dict[str, list[EntryPoint]] = {}
         for point in entry_points(group=self.group):
-            same = found.setdefault(point.name, [])
+            same = points.setdefault(point.name, [])
             if all(point.value != other.value for other in same):
                 same.append(point)
-        return found
+        return points
 
     def names(self) -> list[str]:
         """All names, in alphabetical order."""
@@ -49,17 +49,17 @@ class Registry(Generic[T]):
             packages = " and ".join(sorted({point.dist.name if point.dist else point.value for point in points}))
             raise InputError(f"the {self.what} {name!r} is claimed by {packages}: uninstall one of them.")
         try:
-            found = points[0].load()
+            loaded = points[0].load()
         except Exception as error:  # the code of others may raise anything
             raise InputError(
                 f"the {self.what} {name!r} of {self._package(points[0])} cannot be loaded: {error}"
             ) from error
-        if self.base is not None and not isinstance(found, self.base):
+        if self.base is not None and not isinstance(loaded, self.base):
             raise InputError(
                 f"the {self.what} {name!r} of {self._package(points[0])} is no {self.base.__name__}: "
-                f"{points[0].value} is {found!r:.100}."
+                f"{points[0].value} is {loaded!r:.100}."
             )
-        member: T = found
+        member: T = loaded
         return member
 
     @staticmethod
