@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from davsp.data.query import Query
@@ -20,6 +23,7 @@ from davsp.models.sampling import SeededSampling
 from davsp.models.shipped import SHIPPED
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
+from tests.tiny import save_tiny
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +140,73 @@ def test_a_row_at_temperature_zero_stays_greedy() -> None:
     rule = SeededSampling([Request("q"), Request("q", temperature=5.0, seed=1)])
     assert torch.equal(rule(scores.long(), scores)[0], scores[0])
     assert not torch.equal(rule(scores.long(), scores)[1], scores[1])
+
+
+def broken(folder: Path, rename: Callable[[str], str | None]) -> Path:
+    """A tiny checkpoint whose tensors have other names, or are left out."""
+    save_tiny("llava", folder)
+    file = folder / "model.safetensors"
+    tensors = {new: t for name, t in load_file(file).items() if (new := rename(name)) is not None}
+    save_file(tensors, file, {"format": "pt"})
+    return folder
+
+
+def test_a_checkpoint_whose_keys_carry_a_foreign_prefix_is_refused_by_name(tmp_path: Path) -> None:
+    folder = broken(tmp_path / "tiny", lambda name: f"wrapped.inner.{name}")
+    with pytest.raises(ModelError, match=r"no weights for .*more\. It holds others .*such as wrapped\.inner\."):
+        load_model(str(folder))
+
+
+def test_a_checkpoint_without_its_projector_is_refused_by_name(tmp_path: Path) -> None:
+    folder = broken(tmp_path / "tiny", lambda name: None if "projector" in name else name)
+    with pytest.raises(ModelError, match=r"no weights for model\.multi_modal_projector"):
+        load_model(str(folder))
+
+
+def test_tied_weights_need_no_copy_of_their_own(tmp_path: Path) -> None:
+    folder = save_tiny("llava", tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({n: t for n, t in tensors.items() if "lm_head" not in n}, folder / "model.safetensors", {"format": "pt"})
+    load_model(str(folder))
+
+
+@pytest.mark.parametrize("where", ["config.json", "processor_config.json", "tokenizer_config.json"])
+def test_code_that_a_checkpoint_brings_is_never_run(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny("llava", tmp_path / "tiny")
+    path = folder / where
+    settings = json.loads(path.read_text()) if path.exists() else {}
+    own = {"config.json": ("AutoConfig", "AutoModelForImageTextToText"), "processor_config.json": ("AutoProcessor",)}
+    names = own.get(where, ("AutoTokenizer",))
+    settings["auto_map"] = dict.fromkeys(names, "evil.Evil")
+    path.write_text(json.dumps(settings))
+    (folder / "evil.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\nclass Evil: pass\n"
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 5))
+    try:
+        load_model(str(folder))
+    except ModelError as error:
+        assert str(error)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"dtype": "float31"}, "there is no precision 'float31'"),
+        ({"device": "cudda"}, "there is no device 'cudda'"),
+        pytest.param(
+            {"device": "cuda"},
+            "there is no GPU for 'cuda'",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_a_device_or_precision_that_there_is_not_is_named(options: dict[str, str], reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        load_model("testbed", **options)

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from davsp.errors import ModelError
+from davsp.models.loading import check_complete, check_device
 
 
 class Clip:
@@ -80,21 +81,18 @@ class RewardModel:
 def _load(kind: Any, name: str, device: str) -> PreTrainedModel:
     """A frozen model with all its weights: one with a part left random would judge at random."""
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    check_device(place)
     try:
-        model, found = kind.from_pretrained(name, output_loading_info=True)
+        model, loading = kind.from_pretrained(name, output_loading_info=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(name, error) from error
-    if found["missing_keys"]:
-        raise ModelError(
-            f"{name} has no weights for {min(found['missing_keys'])!r}: it is made for code of its own, which is "
-            "never run. Choose a checkpoint of one of transformers' own classes."
-        )
+    check_complete(name, loading)
     return model.eval().requires_grad_(False).to(place)
 
 
 def _read(kind: Any, name: str, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(name, **options)
+        return kind.from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _unreadable(name, error) from error
 

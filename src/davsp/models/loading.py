@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from davsp.util.registry import Registry
 FAMILIES: Registry[type[VisionLanguageModel]] = Registry("davsp.models", "model family")
 """By the `model_type` of their configuration. A family is imported before transformers' Auto classes read a checkpoint
 of it, so that one that transformers does not know can register its classes there."""
+DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("8bit", "4bit")
 NEVER_QUANTISED = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
 """Modules that keep their precision: the border is trained through those that see."""
@@ -32,18 +34,20 @@ def load_model(
 
     device: "auto" (a GPU if there is one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split"
     (over all GPUs, and the CPU where they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own
-    elsewhere), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Raises
-    ModelError when the checkpoint cannot be read or is of an unsupported family.
+    elsewhere), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Code that a
+    checkpoint brings is never run. Raises ModelError when the checkpoint cannot be read, lacks weights or is of an
+    unsupported family, and for a device or dtype that there is not.
     """
     target = device
     if device in ("auto", "split"):
         target = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
+    check_device(target)
     source = str(SHIPPED[name].folder) if name in SHIPPED else name
     if name not in SHIPPED and Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"{name} holds no model: there is no config.json in it.")
     try:
         _import_family(source, revision)
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         if config.model_type not in FAMILIES:
             kind = "is not supported" if hasattr(config, "vision_config") else "reads text alone, no images"
             raise ModelError(
@@ -51,9 +55,11 @@ def load_model(
                 f"Supported: {', '.join(FAMILIES.names())}. docs/families.md says how to add one."
             )
         processor = _processor(name, source, config, revision)
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, loading = AutoModelForImageTextToText.from_pretrained(
             source,
             revision=revision,
+            trust_remote_code=False,
+            output_loading_info=True,
             # Measured on CPUs: eager attention is the faster one there, for small models.
             attn_implementation="eager" if target == "cpu" else None,
             device_map="auto" if device == "split" else {"": target},
@@ -64,7 +70,36 @@ def load_model(
             f"cannot load the model {name!r}: {_reason(error)}\n"
             "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
         ) from error
+    check_complete(name, loading)
     return FAMILIES.get(config.model_type)(model, processor, name, revision)
+
+
+def check_complete(name: str, loading: Mapping[str, Any]) -> None:
+    """Raise ModelError, naming them, for weights that a checkpoint lacks or has in another shape: they would be random.
+
+    `loading` is the information on loading that transformers gives; weights that are tied to others are not in it.
+    """
+    wrong = [f"no weights for {key}" for key in sorted(loading["missing_keys"])]
+    wrong += [f"{key} has another shape" for key in sorted(key for key, *_ in loading["mismatched_keys"])]
+    if not wrong:
+        return
+    more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    foreign = sorted(loading["unexpected_keys"])
+    said = f" It holds others that the model does not know, such as {foreign[0]}." if foreign else ""
+    raise ModelError(
+        f"{name} is no whole checkpoint of this model: {', '.join(wrong[:3])}{more}.{said} Such parts would be random. "
+        "Save the whole model with transformers (model.save_pretrained), under its own names."
+    )
+
+
+def check_device(target: str) -> None:
+    """Raise ModelError for a device that does not exist, or is not there."""
+    try:
+        kind = torch.device(target).type
+    except RuntimeError as error:
+        raise ModelError(f"there is no device {target!r}. Choose auto, cpu, cuda, cuda:1 ... or split.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"there is no GPU for {target!r}, or torch was installed without support for it: choose cpu.")
 
 
 def _import_family(source: str, revision: str | None) -> None:
@@ -104,4 +139,6 @@ def _precision(dtype: str, target: str) -> dict[str, Any]:
         return {"quantization_config": BitsAndBytesConfig(**bits)}
     if dtype == "auto":
         return {"dtype": torch.float32 if target == "cpu" else "auto"}
+    if dtype not in DTYPES:
+        raise ModelError(f"there is no precision {dtype!r}. Choose from auto, {', '.join((*DTYPES, *QUANTISED))}.")
     return {"dtype": getattr(torch, dtype)}

@@ -13,12 +13,13 @@ def load_processor(source: str, config: PreTrainedConfig, revision: str | None) 
 
     Where the family's processor also holds a video processor, which needs torchvision, that one is left out.
     """
+    options = {"revision": revision, "trust_remote_code": False}
     kind = PROCESSOR_MAPPING.get(type(config), None)
     if kind is None or "video_processor" not in kind.get_attributes():
-        return AutoProcessor.from_pretrained(source, revision=revision, backend="pil")
+        return AutoProcessor.from_pretrained(source, backend="pil", **options)
     parts = {
-        "image_processor": AutoImageProcessor.from_pretrained(source, revision=revision, backend="pil"),
-        "tokenizer": AutoTokenizer.from_pretrained(source, revision=revision),
+        "image_processor": AutoImageProcessor.from_pretrained(source, backend="pil", **options),
+        "tokenizer": AutoTokenizer.from_pretrained(source, **options),
         "video_processor": None,
     }
     settings, _ = kind.get_processor_dict(source, revision=revision)
