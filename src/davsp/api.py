@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from davsp.models.requests import Request, Response
 from davsp.report.inputs import REPORT_INPUTS, _transcript_json, rebuild_report
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import project
+from davsp.util.async_running import run_coroutine
 from davsp.util.files import write_json
 from davsp.util.processes import processes
 
@@ -102,7 +102,7 @@ def answer_behind(model: VisionLanguageModel, defence: AnyDefence, query: Query,
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]
 
-    return asyncio.run(answer_query(defence, query, Exchange(send)))
+    return run_coroutine(answer_query(defence, query, Exchange(send)))
 
 
 def _projections(
