@@ -35,7 +35,9 @@ from inspect_ai.model import (  # noqa: E402
 from davsp.evaluate import registry  # noqa: E402, F401 - what the entry point names
 from davsp.evaluate.media import decode_image, encode_image, to_sample  # noqa: E402
 from davsp.evaluate.plan import choose  # noqa: E402
-from davsp.evaluate.provider import Batcher, DavspAPI, one_image_and_text  # noqa: E402
+from davsp.evaluate.batching import Batcher  # noqa: E402
+from davsp.evaluate.messages import read_query  # noqa: E402
+from davsp.evaluate.provider import DavspAPI  # noqa: E402
 from davsp.evaluate.run import evaluate  # noqa: E402
 from davsp.judges.judgement import judge  # noqa: E402
 
@@ -48,6 +50,7 @@ class FakeModel:
     """Refuses when the question says "careful", else answers; records what it was asked."""
 
     name = "fake"
+    revision = None
 
     def __init__(self) -> None:
         self.batches: list[list[Request]] = []
@@ -344,7 +347,7 @@ def answers_of(model: Any, queries: Sequence[Request], batch_size: int, limits: 
     async def ask() -> list[Any]:
         batcher = Batcher(model, batch_size)
         wanted = limits or [8] * len(queries)
-        asked = [batcher.answer(q, n) for q, n in zip(queries, wanted, strict=True)]
+        asked = [batcher.respond(q, n) for q, n in zip(queries, wanted, strict=True)]
         found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), timeout=5)
         batcher.close()
         return [answer.text if isinstance(answer, Response) else answer for answer in found]
@@ -401,7 +404,7 @@ IMAGE, TEXT = ContentImage(image=encode_image(RED)), ContentText(text="what ?")
 
 
 def test_a_system_message_stands_before_the_question() -> None:
-    _, text = one_image_and_text([ChatMessageSystem(content="Be safe."), message(IMAGE, TEXT)])
+    _, text = read_query([ChatMessageSystem(content="Be safe."), message(IMAGE, TEXT)])
     assert text == "Be safe.\nwhat ?"
 
 
@@ -418,7 +421,7 @@ def test_a_system_message_stands_before_the_question() -> None:
 )
 def test_anything_but_one_image_and_a_text_is_refused(messages: Any) -> None:
     with pytest.raises(InputError, match=r"take one"):
-        one_image_and_text(messages)
+        read_query(messages)
 
 
 def asked_by(messages: Any, config: GenerateConfig) -> Request:

@@ -39,6 +39,7 @@ class Says:
     """Answers what a function makes of the question; remembers the questions."""
 
     name = "says"
+    revision = None
 
     def __init__(self, answer: str | Callable[[str], str]) -> None:
         self.answer = answer

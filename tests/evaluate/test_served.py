@@ -227,7 +227,7 @@ def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> No
 
     line = ServerConnection()
     assert asyncio.run(all_at_once())[0] == "red"
-    assert line.dead and "refused" in line.reason
+    assert line.lost and "refused" in line.last_failure
     with pytest.raises(ModelError, match=r"not sent: the server was lost \(ConnectionError: refused\)"):
         asyncio.run(line.send(late))
 

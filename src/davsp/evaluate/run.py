@@ -28,8 +28,8 @@ from davsp.util.processes import processes
 if TYPE_CHECKING:
     from davsp.benchmarks.base import BenchmarkAnswer
     from davsp.benchmarks.selection import BenchmarkSelection
-    from davsp.evaluate.provider import LocalModel
-    from davsp.evaluate.task import JudgedAnswer
+    from davsp.evaluate.answers import JudgedAnswer
+    from davsp.evaluate.batching import LocalModel
 
 
 def evaluate(
@@ -65,8 +65,7 @@ def evaluate(
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
-    from davsp.evaluate.media import to_sample
-    from davsp.evaluate.served import inspect_model
+    from davsp.evaluate.evaluated import InspectModel, LoadedModel
     from davsp.evaluate.task import EvaluationRun, fingerprint
 
     judge = judge or Rules()
@@ -76,30 +75,25 @@ def evaluate(
     grader = grader_for(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
-    asking = EvaluationRun(
-        inspect_model(model, batch_size) if isinstance(model, str) else model,
-        judge,
-        make_folder(output / "logs"),
-        batch_size,
-        max_new_tokens,
-        rules,
-        grader,
-        resume,
+    together = processes()
+    share = together.shard(queries)
+    evaluated = (
+        InspectModel(model, batch_size)
+        if isinstance(model, str)
+        else LoadedModel(model, share, batch_size, max_new_tokens)
     )
-    name = model if isinstance(model, str) else model.name
+    run = EvaluationRun(
+        evaluated, judge, make_folder(output / "logs"), batch_size, max_new_tokens, rules, grader, resume
+    )
     settings = [
-        name,
-        str(getattr(model, "revision", None)),
+        evaluated.name,
+        str(evaluated.revision),
         str(max_new_tokens),
         __version__,
         digest(queries),
         judge.identity,
-        asking.identity,
+        run.identity,
     ]
-
-    together = processes()
-    share = together.shard(queries)
-    samples = [to_sample(query) for query in share]
     answers: dict[str, dict[str, JudgedAnswer]] = {}
     seconds: dict[str, float] = {}
     shown = progress and together.is_main
@@ -107,15 +101,15 @@ def evaluate(
         for defence in defences:
             started = time.monotonic()
             key = "\n".join([*settings, str(together), defence.name, fingerprint(defence)])
-            own = asking.answers_behind(
-                defence, samples, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
+            own = run.answers_behind(
+                defence, share, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
             )
-            said = together.all_gather([own[query.id] for query in share])
-            answers[defence.name] = {query.id: answer for query, answer in zip(queries, said, strict=True)}
+            gathered = together.all_gather([own[query.id] for query in share])
+            answers[defence.name] = {query.id: answer for query, answer in zip(queries, gathered, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     results = {
-        "model": name,
+        "model": evaluated.name,
         "seed": seed,
         "queries": len(queries),
         "max_new_tokens": max_new_tokens,
