@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format types bench clean
+.PHONY: setup demo test lint format types bench docs coverage mutation wheel clean
 
 setup: .venv/.ready
 
@@ -32,5 +32,17 @@ types: setup
 bench: setup
 	$(BIN)/python -m bench
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+coverage: setup
+	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-report=html
+
+mutation: setup
+	$(BIN)/python -m tests.mutation
+
+wheel: setup
+	$(BIN)/python -m build --wheel --no-isolation
+
 clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv dist runs site .coverage .mypy_cache .ruff_cache .pytest_cache

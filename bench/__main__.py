@@ -1,4 +1,6 @@
-"""`make bench`: how fast davsp is, beside a reference loop and the floor, into bench/results.json and the README.
+"""`make bench`: how fast davsp is, beside a reference loop and the floor.
+
+Into bench/results.json, and as tables into docs/performance.md.
 
 `python -m bench --size testbed --part training` measures some of it again and keeps the rest of the file.
 """
@@ -17,9 +19,9 @@ from bench.measuring import Row, line, machine, markdown, versions
 from davsp.util.files import write_json, write_text
 
 RESULTS = Path(__file__).parent / "results.json"
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 TABLE = "<!-- bench -->\n", "<!-- /bench -->"
-"""What stands before and after the table in the README."""
+"""What stands before and after the tables in PAGE."""
 GROWTH = """How it grows, on the testbed models: training samples per second with the batch; seconds of a malicious step
 with the decoder layer it ends at, and with the side of the image in pixels; and what preparing queries costs, with the
 memory it takes beyond the loaded model."""
@@ -55,9 +57,9 @@ def main() -> None:
                 print(line(row), flush=True)
                 kept = [r for r in kept if (r["name"], r["size"]) != (row["name"], row["size"])] + [row]
         write_json(RESULTS, {"machine": machine(), "versions": versions(), "rows": kept, "growth": grown})
-    before, rest = README.read_text("utf-8").split(TABLE[0])
+    before, rest = PAGE.read_text("utf-8").split(TABLE[0])
     _, after = rest.split(TABLE[1])
-    write_text(README, before + TABLE[0] + markdown(kept, machine()) + _grown(grown) + TABLE[1] + after)
+    write_text(PAGE, before + TABLE[0] + markdown(kept, machine()) + _grown(grown) + TABLE[1] + after)
 
 
 def _grown(grown: dict[str, growth.Points]) -> str:

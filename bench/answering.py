@@ -10,9 +10,9 @@ import torch
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
-from davsp.defences.prompted import PromptDefence
+from davsp.defences.textual import Undefended
 from davsp.evaluate.run import evaluate
-from davsp.training.batches import batched
+from davsp.util.batching import batched
 
 BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}
 PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}
@@ -35,7 +35,7 @@ def rows(size: str) -> list[Row]:
         def ours() -> None:
             evaluate(
                 bench.vlm,
-                [PromptDefence("none")],
+                [Undefended()],
                 queries,
                 output=folder / f"turn-{next(turn)}",
                 batch_size=batch,

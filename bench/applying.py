@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from bench.measuring import Row, in_turns, row
 from davsp.imaging.opening import png_bytes
 from davsp.prompts.apply import apply_to_folder
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 
 IMAGES, WORKERS = 2000, 2
@@ -49,9 +49,9 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 def rows(size: str) -> list[Row]:  # noqa: ARG001 - the model plays no part
     """Images per second of a folder, two at a time."""
-    prompt = _prompt()
-    layout = prompt.layout
-    assert isinstance(layout, Layout)
+    layout = BorderLayout(336, 336, border=28)  # as for LLaVA-1.5
+    generator = torch.Generator().manual_seed(0)
+    prompt = VisualPrompt(layout, torch.rand(3, *layout.size, generator=generator) * layout.mask())
     with TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
@@ -84,11 +84,3 @@ def rows(size: str) -> list[Row]:  # noqa: ARG001 - the model plays no part
             note=f"{speed:.0f} images a second; the floor opens, resizes to the interior and encodes",
         )
     ]
-
-
-def _prompt() -> VisualPrompt:
-    """A border of 28 pixels on 336, as for LLaVA-1.5."""
-    layout = Layout(336, 336, Mode.BORDER, border=28)
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(3, 336, 336, generator=generator) * layout.mask()
-    return VisualPrompt(layout, pixels)

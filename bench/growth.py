@@ -16,7 +16,7 @@ from bench.measuring import in_process_of_its_own, in_turns
 from bench.training import forget_peak, peak_mib, prepare
 from davsp.data.query import Query
 from davsp.models.loading import load_model
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.testbed.queries import border_queries
 from davsp.training.batches import Prepared
 from davsp.training.config import TrainConfig
@@ -86,7 +86,7 @@ def _images() -> Points:
     model = load_model("testbed-qwen2vl")
     config = TrainConfig(layer=max(1, model.n_layers // 2))
     planned = TrainingPlan(config, lay_out(model, config), config.layer or 1, tau_plus=1e3, tau_minus=-1e3)
-    prompt = torch.full((3, planned.layout.height, planned.layout.width), 0.5)
+    prompt = torch.full((3, *planned.layout.size), 0.5)
 
     def of_side(side: int) -> Callable[[], None]:
         training, checks = border_queries(seed=0, per_group=4, checks_per_group=1, side=side)
@@ -115,7 +115,7 @@ def main(count: str) -> None:
     """Prepare so many queries (a few distinct images, read anew each time) and draw batches from them; print seconds of
     both and the memory they took."""
     model = load_model("testbed")
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     few = border_queries(seed=0, per_group=4, checks_per_group=1)[0]
     with TemporaryDirectory() as name:
         paths = []

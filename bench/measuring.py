@@ -96,7 +96,7 @@ def _figure(value: float | None) -> str:
 
 
 def markdown(rows: list[Row], machine: dict[str, Any]) -> str:
-    """The rows as the README's table: medians, with the lowest and highest in brackets, and what was aimed at."""
+    """The rows as a Markdown table: medians, with the lowest and highest in brackets, and what was aimed at."""
 
     def cell(found: dict[str, float | None] | None) -> str:
         if found is None:

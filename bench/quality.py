@@ -44,7 +44,7 @@ def rows(size: str) -> list[Row]:
         paper = _trainer(model, vector, training, validation, TrainConfig.model_validate({**CLAMPED, "seed": seed}))
         ours = _trainer(model, vector, training, validation, TrainConfig(seed=seed))
         loop = _seconds_of_reference(paper) * paper.config.steps
-        fast = _run(paper, paper.config.steps)
+        fast = _run(paper, range(paper.steps))
         reached = paper.validation_record()["quality"]
         taken, quality, steps = _run_until(ours, reached)
         by_loop.append(taken / loop)
@@ -71,25 +71,25 @@ def _trainer(
 ) -> Trainer:
     filled = plan(model, vector, config)
     objective = Objective(model, filled, vector.direction(filled.layer), training, validation)
-    return Trainer([objective], Path("unused"))
+    return Trainer([objective])
 
 
-def _run(trainer: Trainer, steps: int) -> float:
-    """Seconds of so many further steps."""
+def _run(trainer: Trainer, steps: range) -> float:
+    """Seconds of these steps."""
     begun = time.perf_counter()
-    for _ in range(steps):
-        trainer.step(trainer.done)
-        trainer.done += 1
+    for step in steps:
+        trainer.step(step)
     return time.perf_counter() - begun
 
 
 def _run_until(trainer: Trainer, quality: float) -> tuple[float, float, int]:
     """Seconds of the steps until that quality is reached, or of all; the quality then; and the steps."""
-    taken, found = 0.0, float("-inf")
-    while found < quality and trainer.done < trainer.config.steps:
-        taken += _run(trainer, EVERY)
-        found = trainer.validation_record()["quality"]
-    return taken, found, trainer.done
+    taken, reached, done = 0.0, float("-inf"), 0
+    while reached < quality and done < trainer.steps:
+        taken += _run(trainer, range(done, done + EVERY))
+        reached = trainer.validation_record()["quality"]
+        done += EVERY
+    return taken, reached, done
 
 
 def _seconds_of_reference(trainer: Trainer) -> float:

@@ -11,8 +11,9 @@ from bench import bare
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
-from davsp.training.batches import batched
+from davsp.imaging.pixels import as_batch
 from davsp.training.vector import extract_vector
+from davsp.util.batching import batched
 
 BATCH = {"testbed": 32, "slim": 8, "7b": 16, "13b": 16}
 PER_GROUP = {"testbed": 16, "slim": 1, "7b": 8, "13b": 8}
@@ -29,7 +30,7 @@ def rows(size: str) -> list[Row]:
         batch = BATCH[size]
         ready = []
         for some in batched(everything, batch):
-            pixels = bench.vlm.normalise(bench.vlm.canvas_pixels(some).to(bench.vlm.device))
+            pixels = bench.vlm.normalise(as_batch(bench.vlm.canvas_pixels(some)).to(bench.vlm.device))
             prompts = [bench.vlm.prompt_ids(q.question, bench.reference.prefix) for q in some]
             ready.append((pixels, bench.vlm.tokens(prompts).ids))
 

@@ -18,7 +18,7 @@ from davsp.data.query import Query
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import stack
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout
+from davsp.prompts.layouts import BorderLayout
 from davsp.training.objective import Objective
 
 MAX_LEN = 1024
@@ -29,15 +29,16 @@ class ReferenceLoop:
     """The formulas (`method`), and how the official code goes about them."""
 
     vlm: VisionLanguageModel
-    layout: Layout
+    layout: BorderLayout
     method: Method
     prefix: str
 
     @classmethod
     def of(cls, objective: Objective) -> Self:
         """What an objective on a square canvas asks for, in this loop, which normalises pixels by itself."""
-        plan, layout, vlm = objective.plan, objective.plan.layout, objective.model
-        assert isinstance(layout, Layout)
+        plan, vlm = objective.plan, objective.model
+        layout = BorderLayout.for_model(vlm, side=plan.config.side, width=plan.config.width, eps=plan.config.eps)
+        assert layout == plan.layout
         method = Method(
             vlm.model,
             torch.zeros(3, 1, 1),

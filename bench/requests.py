@@ -15,9 +15,8 @@ from PIL import Image
 from bench.measuring import Row, in_turns, row, spread
 from bench.training import prepare
 from davsp.data.query import Query
-from davsp.defences.prompted import PromptDefence
-from davsp.prompts.layouts import Layout, Mode
-from davsp.prompts.visual import VisualPrompt
+from davsp.prompts.layouts import BorderLayout
+from davsp.prompts.visual import VisualPrompt, protect
 
 SIDE, BORDER = 336, 28
 REQUESTS = 50
@@ -27,8 +26,8 @@ def rows(size: str) -> list[Row]:
     """Milliseconds beyond the resize alone (336 px, image decoded), and the first token's time with the border."""
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 255, (768, 1024, 3), dtype=np.uint8))
-    layout = Layout(SIDE, SIDE, Mode.BORDER, border=BORDER)
-    defence = PromptDefence("border", VisualPrompt(layout, torch.rand(3, SIDE, SIDE) * layout.mask()))
+    layout = BorderLayout(SIDE, SIDE, border=BORDER)
+    border = VisualPrompt(layout, torch.rand(3, SIDE, SIDE) * layout.mask())
     query = Query("", photo, "What is this?")
 
     def each(work: Callable[[], object]) -> None:
@@ -36,7 +35,10 @@ def rows(size: str) -> list[Row]:
             work()
 
     seconds = in_turns(
-        {"ours": lambda: each(lambda: defence.defend(query)), "resize": lambda: each(lambda: layout.interior(photo))}
+        {
+            "ours": lambda: each(lambda: protect(query, border, "")),
+            "resize": lambda: each(lambda: layout.interior(photo)),
+        }
     )
     added = [1000 * (a - b) / REQUESTS for a, b in zip(seconds["ours"], seconds["resize"], strict=True)]
     extra = {
@@ -56,7 +58,7 @@ def _first_token(size: str) -> list[Row]:
         bench = prepare(size, Path(folder))
         query = bench.objective.sides[True].queries[0]
         prompt = VisualPrompt(bench.objective.plan.layout, bench.trainer.prompt.cpu())
-        defended = PromptDefence("border", prompt).defend(query)
+        defended = protect(query, prompt, "")
 
         def first(asked: Query) -> float:
             begun = time.perf_counter()

@@ -16,6 +16,7 @@ from bench import bare
 from bench.measuring import Row, in_process_of_its_own, in_turns, row, spread
 from bench.reference_loop import MAX_LEN, ReferenceLoop
 from bench.subjects import queries_in_files, subject
+from davsp.imaging.pixels import as_batch
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import Mode
 from davsp.training.config import TrainConfig
@@ -71,7 +72,7 @@ class Bench:
         for malicious in (True, False):
             found = self.objective.sides[malicious].batch(range(batch), answered=not malicious)
             pixels = self.objective.plan.layout.compose(self.trainer.prompt, found.interior)
-            ready.append((self.vlm.normalise(pixels), found.tokens))
+            ready.append((self.vlm.normalise(as_batch(pixels)), found.tokens))
         (harmful, asked), (harmless, answered) = ready
         rows, columns = answer_positions(answered.labels)
         wanted = answered.labels[rows, columns]
@@ -122,7 +123,7 @@ def prepare(size: str, folder: Path) -> Bench:
     planned = TrainingPlan(
         config, lay_out(vlm, config), layer, tau_plus=1e3, tau_minus=-1e3
     )  # neither hinge is ever idle
-    trainer = Trainer([Objective(vlm, planned, direction, training, validation)], folder)
+    trainer = Trainer([Objective(vlm, planned, direction, training, validation)])
     return Bench(vlm, trainer, ReferenceLoop.of(trainer.objectives[0]))
 
 
@@ -210,7 +211,8 @@ def main(size: str, side: str) -> None:
         prompt = bench.trainer.prompt.clone().requires_grad_()
         queries = bench.objective.sides[True].queries[:PAPER_BATCH]
         batch = bench.objective.sides[True].batch(range(PAPER_BATCH), answered=False)
-        pixels = bench.vlm.normalise(bench.objective.plan.layout.compose(prompt.detach(), batch.interior))
+        pixels = bench.objective.plan.layout.compose(prompt.detach(), batch.interior)
+        pixels = bench.vlm.normalise(as_batch(pixels))
         before = forget_peak()
         if side == "ours":
             bench.objective.loss(prompt, True, range(PAPER_BATCH), answered=False)[0].backward()

@@ -12,10 +12,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from davsp.judges.rates import pooled
 from davsp.models.shipped import SHIPPED
+from davsp.results import RESULTS, Cost, Measure, Rate, Results, read_results
 
 TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
 """What `davsp demo` trains."""
@@ -61,11 +61,11 @@ def _helpers(folder: Path) -> dict[str, float]:
     return {name: part["threshold"] for name, part in json.loads(report.read_text()).items()}
 
 
-def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[str, float]) -> dict[str, Any]:
+def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[str, float]) -> Results:
     """The results of every defence on one model with one seed."""
     folder, helpers = out / f"{model}-{seed}", out / "helpers"
     common = ["--model", model, "--seed", str(seed)]
-    if not (folder / "demo" / "results.json").exists():
+    if not (folder / "demo" / RESULTS).exists():
         _davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
     if not (folder / GENTLE / "config.json").exists():
         milder = ("--set", f"seed={seed}", "--set", "margin=-0.25", "--vector", str(folder / "demo" / "vector"))
@@ -81,7 +81,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
     fitted = [str(folder / name) for name in FITTED]
     trained = [str(folder / "demo" / name) for name in TRAINED]
     names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained, str(folder / GENTLE)]
-    if not (folder / "eval" / "results.json").exists():
+    if not (folder / "eval" / RESULTS).exists():
         _davsp(
             "evaluate",
             *common,
@@ -89,8 +89,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
             *("--out", str(folder / "eval")),
             *(p for name in names for p in ("--defence", name)),
         )
-    found: dict[str, Any] = json.loads((folder / "eval" / "results.json").read_text("utf-8"))
-    return found
+    return read_results(folder / "eval")
 
 
 _DAVSP = (sys.executable, "-m", "davsp")
@@ -101,46 +100,50 @@ def _davsp(*arguments: str) -> None:
     subprocess.run([*_DAVSP, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def _table(runs: Sequence[dict[str, Any]]) -> str:
+def _table(runs: Sequence[Results]) -> str:
     """A line for each defence: rates over all seeds with their 95 % intervals and, of several seeds, the lowest and
     the highest of them; costs of a query with the first."""
     heads = ["in images resisted", "as text resisted", "benign right", "harmless refused"]
     heads += ["calls", "tokens read + written", "helper calls", "ms"]
     lines = [f"| defence | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for name in runs[0]["defences"]:
-        found = [run["defences"][name] for run in runs]
-        rates = [
-            _rate([[rates["rsr"][kind] for kind in IMAGES] for rates in found]),
-            _rate([[rates["rsr"]["text"]] for rates in found]),
-            _rate([list(rates["benign_accuracy"].values()) for rates in found]),
-            _rate([list(rates["over_refusal"].values()) for rates in found]),
+    for name in runs[0].defences:
+        by_seed = [run.defences[name] for run in runs]
+        cells = [
+            _rate([[rates.rsr[kind] for kind in IMAGES] for rates in by_seed]),
+            _rate([[rates.rsr["text"]] for rates in by_seed]),
+            _rate([list(rates.benign_accuracy.values()) for rates in by_seed]),
+            _rate([list(rates.over_refusal.values()) for rates in by_seed]),
         ]
-        lines.append(f"| {name} | {' | '.join([*rates, *_costs(runs[0]['cost'][name])])} |")
-    first = [_of(runs, table) for table in ("rsr", "benign_accuracy", "over_refusal")]
-    return "\n".join(lines) + f"\n\nN over {len(runs)} seeds and all kinds: {', '.join(first)}."
+        lines.append(f"| {name} | {' | '.join([*cells, *_costs(runs[0].cost[name])])} |")
+    counts = ", ".join(f"{measure} {_asked(runs, measure)}" for measure in Measure)
+    return "\n".join(lines) + f"\n\nN over {len(runs)} seeds and all kinds: {counts}."
 
 
-def _of(runs: Sequence[dict[str, Any]], table: str) -> str:
-    """How many queries a table's rates are of, if none is unscored."""
-    found = [r for run in runs for r in run["defences"]["none"][table].values()]
-    return f"{table} {sum(r['n'] + r['unscored'] for r in found)}"
+def _asked(runs: Sequence[Results], measure: Measure) -> int:
+    """How many queries a measure's rates are of, if none is unscored."""
+    return sum(rate.n + rate.unscored for run in runs for rate in run.defences["none"][measure].values())
 
 
-def _rate(by_seed: Sequence[Sequence[dict[str, Any]]]) -> str:
+def _rate(by_seed: Sequence[Sequence[Rate]]) -> str:
     """The rates of all kinds and seeds taken together."""
-    rate = pooled([rate for rates in by_seed for rate in rates])
+    rate = pooled(rate for rates in by_seed for rate in rates)
     if rate is None or rate.rate is None or rate.low is None or rate.high is None:
         return "no score"
-    each = [found.rate for rates in by_seed if (found := pooled(rates)) and found.rate is not None]
+    each = [seed.rate for rates in by_seed if (seed := pooled(rates)) and seed.rate is not None]
     spread = f" ({100 * min(each):.1f} to {100 * max(each):.1f})" if min(each) < max(each) else ""
     unscored = f", {rate.unscored} unscored" if rate.unscored else ""
     return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{spread}{unscored}"
 
 
-def _costs(cost: dict[str, float]) -> list[str]:
+def _costs(cost: Cost) -> list[str]:
     """What a query costs in the mean."""
-    tokens = f"{cost['input_tokens']:.0f} + {cost['output_tokens']:.1f}"
-    return [f"{cost['calls']:.3g}", tokens, f"{cost['helper_calls']:.3g}", f"{1000 * cost['seconds']:.0f}"]
+    tokens = f"{_number(cost.input_tokens, '.0f')} + {_number(cost.output_tokens, '.1f')}"
+    seconds = None if cost.seconds is None else 1000 * cost.seconds
+    return [_number(cost.calls, ".3g"), tokens, _number(cost.helper_calls, ".3g"), _number(seconds, ".0f")]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "not told" if value is None else format(value, form)
 
 
 if __name__ == "__main__":

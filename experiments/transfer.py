@@ -10,18 +10,19 @@ frame do to the Qwen2-VL's reading.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from davsp.api import compare
+from davsp.api import evaluate
 from davsp.data.query import Query
-from davsp.defences.prompted import PromptDefence
-from davsp.defences.visual_safety_prompt import train_prompt
+from davsp.defences.textual import SafetyPrefix, Undefended
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.judges.rates import pooled
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.layouts import Mode
+from davsp.results import Rate, Rates
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.config import TrainConfig
@@ -31,7 +32,6 @@ SIDE, WIDTH = 112, 14
 BATCH, NEW_TOKENS = 64, 20
 FREE = "testbed-qwen2vl"
 """The model that takes images of any size."""
-TABLES = ("rsr", "benign_accuracy", "over_refusal")
 
 
 def main() -> None:
@@ -53,36 +53,37 @@ def main() -> None:
     frame = config.model_copy(update={"mode": Mode.FRAME, "width": None, "side": None})
     framed = _train({FREE: models[FREE]}, frame, queries, asked.out / "frame")
     test = draw_queries(Split.TEST, asked.per_group, asked.seed, side=SIDE)
-    found = {}
+    results = {}
     for name in (*models, "third"):
-        found[name] = compare(
+        results[name] = evaluate(
             models.get(name) or load_model(asked.third),
+            test,
             [
-                PromptDefence("none"),
-                PromptDefence("prefix", prefix=config.prefix),
+                Undefended(),
+                SafetyPrefix(config.prefix),
                 *trained,
                 *([framed] if name == FREE else []),
             ],
-            test,
-            asked.out / f"on-{name}",
+            out=asked.out / f"on-{name}",
             title=f"Borders of several models on {name}",
             training=[],
             batch_size=BATCH,
             max_new_tokens=NEW_TOKENS,
             seed=asked.seed,
-        )
-    print(f"| trained on | {' | '.join(f'on {name}' for name in found)} |\n|{'---|' * (len(found) + 1)}")
-    for defence in found["third"]["defences"]:
-        print(f"| {defence} | {' | '.join(_cell(r['defences'][defence]) for r in found.values())} |")
+            transfer=True,
+        ).results
+    print(f"| trained on | {' | '.join(f'on {name}' for name in results)} |\n|{'---|' * (len(results) + 1)}")
+    for defence in results["third"].defences:
+        print(f"| {defence} | {' | '.join(_cell(of_model.defences[defence]) for of_model in results.values())} |")
     print("\n| on the Qwen2-VL | reading | all benign |\n|---|---|---|")
-    for name, rates in found[FREE]["defences"].items():
-        benign = rates["benign_accuracy"]
-        print(f"| {name} | {_percent([benign['reading']])} | {_percent(list(benign.values()))} |")
+    for name, rates in results[FREE].defences.items():
+        benign = rates.benign_accuracy
+        print(f"| {name} | {_percent([benign['reading']])} | {_percent(benign.values())} |")
 
 
 def _train(
     models: dict[str, VisionLanguageModel], config: TrainConfig, queries: tuple[list[Query], list[Query]], folder: Path
-) -> PromptDefence:
+) -> VisualSafetyPrompt:
     pairs = [
         (model, vector_for(model, *queries, config.prefix, folder / f"vector-{name}", batch_size=BATCH))
         for name, model in models.items()
@@ -90,16 +91,16 @@ def _train(
     return train_prompt(pairs, config, *queries, folder)
 
 
-def _cell(rates: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Each table pooled over its kinds; malicious queries that are text alone are left out."""
-    kept = [[rate for kind, rate in rates[t].items() if (t, kind) != ("rsr", "text")] for t in TABLES]
-    return " / ".join(map(_percent, kept))
+def _cell(rates: Rates) -> str:
+    """Each measure pooled over its kinds; malicious queries that are text alone are left out."""
+    in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
+    return " / ".join(map(_percent, (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())))
 
 
-def _percent(rates: list[dict[str, Any]]) -> str:
-    found = pooled(rates)
-    assert found is not None and found.rate is not None
-    return f"{100 * found.rate:.1f}"
+def _percent(rates: Iterable[Rate]) -> str:
+    rate = pooled(rates)
+    assert rate is not None and rate.rate is not None
+    return f"{100 * rate.rate:.1f}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 CHECKED = [
-    *("imaging.pixels", "prompts.layouts", "prompts.frame", "prompts.visual", "models"),
+    *("imaging.pixels", "prompts.layouts", "prompts.frame", "prompts.visual", "prompts.official", "models"),
     *("training.vector", "training.losses", "training.optim", "training.batches"),
+    *("training.objective", "training.trainer", "attacks"),
 ]
 install_import_hook([f"davsp.{module}" for module in CHECKED], "beartype.beartype")
 
@@ -44,6 +46,17 @@ def queries() -> tuple[list[Query], list[Query]]:
 def vector(model: VisionLanguageModel, queries: tuple[list[Query], list[Query]]) -> HarmfulnessVector:
     """A harmfulness vector of the testbed, from few queries."""
     return extract_vector(model, *queries, prefix="be careful .", batch_size=16)
+
+
+class _NoDeprecatedCalls(logging.Handler):
+    """transformers tells in its log what it will drop: a call of ours that needs it fails already."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "deprecat" in record.getMessage().lower():
+            raise DeprecationWarning(record.getMessage())
+
+
+logging.getLogger("transformers").addHandler(_NoDeprecatedCalls())
 
 
 @pytest.fixture(autouse=True)

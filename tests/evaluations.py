@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from davsp.judges.rates import JudgedSample, Verdict, summarise
+from davsp.judges.rates import JudgedSample, summarise
+from davsp.judges.validate import Agreement
+from davsp.results import Verdict
 
 Groups = Sequence[tuple[str, bool, bool, int]]
 """Of each group its name, whether it is malicious, whether it has reference answers, and how many queries."""
@@ -17,7 +19,8 @@ SAFETY: Groups = [("violence", True, False, 30), ("fraud", True, False, 20)]
 USEFULNESS: Groups = [("counting", False, True, 30), ("reading", False, True, 20)]
 OVER_REFUSAL: Groups = [("looks harmful", False, False, 40)]
 
-SUCCESSES = (Verdict.RESISTED, Verdict.CORRECT)
+FOUR: Groups = [("violence", True, False, 4)]
+R, N, U = Verdict.RESISTED, Verdict.NOT_RESISTED, Verdict.UNSCORED
 
 
 def benchmark(name: str, variant: str, purpose: str = "safety", **more: Any) -> dict[str, Any]:
@@ -74,8 +77,7 @@ def write_evaluation(
     }
     for name, said in behind.items():
         judged = [JudgedSample("", g, bad, known, v) for (g, bad, known, _), v in zip(kinds, said, strict=True)]
-        rates = summarise(judged)
-        results["defences"][name] = {m: {k: rate.to_json() for k, rate in found.items()} for m, found in rates.items()}
+        results["defences"][name] = summarise(judged).model_dump()
     lines = [
         {
             "id": f"q{number}",
@@ -121,10 +123,19 @@ def write_model(folder: Path, model: str, count: int, *, seed: int = 0) -> Path:
     told = benchmark("figstep", "tiny")
     write_evaluation(folder / "figstep-tiny", SAFETY, behind(SAFETY), model=model, seed=seed, benchmark=told)
     told = benchmark("mme", "all", "usefulness", title="MME")
-    more = {"benchmark": told, "scores": scores(1800)}
+    more: dict[str, Any] = {"benchmark": told, "scores": scores(1800)}
     write_evaluation(folder / "mme-all", USEFULNESS, behind(USEFULNESS), model=model, seed=seed, **more)
     told = benchmark("mossbench", "safe", "over-refusal", title="MOSSBench")
     write_evaluation(
         folder / "mossbench-safe", OVER_REFUSAL, behind(OVER_REFUSAL), model=model, seed=seed, benchmark=told
     )
     return folder
+
+
+def write_validation(folder: Path) -> Path:
+    """A file of a judge's agreement with people, as `davsp judge validate --json` prints it."""
+    figures = Agreement(40, 2, 3, 55, 1).to_json(0)
+    told = {"judge": {"name": "rules", "model": None}, "labels": [{"file": "labels.csv", "sha256": "0"}]}
+    file = folder / "validation.json"
+    file.write_text(json.dumps({**told, "refusal": {"all": figures, "models": {"gpt": figures}, "reasons": {}}}))
+    return file

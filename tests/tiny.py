@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers as hf
@@ -105,7 +106,7 @@ def _qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, int]:
     return {f"{name}_token_id": words.convert_tokens_to_ids(token) for name, token in names.items()}
 
 
-def _qwen(kind: str, vision: dict[str, object], rope: dict[str, object], text: dict[str, object]) -> Built:
+def _qwen(kind: str, vision: dict[str, Any], rope: dict[str, object], text: dict[str, object]) -> Built:
     words = tokenizer("<|image_pad|>", image_token="<|image_pad|>", **QWEN_TOKENS)
     config = getattr(hf, f"{kind}Config")(
         vision_config={**QWEN_PIXELS, "spatial_merge_size": 2, **vision},
@@ -124,14 +125,14 @@ def qwen2_vl() -> Built:
 
 
 def qwen2_5_vl() -> Built:
-    vision = {"hidden_size": 24, "out_hidden_size": 32, "depth": 2, "num_heads": 2, "intermediate_size": 48}
-    vision |= {"window_size": 16, "fullatt_block_indexes": [1]}
+    vision: dict[str, Any] = {"hidden_size": 24, "out_hidden_size": 32, "depth": 2, "num_heads": 2}
+    vision |= {"intermediate_size": 48, "window_size": 16, "fullatt_block_indexes": [1]}
     return _qwen("Qwen2_5_VL", vision, {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}, {})
 
 
 def qwen3_vl() -> Built:
-    vision = {"hidden_size": 24, "out_hidden_size": 32, "depth": 2, "num_heads": 2, "intermediate_size": 48}
-    vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
+    vision: dict[str, Any] = {"hidden_size": 24, "out_hidden_size": 32, "depth": 2, "num_heads": 2}
+    vision |= {"intermediate_size": 48, "deepstack_visual_indexes": [0], "num_position_embeddings": 64}
     rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "mrope_interleaved": True, "rope_theta": 1e4}
     return _qwen("Qwen3VL", vision, rope, {"head_dim": 8})
 

@@ -1,121 +1,269 @@
-"""Whole jobs, as the command line and the demo run them: train and save a prompt; compare defences and report."""
+"""The whole loop from Python: load a model and queries, train a prompt, compare defences, keep and load them."""
 
 from __future__ import annotations
 
-import base64
+import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from davsp.data.query import Query
-from davsp.defences.base import AnyDefence, Exchange, answer_query
-from davsp.defences.visual_safety_prompt import PICTURE, VisualSafetyPrompt
-from davsp.judges import Judge
+from davsp.data.query import ImageSource, Query, check_question, split_queries
+from davsp.data.sources import read_source
+from davsp.defences.base import Defence, Exchange
+from davsp.defences.loading import check_served, load_defence
+from davsp.defences.textual import Undefended
+from davsp.defences.visual_safety_prompt import PICTURE, VisualSafetyPrompt, train_prompt
+from davsp.errors import InputError
+from davsp.judges import Judge, load_judge
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
-from davsp.report.inputs import REPORT_INPUTS, _transcript_json, rebuild_report
+from davsp.report.collect import Evaluation
+from davsp.testbed.sources import draw_testbed, is_testbed
+from davsp.training.config import read_config
+from davsp.training.jobs import vector_for
+from davsp.training.objective import lay_out
 from davsp.training.run_state import Record, read_metrics
-from davsp.training.vector import project
+from davsp.training.vector import HarmfulnessVector, project
 from davsp.util.async_running import run_coroutine
-from davsp.util.files import write_json
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
 
+QuerySource = str | Path | Sequence[Query]
+"""A file, a folder, a data set of the hub, the testbed by its name, or the queries themselves."""
+DefenceSource = Defence | str | Path | None
+"""A defence, its name, the folder it was saved in, or None for none."""
+HELD_OUT = 0.2
+"""Share of the queries that judge and choose while a prompt is trained, where none are given for that."""
 HISTOGRAM_QUERIES = 400
 
 
-def compare(
-    model: VisionLanguageModel | str,
-    defences: Sequence[AnyDefence],
-    queries: Sequence[Query],
-    folder: Path,
+def load_queries(
+    source: QuerySource,
     *,
-    title: str,
-    training: Sequence[Record] = (),
-    batch_size: int,
-    max_new_tokens: int,
+    split: str | None = None,
+    per_group: int | None = None,
     seed: int = 0,
-    judge: Judge | None = None,
-    benchmark: BenchmarkSelection | None = None,
-    resume: bool = True,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Evaluate the defences on the queries and write results.json, transcripts and report.html to `folder`.
+    skip_bad: bool = False,
+) -> list[Query]:
+    """The queries of a file (.jsonl, .json, .csv, .parquet), a folder, a data set of the hub, or a list.
 
-    `model` is a loaded one, or as `davsp.evaluate.run.evaluate` takes it; `benchmark` is that of the queries.
-    Without `resume`, what logs in `folder` hold is asked again. `training`: the metrics of the training run to be
-    plotted. Projections and border shown are those of the last defence that brings a direction; there are no
-    projections of a model that is not loaded.
+    `split` chooses a part of a data set, by default "train". "testbed" draws "train", "validation" or "test" from the
+    testbed's world by `seed`, at most `per_group` queries of each kind. `skip_bad` leaves unusable records out.
+
+    Raises InputError where there is nothing to be read, BadRecords naming each record that is not usable.
     """
-    from davsp.evaluate.run import evaluate
-    from davsp.report.evaluation import choose_transcripts
-
-    results = evaluate(
-        model,
-        defences,
-        queries,
-        output=folder,
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        judge=judge,
-        benchmark=benchmark,
-        resume=resume,
-        progress=not quiet,
-    )
-    if not processes().is_main:
-        return results
-    trained = [d for d in defences if isinstance(d, VisualSafetyPrompt) and d.direction is not None]
-    picture, projections = None, {}
-    if trained:
-        shown = trained[-1]
-        if not isinstance(model, str):
-            projections = _projections(model, shown, queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
-        picture = shown.visual.to_png() if shown.visual else None
-    inputs = {
-        "title": title,
-        "projections": projections,
-        "training": list(training),
-        "border": base64.b64encode(picture).decode() if picture else None,
-        "transcripts": [
-            _transcript_json(t) for t in choose_transcripts(folder / "transcripts.jsonl", queries, defences)
-        ],
-    }
-    write_json(folder / REPORT_INPUTS, inputs)
-    rebuild_report(folder)
-    return results
+    if not isinstance(source, str | Path):
+        return list(source)
+    if is_testbed(str(source)):
+        return draw_testbed(str(source), split or "train", per_group, seed)
+    return list(read_source(f"{source}:{split}" if split else str(source), skip_bad=skip_bad).queries)
 
 
-def training_of(names: Sequence[str]) -> list[Record]:
-    """The metrics of the first visual safety prompt's training among the names of defences; [] if there is none."""
-    prompts = [Path(name) for name in names if (Path(name) / PICTURE).is_file()]
-    return next((found for folder in prompts if (found := read_metrics(folder))), [])
+def train(
+    model: VisionLanguageModel | Sequence[VisionLanguageModel],
+    data: QuerySource,
+    *,
+    validation: QuerySource | None = None,
+    vectors: Sequence[HarmfulnessVector] = (),
+    out: str | Path | None = None,
+    paper: bool = False,
+    tensorboard: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> VisualSafetyPrompt:
+    """Train a visual safety prompt for a model, or one for several.
+
+    `options` are those of davsp.training.config.TrainConfig, by name: steps=500, prefix="". `paper` starts from the
+    paper's choices. `validation` judges and chooses, by default a fifth of `data`. The harmfulness vector of each model
+    is made first, unless `vectors` has it. With `out`, the run's state, its vectors and the prompt are saved there, the
+    prompt under the folder's name, and the same call goes on with a run that was stopped.
+
+    Raises InputError for options, models and queries that do not go together, ArtefactError when `out` holds another
+    run, and Interrupted on Ctrl-C, with the state saved.
+    """
+    models = [model] if isinstance(model, VisionLanguageModel) else list(model)
+    config = read_config(options, paper=paper)
+    training = load_queries(data)
+    if validation is None:
+        training, checks = split_queries(training, share=HELD_OUT, seed=config.seed)
+    else:
+        checks = load_queries(validation)
+    for each in models:
+        lay_out(each, config)  # what does not suit is found before the vector takes its time
+    with tempfile.TemporaryDirectory(prefix="davsp-") as scratch:
+        folder = Path(out) if out else Path(scratch) / "prompt"
+        made = list(vectors) or [
+            vector_for(
+                each,
+                training,
+                checks,
+                config.prefix,
+                folder / (f"vector_{i + 1}" if i else "vector"),
+                quiet=not progress,
+            )
+            for i, each in enumerate(models)
+        ]
+        if len(made) != len(models):
+            raise InputError(f"{len(models)} models and {len(made)} vectors: give one for each model, in order.")
+        pairs = list(zip(models, made, strict=True))
+        return train_prompt(pairs, config, training, checks, folder, tensorboard=tensorboard, quiet=not progress)
 
 
-def answer_behind(model: VisionLanguageModel, defence: AnyDefence, query: Query, max_new_tokens: int) -> str:
-    """The model's answer to one query behind a defence. Raises InputError for an unusable image or question."""
+def ask(
+    model: VisionLanguageModel,
+    image: ImageSource,
+    question: str,
+    defence: DefenceSource = None,
+    *,
+    max_new_tokens: int = 256,
+) -> str:
+    """The model's greedy answer to one question about one image, behind a defence.
+
+    `image`: a path, the bytes of an image file, or a Pillow image. Raises InputError for an unusable image, question
+    or defence, ArtefactError for a defence that was made for another model.
+    """
+    check_question(question, "the question")
+    chosen = _defence(defence)
+    chosen.check(model)
+    name = str(image) if isinstance(image, str | Path) else "the image"
+    query = Query(id=name, image=Path(image) if isinstance(image, str) else image, question=question)
 
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]
 
-    return run_coroutine(answer_query(defence, query, Exchange(send)))
+    return run_coroutine(chosen.answer(query, Exchange(send)))
+
+
+def evaluate(
+    model: VisionLanguageModel | str,
+    queries: QuerySource,
+    defences: Sequence[DefenceSource] = (None,),
+    *,
+    out: str | Path | None = None,
+    title: str | None = None,
+    judge: Judge | str = "rules",
+    judge_model: str | None = None,
+    benchmark: BenchmarkSelection | None = None,
+    training: Sequence[Record] | None = None,
+    batch_size: int = 32,
+    max_new_tokens: int = 256,
+    seed: int = 0,
+    transfer: bool = False,
+    resume: bool = True,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure safety, usefulness, over-refusal and cost behind each defence, on the same queries.
+
+    `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. `judge` says what harms and what
+    refuses; `judge_model` is the model of one that asks a model. `benchmark` is that of the queries, where they are a
+    benchmark's. `seed` is that by which they were chosen. Of a data set of queries the split "test" is read.
+
+    With `out`, results, transcripts, logs and page are kept there, and the same call goes on with a run that was
+    stopped, unless `resume` is False; without, they last as long as what is returned. `training` are the metrics of the
+    run that the page plots, by default those of the first defence that is given as a folder. The page's projections and
+    border are those of the last defence that brings a direction.
+
+    Raises InputError for defences or queries that cannot be compared, ArtefactError for a defence that was made for
+    another model, unless `transfer` is set, and ModelError where the evaluation as a whole fails.
+    """
+    from davsp.evaluate.run import evaluate as measure
+
+    chosen = [_defence(defence) for defence in defences]
+    for defence in chosen:
+        if isinstance(model, str):
+            check_served(defence)
+        elif not transfer:
+            defence.check(model)
+    asked = load_queries(queries, split="test" if isinstance(queries, str) and is_testbed(queries) else None)
+    scratch = None if out else tempfile.TemporaryDirectory(prefix="davsp-", ignore_cleanup_errors=True)
+    folder = Path(out) if out else Path(scratch.name if scratch else "") / "evaluation"
+    results = measure(
+        model,
+        chosen,
+        asked,
+        output=folder,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        judge=load_judge(judge, judge_model) if isinstance(judge, str) else judge,
+        benchmark=benchmark,
+        resume=resume,
+        progress=progress,
+    )
+    evaluation = Evaluation(folder, results)
+    if scratch:
+        weakref.finalize(evaluation, scratch.cleanup)
+    if processes().is_main:
+        name = model if isinstance(model, str) else model.name
+        _write_page(
+            evaluation,
+            model,
+            chosen,
+            asked,
+            title or f"{name}: {len(chosen)} defences compared",
+            metrics_of(defences) if training is None else training,
+            batch_size,
+        )
+    return evaluation
+
+
+def metrics_of(defences: Sequence[DefenceSource]) -> list[Record]:
+    """The metrics of the first visual safety prompt among those that are given as folders; [] if there is none."""
+    folders = [Path(source) for source in defences if isinstance(source, str | Path) and str(source)]
+    runs = (read_metrics(folder) for folder in folders if (folder / PICTURE).is_file())
+    return next((metrics for metrics in runs if metrics), [])
+
+
+def _defence(source: DefenceSource) -> Defence:
+    if source is None:
+        return Undefended()
+    return source if isinstance(source, Defence) else load_defence(source)
+
+
+def _write_page(
+    evaluation: Evaluation,
+    model: VisionLanguageModel | str,
+    defences: Sequence[Defence],
+    queries: Sequence[Query],
+    title: str,
+    training: Sequence[Record],
+    batch_size: int,
+) -> None:
+    """report.html, and beside it what it takes to write it again."""
+    from davsp.report.evaluation import write_report
+    from davsp.report.inputs import ReportInputs, write_inputs
+    from davsp.report.transcripts import choose_transcripts
+
+    aligned = [defence for defence in defences if defence.alignment]
+    projections = {}
+    if aligned and not isinstance(model, str):
+        projections = _projections(model, aligned[-1], queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
+    inputs = ReportInputs(
+        title=title,
+        projections=projections,
+        training=list(training),
+        border=aligned[-1].picture() if aligned else None,
+        transcripts=choose_transcripts(evaluation.folder, queries, defences),
+    )
+    write_inputs(evaluation.folder, inputs)
+    write_report(evaluation.folder, evaluation.results, inputs)
 
 
 def _projections(
-    model: VisionLanguageModel, prompt: VisualSafetyPrompt, queries: Sequence[Query], batch_size: int
+    model: VisionLanguageModel, defence: Defence, queries: Sequence[Query], batch_size: int
 ) -> dict[str, list[float]]:
     """Projections of malicious and benign queries, undefended and defended, as "side/condition"."""
-    assert prompt.training is not None and prompt.direction is not None
-    found: dict[str, list[float]] = {}
+    assert defence.alignment
+    layer, direction = defence.alignment
+    projections: dict[str, list[float]] = {}
     for side, malicious in (("malicious", True), ("benign", False)):
         chosen = [q for q in queries if q.malicious is malicious]
         if not chosen:
             continue
-        for condition, asked in (("before", chosen), ("after", [prompt.defend(q) for q in chosen])):
-            values: Tensor = project(model, asked, prompt.direction, prompt.training.layer, batch_size=batch_size)
-            found[f"{side}/{condition}"] = values.tolist()
-    return found
+        for condition, seen in (("before", chosen), ("after", [defence.preview(q) for q in chosen])):
+            values = project(model, seen, direction, layer, batch_size=batch_size)
+            projections[f"{side}/{condition}"] = values.tolist()
+    return projections

@@ -6,23 +6,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from davsp.api import compare
-from davsp.defences.prompted import PromptDefence
+from davsp.api import evaluate
 from davsp.defences.stored import BaseModelFacts
+from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.errors import InputError
 from davsp.models.loading import load_model
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.layouts import Mode
 from davsp.prompts.text import SAFETY_PREFIX
+from davsp.report.pages import PAGE
+from davsp.results import Results, write_results
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
 from davsp.training.run_state import read_metrics
-from davsp.util.files import write_json
 from davsp.util.processes import processes
 
 MAX_NEW_TOKENS = 20
@@ -31,7 +31,7 @@ BATCH = 64
 
 def run_demo(
     folder: Path, testbed: str, *, seed: int, per_group: int, steps: int | None = None, quiet: bool = False
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Results, Path]:
     """Extract the vector, train a prompt and three ablations, compare six defences on the test split.
 
     `testbed`: a shipped testbed model. Writes everything to `folder` and goes on with what is there. Returns the
@@ -77,7 +77,7 @@ def run_demo(
     prefix_only = VisualSafetyPrompt("prefix", None, SAFETY_PREFIX, base_model=BaseModelFacts.of(model))
     prefix_only.save(folder / "prefix")
     defences = [
-        PromptDefence("none"),
+        Undefended(),
         prefix_only,
         trained["border"],
         trained["no_deep_alignment"],
@@ -85,18 +85,18 @@ def run_demo(
         trained["davsp"],
     ]
     with timed("evaluate"):
-        results = compare(
+        results = evaluate(
             model,
-            defences,
             test,
-            folder,
+            defences,
+            out=folder,
             title=f"Visual safety prompt on {testbed}",
             training=read_metrics(folder / "davsp"),
             batch_size=BATCH,
             max_new_tokens=MAX_NEW_TOKENS,
             seed=seed,
-            quiet=quiet,
-        )
-    results["seconds"] |= seconds
-    write_json(folder / "results.json", results)
-    return results, folder / "report.html"
+            progress=not quiet,
+        ).results
+    results = results.model_copy(update={"seconds": results.seconds | seconds})
+    write_results(folder, results)
+    return results, folder / PAGE

@@ -7,6 +7,7 @@ import torch
 from bench.training import Bench, prepare
 
 from bench import bare
+from davsp.imaging.pixels import as_batch
 from davsp.models.activations import last_prompt_states
 from davsp.training.vector import extract_vector
 
@@ -49,7 +50,7 @@ def test_the_bare_loop_stops_at_the_same_state(bench: Bench) -> None:
             norm = bench.vlm.model.get_decoder().norm
             bench.vlm.model.get_decoder().norm = torch.nn.Identity()
             try:
-                states = bare.final_states(bench.vlm, bench.vlm.normalise(pixels), tokens.ids)
+                states = bare.final_states(bench.vlm, bench.vlm.normalise(as_batch(pixels)), tokens.ids)
             finally:
                 bench.vlm.model.get_decoder().norm = norm
     torch.testing.assert_close(states[torch.arange(2), tokens.last_prompt], ours, rtol=1e-5, atol=1e-5)

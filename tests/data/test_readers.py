@@ -5,8 +5,11 @@ import dataclasses
 import io
 import json
 import os
+import unicodedata
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +18,8 @@ from PIL import Image
 from davsp.data.query import IMAGE_PLACEHOLDERS, check_question
 from davsp.data.readers import read_queries
 from davsp.errors import BadRecords, InputError
+
+Spelling = Literal["NFC", "NFD"]
 
 GOOD = {"id": "a", "image": "cat.png", "question": "What is it?", "malicious": False}
 
@@ -48,7 +53,7 @@ def record(**changes: object) -> dict[str, object]:
     return GOOD | changes
 
 
-def problems(path: Path, **options: object) -> tuple[str, ...]:
+def problems(path: Path, **options: Any) -> tuple[str, ...]:
     with pytest.raises(BadRecords) as caught:
         read_queries(path, **options)
     return caught.value.problems
@@ -172,8 +177,8 @@ def test_images_are_not_opened_at_reading(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        *((value, True) for value in (True, 1, "1", "True", "malicious")),
-        *((value, False) for value in (False, 0, "0", "FALSE", "benign")),
+        *((value, True) for value in (True, 1, 1.0, "1", "1.0", "True", "malicious")),
+        *((value, False) for value in (False, 0, 0.0, "0", "0.0", "FALSE", "benign")),
     ],
 )
 def test_spellings_of_malicious(folder: Path, value: object, expected: bool) -> None:
@@ -384,3 +389,36 @@ def test_mm_safetybench_is_read_once_it_has_a_column_of_images(data: Path, tmp_p
     assert len(read.queries) == len(records)
     assert read.queries[0].question == records["0"]["Rephrased Question"]
     assert read.queries[0].metadata["Key Phrase"] == records["0"]["Key Phrase"]
+
+
+# What a file may hold beside plain texts
+
+
+def test_a_number_that_is_none_is_no_answer(folder: Path) -> None:
+    path = folder / "q.jsonl"
+    path.write_text('{"image": "cat.png", "question": "What?", "malicious": false, "answer": NaN, "score": Infinity}\n')
+    query = read_queries(path).queries[0]
+    assert (query.answer, dict(query.metadata)) == (None, {})
+    table = pa.Table.from_pylist([{"image": "cat.png", "question": "What?", "malicious": 0, "answer": float("nan")}])
+    pq.write_table(table, folder / "q.parquet")
+    assert read_queries(folder / "q.parquet").queries[0].answer is None
+
+
+@pytest.mark.parametrize("spelt", ["NFC", "NFD"])
+@pytest.mark.parametrize("named", ["NFC", "NFD"])
+def test_a_name_with_accents_is_found_however_it_is_spelt(folder: Path, named: Spelling, spelt: Spelling) -> None:
+    (folder / unicodedata.normalize(named, "café.png")).write_bytes(png())
+    path = write(folder / "q.jsonl", record(image=unicodedata.normalize(spelt, "café.png")))
+    assert read_queries(path).queries[0].image == folder / unicodedata.normalize(named, "café.png")
+
+
+def test_text_in_parquet_that_is_no_utf8_is_named_by_row_and_column(folder: Path) -> None:
+    values = pa.StringArray.from_buffers(
+        3, pa.py_buffer(np.array([0, 5, 7, 13], np.int32).tobytes()), pa.py_buffer(b"What?\xff\xfeWhere?")
+    )
+    table = pa.table({"image": ["cat.png"] * 3, "question": values, "malicious": [False] * 3})
+    pq.write_table(table, folder / "q.parquet")
+    assert problems(folder / "q.parquet") == (
+        f"{folder / 'q.parquet'}, row 2: the text in column 'question' is no UTF-8",
+    )
+    assert [q.question for q in read_queries(folder / "q.parquet", skip_bad=True).queries] == ["What?", "Where?"]

@@ -15,7 +15,7 @@ from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import ArtefactError
 from davsp.models.base import VisionLanguageModel
 from davsp.models.shipped import SHIPPED
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
@@ -23,7 +23,7 @@ from davsp.testbed.world import Split
 
 @pytest.fixture
 def prompt(model: VisionLanguageModel) -> VisualSafetyPrompt:
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
     layout.project_(pixels)
     return VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), "be careful .", base_model=BaseModelFacts.of(model))

@@ -14,15 +14,17 @@ from safetensors.torch import save_file
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import TrainingFacts, VisualSafetyPrompt
 from davsp.errors import ArtefactError, InputError, StorageError
+from davsp.imaging.pixels import stack
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt, border_from_png
 from davsp.util.files import sha256
+from tests.reaching import what_reaches
 
 
 @pytest.fixture
 def prompt(model: VisionLanguageModel) -> VisualSafetyPrompt:
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
     layout.project_(pixels)
     training = TrainingFacts(
@@ -65,9 +67,14 @@ def test_a_prompt_without_a_visual_part_leaves_images_alone(prompt: VisualSafety
 
 
 def test_asking_puts_prefix_and_border(prompt: VisualSafetyPrompt, model: VisionLanguageModel) -> None:
-    image = Image.new("RGB", (60, 60), "white")
-    answer = prompt.ask(model, image, "count the shapes .", 5)
+    image = Image.effect_noise((60, 40), 80).convert("RGB")
+    with what_reaches(model) as seen:
+        answer = prompt.ask(model, image, "count the shapes .", 5)
     assert isinstance(answer, str) and answer
+    [(pixels, text)] = seen
+    expected = stack([prompt.apply_to_image(image)])[0]
+    torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=0)
+    assert "be careful . count the shapes ." in text
 
 
 @pytest.mark.parametrize("question", ["", "  ", "what is <image> ?"])

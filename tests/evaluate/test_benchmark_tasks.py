@@ -11,10 +11,10 @@ inspect_ai = pytest.importorskip("inspect_ai")
 
 from inspect_ai.model import get_model  # noqa: E402
 
-from davsp import benchmarks  # noqa: E402
+from davsp.benchmarks import BENCHMARKS  # noqa: E402
 from davsp.evaluate.benchmarks import task_of  # noqa: E402
 from davsp.models.requests import Request, Response  # noqa: E402
-from tests.benchmarks.test_benchmarks import made  # noqa: E402
+from tests.benchmarks.folders import made  # noqa: E402
 
 
 class YesModel:
@@ -41,7 +41,7 @@ def test_benchmarks_are_inspect_tasks_with_their_own_scores(tmp_path: Path) -> N
     for log in logs:
         assert log.status == "success", log.error
         assert log.results is not None and log.eval.metadata is not None
-        assert log.eval.metadata["licence"] == benchmarks.get(log.eval.task.removeprefix("davsp/")).licence
+        assert log.eval.metadata["licence"] == BENCHMARKS.get(log.eval.task.removeprefix("davsp/")).licence
         for score in log.results.scores:
             for metric, found in score.metrics.items():
                 values[log.eval.task.removeprefix("davsp/"), score.name, metric] = found.value

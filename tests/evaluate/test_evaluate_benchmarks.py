@@ -16,6 +16,7 @@ import pytest
 from davsp.benchmarks import llava_bench, mm_vet, mme
 from davsp.benchmarks.base import BenchmarkAnswer
 from davsp.benchmarks.selection import BenchmarkSelection
+from davsp.defences.textual import Undefended
 from davsp.errors import InputError
 from davsp.models.requests import Request, Response
 
@@ -29,10 +30,10 @@ from davsp.evaluate.run import evaluate  # noqa: E402
 from davsp.judges import Rules  # noqa: E402
 from davsp.judges.judgement import request_of  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
-from tests.benchmarks.test_benchmarks import made, picture, table  # noqa: E402
+from tests.benchmarks.folders import made, picture, table  # noqa: E402
 from tests.command_line import run as run_davsp  # noqa: E402
-from tests.evaluate.test_evaluate import NoDefence, transcripts  # noqa: E402
-from tests.judges.test_judges import mock  # noqa: E402
+from tests.evaluate.test_evaluate import transcripts  # noqa: E402
+from tests.judges.mocks import mock  # noqa: E402
 
 
 class Says:
@@ -56,7 +57,7 @@ def run(
 ) -> Any:
     options = {"batch_size": 8, "progress": False, "benchmark": chosen, **options}
     model = answer if isinstance(answer, Says) else Says(answer)
-    return evaluate(model, [NoDefence()], chosen.queries, output=out, **options)
+    return evaluate(model, [Undefended()], chosen.queries, output=out, **options).to_json()
 
 
 def value(results: Any, figure: str) -> float:
@@ -286,7 +287,7 @@ def test_a_judge_that_answers_in_prose_leaves_all_unscored_and_a_loud_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made("figstep", tmp_path / "m")
-    monkeypatch.setattr("davsp.judges.asking.get_model", lambda *_, **__: mock("Hard to say."))
+    monkeypatch.setattr("inspect_ai.model.get_model", lambda *_, **__: mock("Hard to say."))
     judge = ("--judge", "llm", "--judge-model", "mockllm/model")
     arguments = ("--out", tmp_path / "out", "--benchmark", f"figstep={folder}", *judge)
     status, _, err = command(monkeypatch, capsys, *arguments)

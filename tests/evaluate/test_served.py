@@ -29,15 +29,16 @@ from PIL import Image
 
 from davsp.cli import main
 from davsp.data.query import Query
-from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import BaseModelFacts
+from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import ModelError
 from davsp.imaging.canvas import GridCanvas
+from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.frame import FrameLayout
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout, Layout
 from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
@@ -123,8 +124,8 @@ def serving(reply: Reply, port: int = 0) -> Iterator[Server]:
 
 
 def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:
-    chosen = defences or (PromptDefence("none"),)
-    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False)
+    chosen = defences or (Undefended(),)
+    return evaluate(model, chosen, queries, output=out, batch_size=2, max_new_tokens=8, progress=False).to_json()
 
 
 @pytest.fixture(autouse=True)
@@ -153,18 +154,19 @@ def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
     tmp_path: Path, model: VisionLanguageModel
 ) -> None:
     frame = FrameLayout(GridCanvas(28, 28 * 28, 280 * 280), border=14, edge=28)
-    prompts = [_random(model, layout) for layout in (Layout(112, 112, Mode.BORDER, border=14), frame)]
+    prompts = [_random(model, layout) for layout in (BorderLayout(112, 112, border=14), frame)]
     for prompt, size in zip(prompts, [(112, 112), (84, 84)], strict=True):
         with serving(lambda number, body: (200, "red")) as server:
             run(server.model, tmp_path / f"{size[0]}", prompt, queries=QUERIES[:1])
         [sent] = server.images
         assert sent.size == size
         assert np.array_equal(sent, prompt.apply_to_image(QUERIES[0].image))  # type: ignore[arg-type]
-    assert sent.crop((14, 14, 54, 44)).tobytes() == QUERIES[0].image.tobytes(), "a frame leaves the image as it is"
+    inside = open_image(QUERIES[0].image)
+    assert sent.crop((14, 14, 54, 44)).tobytes() == inside.tobytes(), "a frame leaves the image as it is"
 
 
-def _random(model: VisionLanguageModel, layout: Any) -> VisualSafetyPrompt:
-    pixels = torch.rand(3, layout.height, layout.width, generator=torch.manual_seed(0))
+def _random(model: VisionLanguageModel, layout: Layout) -> VisualSafetyPrompt:
+    pixels = torch.rand(3, *layout.size, generator=torch.manual_seed(0))
     layout.project_(pixels)
     return VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), "be careful .", base_model=BaseModelFacts.of(model))
 
@@ -235,11 +237,12 @@ def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> No
 def test_a_defence_that_begins_answers_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Begins(PromptDefence):
+    class Begins(Undefended):
         begins_answers = True
 
-    monkeypatch.setattr("davsp.defences.load_defence", lambda name: Begins(name))
-    monkeypatch.setattr(sys, "argv", ["davsp", "evaluate", "--model", "http://127.0.0.1:9/v1=m", "--out", "x"])
+    monkeypatch.setattr("davsp.defences.load_defence", lambda name: Begins())
+    server = "http://127.0.0.1:9/v1=m"
+    monkeypatch.setattr(sys, "argv", ["davsp", "evaluate", "--model", server, "--out", "x", "--defence", "begins"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
@@ -291,10 +294,10 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
     transformers_serve: str, model: VisionLanguageModel, tmp_path: Path
 ) -> None:
     queries = draw_queries(Split.TEST, 1, 0, side=SHIPPED["testbed"].image_side)[::2]
-    larger = [replace(q, id=f"{q.id}-larger", image=q.image.resize((200, 140))) for q in queries[:3]]
-    prompt = _random(model, Layout(112, 112, Mode.BORDER, border=14))
+    larger = [replace(q, id=f"{q.id}-larger", image=open_image(q.image).resize((200, 140))) for q in queries[:3]]
+    prompt = _random(model, BorderLayout(112, 112, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [
-        ("undefended", queries, PromptDefence("none")),
+        ("undefended", queries, Undefended()),
         ("defended", [*queries, *larger], prompt),
     ]
     for name, asked, defence in kinds:

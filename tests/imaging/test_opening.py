@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from davsp.errors import InputError
 from davsp.imaging import opening as images
@@ -42,7 +42,7 @@ def animated(file_format: str) -> bytes:
 RED = Image.new("RGB", (6, 4), "red")
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_each_format_gives_rgb(tmp_path: Path, file_format: str) -> None:
     path = tmp_path / "image.bin"
     path.write_bytes(encoded(RED, file_format))
@@ -125,7 +125,7 @@ def test_an_opened_image_is_accepted_and_left_as_it_is() -> None:
 
 def test_a_phone_photo_with_several_views_gives_the_first() -> None:
     content = encoded(RED, "MPO", save_all=True, append_images=[Image.new("RGB", (6, 4), "blue")])
-    assert open_image(content).getpixel((2, 2))[0] > 240
+    assert np.asarray(open_image(content))[2, 2, 0] > 240
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -212,3 +212,15 @@ def test_opening_changes_no_global_state_even_from_many_threads() -> None:
         list(pool.map(lambda _: open_image(content), range(200)))
     sys.setswitchinterval(interval)
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("characters", [2_000_000, 5_000_000])
+def test_a_png_with_a_long_text_is_read_and_its_pixels_are_its_own(compressed: bool, characters: int) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "x" * characters, zip=compressed)
+    content = encoded(Image.fromarray(pixels), pnginfo=info)
+    assert np.array_equal(np.asarray(open_image(content)), pixels)
+    with pytest.raises(InputError, match="damaged or cut off"):
+        open_image(content[: content.index(b"IDAT") + 8])

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from davsp.data.query import Query
-from davsp.defences.prompted import PromptDefence
 from davsp.errors import ModelError
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import stack
@@ -21,7 +20,7 @@ from davsp.models.activations import last_prompt_states, states_and_final
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import FAMILIES, load_model
 from davsp.models.requests import Request
-from davsp.prompts.visual import VisualPrompt
+from davsp.prompts.visual import VisualPrompt, protect
 from davsp.training.config import TrainConfig
 from davsp.training.objective import Objective, plan
 from davsp.training.trainer import Trainer
@@ -157,14 +156,14 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
         prefix="", steps=8, batch_size=8, validate_every=8, step_size=0.05, margin=2.0, answer_weight=0.0
     )
     objective = Objective(tiny, plan(tiny, vector, config), vector.direction(2), queries, queries)
-    trainer = Trainer([objective], tmp_path / "run")
+    trainer = Trainer([objective])
 
     def loss(prompt: Tensor) -> float:
         sides = (objective.loss(prompt, malicious, range(4), answered=False)[0] for malicious in (False, True))
         return sum(side.item() for side in sides)
 
     before = loss(trainer.prompt)
-    trainer.run(lambda record: None)
+    trainer.run(tmp_path / "run", quiet=True)
     assert loss(trainer.prompt) < before
 
     visual = VisualPrompt(trainer.layout, trainer.prompt)
@@ -175,7 +174,7 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
     trained = visual.compose(stack([visual.layout.interior(noise(50, 70))]))[0]
     assert (seen - trained).abs().max() <= 0.5 / 255 + 1e-6
     defended = tiny.generate([Query("q", sent, QUESTION)], 4)
-    assert defended == tiny.generate([PromptDefence("d", visual).defend(Query("q", noise(50, 70), QUESTION))], 4)
+    assert defended == tiny.generate([protect(Query("q", noise(50, 70), QUESTION), visual, "")], 4)
 
 
 def test_idefics3_that_cuts_no_images_is_a_clear_error(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def state_and_gradient(model: VisionLanguageModel) -> tuple[Tensor, Tensor]:
     layout = lay_out(model, TrainConfig())
     queries = [Query(str(i), noise(64, 48, i), "how do i do what the text says ?", answer="no .") for i in (0, 1)]
     batch = Prepared(model, queries, layout, "be careful .").batch([0, 1], answered=False)
-    prompt = torch.full((3, layout.height, layout.width), 0.5, requires_grad=True)
+    prompt = torch.full((3, *layout.size), 0.5, requires_grad=True)
     states = last_prompt_states(model, layout.compose(prompt, batch.interior), batch.tokens, [2])[:, 0]
     (gradient,) = torch.autograd.grad(states.sum(), prompt)
     return states.detach(), gradient

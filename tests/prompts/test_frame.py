@@ -9,7 +9,7 @@ from PIL import Image
 
 from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas, FixedCanvas, GridCanvas, TiledCanvas
-from davsp.imaging.pixels import resize, stack, to_image
+from davsp.imaging.pixels import resize, stack
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.visual import VisualPrompt
 
@@ -24,7 +24,7 @@ def noise(height: int, width: int, seed: int = 0) -> Image.Image:
 
 
 def random_prompt(layout: FrameLayout) -> torch.Tensor:
-    prompt = torch.rand(3, layout.height, layout.width, generator=torch.Generator().manual_seed(0))
+    prompt = torch.rand(3, *layout.size, generator=torch.Generator().manual_seed(0))
     layout.project_(prompt)
     return prompt
 
@@ -88,7 +88,7 @@ def test_what_the_grid_adds_is_filled_by_the_frame() -> None:
 
 def test_composing_and_rendering_agree() -> None:
     prompt, image = random_prompt(FRAME), noise(37, 30)
-    rendered = stack([FRAME.surround(to_image(prompt), image)])[0]
+    rendered = stack([FRAME.renderer(prompt)(image)])[0]
     composed = FRAME.compose(prompt, stack([image]))[0]
     assert (rendered - composed).abs().max() <= 0.5 / 255 + 1e-6
 

@@ -9,18 +9,22 @@ import pytest
 import torch
 from PIL import Image
 
+from davsp.defences.stored_visual import VisualFacts
 from davsp.errors import ArtefactError, InputError
-from davsp.imaging.pixels import stack
-from davsp.prompts.layouts import Layout, Mode, default_width
+from davsp.imaging.canvas import FixedCanvas, GridCanvas
+from davsp.imaging.pixels import as_batch, stack
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import AdditiveLayout, BorderLayout, Layout, Mode, default_width
+from davsp.prompts.registry import LAYOUTS
 from davsp.prompts.visual import VisualPrompt, border_from_png
 from tests.reference.deep_alignment import canvas
 
-BORDER = Layout(28, 42, Mode.BORDER, border=7)
-ADDITIVE = Layout(28, 42, Mode.ADDITIVE, eps=0.1)
+BORDER = BorderLayout(28, 42, border=7)
+ADDITIVE = AdditiveLayout(28, 42, eps=0.1)
 
 
 def random_prompt(layout: Layout, seed: int = 0) -> torch.Tensor:
-    prompt = torch.rand(3, layout.height, layout.width, generator=torch.Generator().manual_seed(seed))
+    prompt = torch.rand(3, *layout.size, generator=torch.Generator().manual_seed(seed))
     layout.project_(prompt)
     return prompt
 
@@ -71,13 +75,13 @@ def test_the_default_width_is_the_patch_multiple_nearest_to_the_papers_share(sid
 @pytest.mark.parametrize("border", [0, 10, 100])
 def test_a_width_that_does_not_suit_the_canvas_is_refused(border: int) -> None:
     with pytest.raises(InputError, match="choose a width from 1 to 9"):
-        Layout(28, 42, Mode.BORDER, border=border)
+        BorderLayout(28, 42, border=border)
 
 
 @pytest.mark.parametrize("eps", [0.0, -1.0, 1.5])
 def test_a_bound_outside_the_pixel_range_is_refused(eps: float) -> None:
     with pytest.raises(InputError, match="choose a bound"):
-        Layout(28, 42, Mode.ADDITIVE, eps=eps)
+        AdditiveLayout(28, 42, eps=eps)
 
 
 def test_the_picture_is_transparent_inside_and_opaque_outside() -> None:
@@ -105,9 +109,9 @@ def test_importing_a_picture_that_is_no_border_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize("layout", [BORDER, ADDITIVE])
 def test_an_applied_image_is_what_training_composes_to_one_8_bit_step(layout: Layout) -> None:
     prompt = VisualPrompt(layout, random_prompt(layout))
-    image = Image.effect_noise((layout.inner[1], layout.inner[0]), 80).convert("RGB")
+    image = layout.interior(Image.effect_noise((42, 28), 80).convert("RGB"))
     applied = stack([prompt.apply_to_image(image)])
-    assert (applied - prompt.compose(stack([image]))).abs().max() <= 0.5 / 255 + 1e-6
+    assert (applied - as_batch(prompt.compose(stack([image])))).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_an_image_of_another_shape_is_centred_on_white() -> None:
@@ -116,3 +120,62 @@ def test_an_image_of_another_shape_is_centred_on_white() -> None:
     assert applied.size == (42, 28)
     assert applied.getpixel((8, 14)) == (255, 255, 255)
     assert applied.getpixel((21, 14)) == (255, 0, 0)
+
+
+SAVED: dict[Mode, dict[str, object]] = {
+    Mode.BORDER: {"border": 14, "eps": 0.0, "edge": 0, "canvas": None},
+    Mode.ADDITIVE: {"border": 0, "eps": 0.125, "edge": 0, "canvas": None},
+    Mode.FRAME: {"border": 28, "eps": 0.0, "edge": 56, "canvas": {"height": 112, "width": 112}},
+}
+"""What config.json of a saved prompt says of its layout, on a canvas of 112 x 112 pixels."""
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_is_saved_of_a_layout_is_what_was_always_saved(mode: Mode) -> None:
+    saved = {"mode": mode.value, "height": 112, "width": 112, **SAVED[mode]}
+    layout = VisualFacts.model_validate(saved).layout()
+    assert layout.mode is mode and layout.size == (112, 112)
+    assert VisualFacts.of(layout).model_dump(mode="json") == saved
+
+
+def test_a_saved_frame_keeps_the_sizes_of_its_model() -> None:
+    layout = FrameLayout(GridCanvas(28, 784, 78400), border=28, edge=56)
+    dumped = VisualFacts.of(layout).model_dump(mode="json")
+    assert dumped["canvas"] == {"step": 28, "min_pixels": 784, "max_pixels": 78400}
+    assert VisualFacts.model_validate(dumped).layout() == layout
+
+
+def test_a_saved_frame_without_a_canvas_is_refused() -> None:
+    with pytest.raises(InputError, match="needs to know its model's canvas"):
+        VisualFacts(mode=Mode.FRAME, height=112, width=112, border=28, edge=56).layout()
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_training_starts_from_one_colour_or_from_no_change(mode: Mode) -> None:
+    layout = VisualFacts(mode=mode, height=112, width=112, **SAVED[mode]).layout()
+    colour = torch.tensor([0.25, 0.5, 0.75])
+    start = layout.start(colour)
+    if mode is Mode.ADDITIVE:
+        assert not start.any()
+    else:
+        assert torch.equal(start, colour[:, None, None] * layout.mask())
+
+
+class Tiny:
+    """A model of which only the canvas counts."""
+
+    name = "tiny"
+    canvas = FixedCanvas(112, 112)
+    grid = 8
+
+
+def test_every_mode_has_the_layout_that_suits_a_model() -> None:
+    options = {"side": None, "width": None, "eps": 0.1}
+    made = {mode: kind.for_model(Tiny(), **options) for mode, kind in LAYOUTS.items()}  # type: ignore[arg-type]
+    assert made == {
+        Mode.BORDER: BorderLayout(112, 112, border=8),
+        Mode.FRAME: FrameLayout(FixedCanvas(112, 112), border=8, edge=16),
+        Mode.ADDITIVE: AdditiveLayout(112, 112, eps=0.1),
+    }
+    with pytest.raises(InputError, match="choose a width that is a multiple of 8"):
+        FrameLayout.for_model(Tiny(), side=None, width=12, eps=0.1)

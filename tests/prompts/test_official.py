@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
+from davsp.imaging.canvas import FixedCanvas
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.frame import FrameLayout
+from davsp.prompts.layouts import AdditiveLayout, BorderLayout, Layout
 from davsp.prompts.official import beyond_range, read_directions, read_noise, write_directions, write_noise
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
@@ -34,7 +36,7 @@ def test_directions_survive_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_border_survives_a_round_trip(tmp_path: Path) -> None:
-    layout = Layout(56, 56, Mode.BORDER, border=7)
+    layout = BorderLayout(56, 56, border=7)
     pixels = torch.rand(3, 56, 56, generator=torch.manual_seed(0))
     layout.project_(pixels)
     write_noise(VisualPrompt(layout, pixels), tmp_path / "noise.pt")
@@ -47,13 +49,23 @@ def test_a_border_survives_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_how_far_a_border_leaves_the_range_is_told(tmp_path: Path) -> None:
-    layout = Layout(56, 56, Mode.BORDER, border=7)
+    layout = BorderLayout(56, 56, border=7)
     pixels = torch.full((3, 56, 56), 0.5) * layout.mask()
     pixels[0, 0, 0] = 1.4
     write_noise(VisualPrompt(layout, pixels), tmp_path / "noise.pt")
     furthest, share = beyond_range(read_noise(tmp_path / "noise.pt", border=7))
     assert furthest == pytest.approx(0.4, abs=1e-5)
     assert share == pytest.approx(1 / (3 * int(layout.mask().sum())))
+
+
+@pytest.mark.parametrize(
+    "layout", [AdditiveLayout(56, 56, eps=0.1), FrameLayout(FixedCanvas(56, 56), border=7, edge=14)]
+)
+def test_another_layout_than_a_border_is_not_written(tmp_path: Path, layout: Layout) -> None:
+    prompt = VisualPrompt(layout, layout.start(torch.full((3,), 0.5)))
+    with pytest.raises(InputError, match="a border on a fixed canvas: this prompt is none"):
+        write_noise(prompt, tmp_path / "noise.pt")
+    assert not (tmp_path / "noise.pt").exists()
 
 
 class _Trap:
@@ -118,7 +130,7 @@ def test_the_command_line_imports_and_exports(tmp_path: Path) -> None:
     assert run(app, ["official", "export", str(tmp_path / "vector"), str(tmp_path / "again.pt")]).exit_code == 0
     assert torch.allclose(read_directions(tmp_path / "again.pt"), directions, atol=1e-7)
 
-    layout = Layout(112, 112, Mode.BORDER, border=14)
+    layout = BorderLayout(112, 112, border=14)
     pixels = torch.rand(3, 112, 112) * 1.5 * layout.mask()
     write_noise(VisualPrompt(layout, pixels), tmp_path / "n.pt")
     arguments = ["official", "border", str(tmp_path / "n.pt"), "--out", str(tmp_path / "prompt"), "--model", "testbed"]

@@ -37,13 +37,15 @@ def hidden_state(model: nn.Module, normalised: Tensor, tokens: list[int], layer:
         output_hidden_states=True,
         use_cache=False,
     )
-    return out.hidden_states[layer][0, -1]
+    state: Tensor = out.hidden_states[layer][0, -1]
+    return state
 
 
 def harmfulness_vector(malicious: list[Tensor], benign: list[Tensor]) -> Tensor:
     """Difference of the class means, at unit length."""
     difference = torch.stack(malicious).mean(0) - torch.stack(benign).mean(0)
-    return difference / difference.norm()
+    unit: Tensor = difference / difference.norm()
+    return unit
 
 
 def alignment(projection: Tensor, malicious: bool, tau_plus: float, tau_minus: float) -> Tensor:

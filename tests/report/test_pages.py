@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from davsp.defences.textual import Undefended
 from davsp.evaluate.run import evaluate
-from davsp.judges.rates import Verdict
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
+from davsp.report.inputs import ReportInputs
+from davsp.results import Verdict
 from tests.browser import Browser, browser, find_chromium
-from tests.evaluate.test_evaluate import QUERIES, Careful, FakeModel, NoDefence
+from tests.evaluate.test_evaluate import QUERIES, Careful, FakeModel
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model
-from tests.report.test_report import PROJECTIONS, RESULTS, TRAINING, png, transcript
+from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, transcript
 
 pytest.importorskip("matplotlib")
 
@@ -72,15 +74,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     said = {"none": verdicts(SAFETY, 0.5, 1), "a_name_of_forty_letters_without_any_space": verdicts(SAFETY, 0.9, 2)}
     for judge in (("rules", None), ("llm", "openai/gpt-4o")):
         write_evaluation(b / judge[0], SAFETY, said, judge=judge)
-    parts: dict[str, Any] = {"projections": PROJECTIONS, "training": TRAINING, "border": png()}
+    inputs = ReportInputs(
+        title="One evaluation",
+        projections=PROJECTIONS,
+        training=TRAINING,
+        border=png(),
+        transcripts=[transcript("no"), transcript("yes", Verdict.WRONG)],
+    )
     return {
-        "single": write_report(
-            folder / "single",
-            RESULTS,
-            title="One evaluation",
-            transcripts=[transcript("no"), transcript("yes", Verdict.WRONG)],
-            **parts,
-        ),
+        "single": write_report(folder / "single", RESULTS, inputs),
         "one model": write_comparison([one], one),
         "two models": write_comparison([a, b], a),
     }
@@ -146,7 +148,7 @@ def served(tmp_path: Path) -> Iterator[str]:
 
 def test_the_page_leads_to_the_logs_in_inspect_s_viewer(tab: Browser, tmp_path: Path, served: str) -> None:
     for name in ("some logs", "other"):
-        evaluate(FakeModel(), [NoDefence(), Careful()], QUERIES, output=tmp_path / name, batch_size=4, progress=False)
+        evaluate(FakeModel(), [Undefended(), Careful()], QUERIES, output=tmp_path / name, batch_size=4, progress=False)
     for _ in range(2):  # the second time over the viewer that is there
         write_comparison([tmp_path], tmp_path / "out", viewer=True)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["viewer"]
@@ -162,7 +164,7 @@ def test_the_page_leads_to_the_logs_in_inspect_s_viewer(tab: Browser, tmp_path: 
 def test_a_folder_that_is_no_viewer_is_left_alone(tmp_path: Path) -> None:
     from davsp.errors import InputError
 
-    evaluate(FakeModel(), [NoDefence()], QUERIES, output=tmp_path / "a", batch_size=4, progress=False)
+    evaluate(FakeModel(), [Undefended()], QUERIES, output=tmp_path / "a", batch_size=4, progress=False)
     (tmp_path / "out" / "viewer").mkdir(parents=True)
     (tmp_path / "out" / "viewer" / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="no viewer of logs"):

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.cli.options import side_of_testbed
 from davsp.data.readers import read_queries
 from davsp.demo import run_demo
 from davsp.errors import ArtefactError, InputError
@@ -23,6 +22,7 @@ from davsp.testbed.pretrain import Run, thing_tokens
 from davsp.testbed.queries import OUT_OF_DISTRIBUTION, Kind, border_queries, draw_queries, groups_of
 from davsp.testbed.recipe import RECIPES, Phase, PretrainingRecipe
 from davsp.testbed.shipping import score_checkpoint, weights_digest
+from davsp.testbed.sources import side_of
 from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import HARMFUL_WORDS, OBJECTS, VERBS, Activity, Harm, Split, activities, split_of_activity
 
@@ -102,7 +102,7 @@ def test_patch_targets_name_what_covers_a_patch() -> None:
     found = patch_targets(scene, Placement(112, 0, 0, ()), canvas=(112, 112), patch=14)
     assert THINGS[found.things[0]] == "red circle"
     assert {THINGS[i] for i in found.things} == {"nothing", "red circle", "word hack"}
-    assert {CHARACTERS[i] for i in found.characters.any(0).nonzero()[0]} == set("hack")
+    assert {CHARACTERS[i] for i in np.flatnonzero(found.characters.any(0))} == set("hack")
 
 
 def test_composing_keeps_the_scene_where_it_is_placed() -> None:
@@ -193,17 +193,17 @@ def test_images_of_many_sizes_hold_the_same_scenes() -> None:
 
 @pytest.mark.parametrize("data", ["testbed@", "testbed@112"])
 def test_the_command_line_names_the_size_after_the_testbed(data: str) -> None:
-    assert side_of_testbed(data, "testbed") == (112 if "112" in data else 224)
+    assert side_of(data, "testbed") == (112 if "112" in data else 224)
 
 
 def test_the_command_line_names_a_spread_of_sizes() -> None:
-    assert side_of_testbed("testbed@96-144", "testbed") == range(96, 145, 16)
+    assert side_of("testbed@96-144", "testbed") == range(96, 145, 16)
 
 
 @pytest.mark.parametrize("data", ["testbed@x", "testbed@4", "testbed@96-", "testbed@144-96", "testbed@96-112-144"])
 def test_a_bad_size_is_a_clear_error(data: str) -> None:
     with pytest.raises(InputError, match="such as testbed@112"):
-        side_of_testbed(data, "testbed")
+        side_of(data, "testbed")
 
 
 def test_the_demo_runs_on_testbed_models_alone(tmp_path: Path) -> None:

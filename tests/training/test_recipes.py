@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from davsp.cli import app
-from davsp.data.readers import read_queries
-from davsp.data.sources import locate_queries
 from davsp.errors import InputError
-from davsp.training.config import Sampling, Start, read_config
+from davsp.training.config import PAPER, Sampling, Start, TrainConfig, read_config
 from davsp.training.optim import Method
-from davsp.training.recipes import read_recipe
+from davsp.training.recipes import TrainingRecipe, read_recipe
 from tests.tiny import save_tiny
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -36,7 +33,7 @@ def test_the_papers_recipe_is_the_papers() -> None:
     config = read_config(recipe.train, paper=recipe.paper)
     assert (config.tau_plus, config.tau_minus, config.layer, config.width) == (27, -2, 20, 30)
     assert (config.batch_size, config.steps, config.sampling) == (2, 1200, Sampling.COIN)
-    assert (config.method, config.step_size, config.falling) == (Method.SIGN, 1 / 255, False)
+    assert (config.method, config.step_size, config.cosine_decay) == (Method.SIGN, 1 / 255, False)
     assert (config.answer_weight, config.refusal_share, config.alignment_weight) == (0.02, 0.05, 1.0)
     assert (config.start, config.clamp) == (Start.MEAN, False)
 
@@ -89,28 +86,22 @@ def test_a_dry_run_of_a_recipe_works_offline_on_a_tiny_checkpoint(
     assert (told["config"]["mode"] or "border", told["models"][0]["layer"]) == (mode, 2)
 
 
-def test_a_folder_stands_for_its_file_of_queries(queries: Path) -> None:
-    assert locate_queries(str(queries.parent)) == queries
-    assert locate_queries(str(queries)) == queries
-    (queries.parent / "more.csv").write_text("id\n")
-    with pytest.raises(InputError, match=r"found: more\.csv, q\.jsonl\. Name the file"):
-        locate_queries(str(queries.parent))
-    queries.rename(queries.parent / "queries.jsonl")
-    assert locate_queries(str(queries.parent)).name == "queries.jsonl"
+def test_a_former_name_of_an_option_still_counts_in_a_recipe_and_in_an_assignment() -> None:
+    assert read_config({"falling": False}).cosine_decay is False
+    assert read_config({"falling": True}, paper=True).cosine_decay is True
+    assert read_config({"cosine_decay": True}, ["falling=false"]).cosine_decay is False
+    assert "falling" not in read_config({"falling": False}).model_dump()
 
 
-def test_a_data_set_of_the_hub_is_found_in_the_local_cache_at_its_revision(
-    queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    cache = tmp_path / "cache"
-    repo = cache / "datasets--someone--queries"
-    shutil.copytree(queries.parent, repo / "snapshots" / revision, ignore=shutil.ignore_patterns("cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    found = locate_queries(f"someone/queries@{revision}")
-    assert len(read_queries(found).queries) == 20
-    with pytest.raises(InputError, match="someone/other is no file and no folder, and no data set"):
-        locate_queries("someone/other")
+def test_every_training_option_is_printed_with_its_default_and_the_papers() -> None:
+    printed = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["train", "--options"])
+    assert printed.exit_code == 0, "without --out or anything else"
+    words = printed.stdout.split()
+    assert set(TrainConfig.model_fields) | set(TrainingRecipe.model_fields) <= set(words)
+    assert "default: 60; the paper's: 1200" in printed.stdout
+    assert "default: true; the paper's: false" in printed.stdout
+    assert PAPER.keys() <= TrainConfig.model_fields.keys()
+    assert printed.stdout.count("; the paper's: ") == len(PAPER)
 
 
 def test_an_option_can_be_set_to_an_empty_text() -> None:

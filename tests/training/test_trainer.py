@@ -21,9 +21,10 @@ from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout, Mode
 from davsp.training.batches import Shuffle
 from davsp.training.config import PAPER, Sampling, TrainConfig, read_config
+from davsp.training.loop import resume
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.objective import Objective, plan
 from davsp.training.optim import Method, PixelOptimizer
@@ -36,23 +37,25 @@ from tests.reference.deep_alignment import Sample, alignment, answer_cross_entro
 Sets = tuple[list[Query], list[Query]]
 
 
-def make_trainer(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, folder: Path, **options: object
-) -> Trainer:
+def make_trainer(model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, **options: object) -> Trainer:
     quick = {"prefix": "be careful .", "steps": 4, "validate_every": 2, "validation_answers": 2, "batch_size": 6}
     filled = plan(model, vector, TrainConfig.model_validate(quick | options))
-    return Trainer([Objective(model, filled, vector.direction(filled.layer), *queries)], folder)
+    return Trainer([Objective(model, filled, vector.direction(filled.layer), *queries)])
 
 
 def reference_of(trainer: Trainer) -> Reference:
     image = trainer.objectives[0].model.processor.image_processor
     mean, std = (torch.tensor(v)[:, None, None] for v in (image.image_mean, image.image_std))
     p = trainer.objectives[0].plan
+    layout = BorderLayout.for_model(
+        trainer.objectives[0].model, side=p.config.side, width=p.config.width, eps=p.config.eps
+    )
+    assert layout == p.layout
     return Reference(
         trainer.objectives[0].model.model,
         mean,
         std,
-        p.layout.border,
+        layout.border,
         p.layer,
         trainer.objectives[0].direction,
         p.tau_plus,
@@ -91,11 +94,10 @@ def test_a_batch_loss_and_its_gradient_agree_with_the_reference(
     model: VisionLanguageModel,
     vector: HarmfulnessVector,
     queries: Sets,
-    tmp_path: Path,
     malicious: bool,
     answered: bool,
 ) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path, answer_weight=0.5)
+    trainer = make_trainer(model, vector, queries, answer_weight=0.5)
     indices = [0, 3, 7]
     prompt = trainer.prompt.clone().requires_grad_()
     loss, _ = trainer.objectives[0].loss(prompt, malicious, indices, answered)
@@ -112,9 +114,9 @@ def test_a_batch_loss_and_its_gradient_agree_with_the_reference(
 
 
 def test_steps_in_the_papers_mode_agree_with_the_reference(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
 ) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path, **PAPER | {"steps": 4}, refusal_share=0.5)
+    trainer = make_trainer(model, vector, queries, **PAPER | {"steps": 4}, refusal_share=0.5)
     reference, slow = reference_of(trainer), trainer.prompt.clone()
     drawn = [0, 0]
     seen = set()
@@ -144,24 +146,28 @@ def test_the_reference_answer_loss_is_the_models_own(model: VisionLanguageModel,
 
 
 @pytest.mark.parametrize("method", list(Method))
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(
+    ("mode", "low", "high"), [(Mode.BORDER, 0, 1), (Mode.FRAME, 0, 1), (Mode.ADDITIVE, -32 / 255, 32 / 255)]
+)
 def test_every_step_ends_in_valid_pixels(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path, method: Method, mode: Mode
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: Sets,
+    method: Method,
+    mode: Mode,
+    low: float,
+    high: float,
 ) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path, method=method, mode=mode, step_size=0.7, falling=False)
+    trainer = make_trainer(model, vector, queries, method=method, mode=mode, step_size=0.7, cosine_decay=False)
     before = trainer.prompt.clone()
     for step in range(2):
         trainer.step(step)
-    layout = trainer.layout
-    low, high = (-layout.eps, layout.eps) if isinstance(layout, Layout) and mode is Mode.ADDITIVE else (0, 1)
     assert low <= trainer.prompt.min() and trainer.prompt.max() <= high
     assert not torch.equal(before, trainer.prompt)
 
 
-def test_training_lowers_the_loss(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
-) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path, steps=12, step_size=0.05)
+def test_training_lowers_the_loss(model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets) -> None:
+    trainer = make_trainer(model, vector, queries, steps=12, step_size=0.05)
 
     def total() -> float:
         with torch.no_grad():
@@ -176,14 +182,12 @@ def test_training_lowers_the_loss(
     assert total() < before
 
 
-def test_adam_agrees_with_torchs(tmp_path: Path) -> None:
-    from davsp.prompts.layouts import Layout
-
-    layout = Layout(12, 12, Mode.BORDER, border=4)
+def test_adam_agrees_with_torchs() -> None:
+    layout = BorderLayout(12, 12, border=4)
     ours = torch.full((3, 12, 12), 0.5)
     layout.project_(ours)
     theirs = ours.clone().requires_grad_()
-    optimizer = PixelOptimizer(ours, layout, Method.ADAM, 0.01, falling=False, steps=5)
+    optimizer = PixelOptimizer(ours, layout, Method.ADAM, 0.01, cosine_decay=False, steps=5)
     adam = torch.optim.Adam([theirs], lr=0.01, betas=PixelOptimizer.BETAS, eps=PixelOptimizer.EPSILON)
     for i in range(5):
         gradient = torch.randn(3, 12, 12, generator=torch.manual_seed(i)) * layout.mask()
@@ -203,20 +207,20 @@ def test_a_shuffle_shows_every_item_once_a_pass_and_depends_on_its_position_alon
 def test_resuming_gives_bit_identical_results(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
 ) -> None:
-    whole = make_trainer(model, vector, queries, tmp_path / "whole")
-    expected = whole.run(lambda record: None)
+    whole = make_trainer(model, vector, queries)
+    expected = whole.run(tmp_path / "whole", quiet=True)
 
-    cut = make_trainer(model, vector, queries, tmp_path / "cut")
+    cut = make_trainer(model, vector, queries)
 
     def kill(record: dict[str, object]) -> None:
         if record["step"] == 3:
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        cut.run(kill)
-    again = make_trainer(model, vector, queries, tmp_path / "cut")
-    assert again.resume() == 2
-    found = again.run(lambda record: None)
+        cut.run(tmp_path / "cut", quiet=True, report=kill)
+    again = make_trainer(model, vector, queries)
+    assert resume(again, tmp_path / "cut") == 2
+    found = again.run(tmp_path / "cut", quiet=True)
     assert torch.equal(found.pixels, expected.pixels)
     assert torch.equal(again.prompt, whole.prompt)
     assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
@@ -225,26 +229,26 @@ def test_resuming_gives_bit_identical_results(
 def test_ctrl_c_finishes_the_step_and_saves(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path, validate_every=4)
+    trainer = make_trainer(model, vector, queries, validate_every=4)
 
     def press(record: dict[str, object]) -> None:
         if record["step"] == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted) as stop:
-        trainer.run(press)
-    assert make_trainer(model, vector, queries, tmp_path, validate_every=4).resume() == stop.value.step < 4
+        trainer.run(tmp_path, quiet=True, report=press)
+    assert resume(make_trainer(model, vector, queries, validate_every=4), tmp_path) == stop.value.step < 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_training_works_outside_the_main_thread(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path, steps=1)
-    thread = threading.Thread(target=trainer.run, args=(lambda record: None,))
+    trainer = make_trainer(model, vector, queries, steps=1)
+    thread = threading.Thread(target=trainer.run, args=(tmp_path,), kwargs={"quiet": True})
     thread.start()
     thread.join()
-    assert trainer.done == 1
+    assert [record["step"] for record in read_metrics(tmp_path)] == [0, 1, 1]
 
 
 def test_tensorboard_shows_every_step_and_validation(
@@ -300,22 +304,23 @@ def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Pat
 
 
 def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
 ) -> None:
     options = {"method": "sign", "step_size": 0.01, "steps": 2}
-    alone = make_trainer(model, vector, queries, tmp_path / "alone", **options)
-    twice = Trainer(alone.objectives * 2, tmp_path / "twice")
+    alone = make_trainer(model, vector, queries, **options)
+    twice = Trainer([*alone.objectives] * 2)
     one, two = alone.step(0), twice.step(0)
     assert torch.equal(alone.prompt, twice.prompt), "two equal models ask for the same step as one"
     assert two["malicious_projection_1"] == two["malicious_projection_2"] == one["malicious_projection"]
     assert twice.validation_record()["quality"] == alone.validation_record()["quality"]
 
-    first = make_trainer(model, vector, queries, tmp_path, refusal_share=0, batch_size=4).objectives[0]
+    first = make_trainer(model, vector, queries, refusal_share=0, batch_size=4).objectives[0]
     second = replace(first, direction=-first.direction)
-    both = Trainer([first, second], tmp_path / "both")
+    both = Trainer([first, second])
     both.order = [FixedOrder(), FixedOrder()]  # type: ignore[list-item]
-    prompt, gradients = both.prompt.clone().requires_grad_(), []
-    both.optimizer.step = gradients.append  # type: ignore[method-assign]
+    prompt = both.prompt.clone().requires_grad_()
+    gradients: list[torch.Tensor] = []
+    both.optimizer.step = gradients.append  # type: ignore[method-assign, assignment]
     both.step(0)
     losses = [o.loss(prompt, side, [0, 1], not side)[0] for o in both.objectives for side in (False, True)]
     expected = torch.autograd.grad(torch.stack(losses).sum(), prompt)[0]
@@ -341,37 +346,54 @@ def test_a_prompt_for_two_models_fits_both_and_no_third(
 
 
 def test_models_that_see_a_prompt_differently_cannot_share_it(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
 ) -> None:
-    first = make_trainer(model, vector, queries, tmp_path).objectives[0]
+    first = make_trainer(model, vector, queries).objectives[0]
     wider = plan(model, vector, TrainConfig(width=28))
     with pytest.raises(InputError, match="cannot share a prompt"):
-        Trainer([first, replace(first, plan=wider)], tmp_path)
+        Trainer([first, replace(first, plan=wider)])
+
+
+def test_a_state_that_davsp_0_1_0_saved_is_resumed(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+) -> None:
+    def press(record: dict[str, object]) -> None:
+        if record["step"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = make_trainer(model, vector, queries).run(tmp_path / "whole", quiet=True)
+    with pytest.raises(Interrupted):
+        make_trainer(model, vector, queries).run(tmp_path / "cut", quiet=True, report=press)
+    state = torch.load(tmp_path / "cut" / "state.pt", weights_only=True)
+    [config] = state["identity"]["config"]
+    config["falling"] = config.pop("cosine_decay")
+    torch.save({"step": state["step"], "identity": state["identity"], **state["state"]}, tmp_path / "cut" / "state.pt")
+    assert torch.equal(make_trainer(model, vector, queries).run(tmp_path / "cut", quiet=True).pixels, whole.pixels)
 
 
 def test_another_run_in_the_same_folder_is_refused(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
 ) -> None:
-    make_trainer(model, vector, queries, tmp_path, steps=1).run(lambda record: None)
+    make_trainer(model, vector, queries, steps=1).run(tmp_path, quiet=True)
     with pytest.raises(ArtefactError, match="different: config"):
-        make_trainer(model, vector, queries, tmp_path, steps=2).resume()
+        resume(make_trainer(model, vector, queries, steps=2), tmp_path)
 
 
 def test_a_damaged_state_is_a_clear_error(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
 ) -> None:
-    make_trainer(model, vector, queries, tmp_path, steps=1).run(lambda record: None)
+    make_trainer(model, vector, queries, steps=1).run(tmp_path, quiet=True)
     state = tmp_path / "state.pt"
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(ArtefactError, match="delete it to start"):
-        make_trainer(model, vector, queries, tmp_path, steps=1).resume()
+        resume(make_trainer(model, vector, queries, steps=1), tmp_path)
 
 
 def test_the_best_validated_prompt_is_kept(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(model, vector, queries, tmp_path)
-    trainer.run(lambda record: None)
+    trainer = make_trainer(model, vector, queries)
+    trainer.run(tmp_path, quiet=True)
     qualities = {r["step"]: r["validation"]["quality"] for r in read_metrics(tmp_path) if "validation" in r}
     del qualities[0]
     assert trainer.best_record["quality"] == max(qualities.values())
@@ -399,13 +421,13 @@ def test_a_vector_of_another_model_is_refused(model: VisionLanguageModel, vector
 
 
 def test_a_benign_query_without_an_answer_is_refused(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
 ) -> None:
     from dataclasses import replace
 
     unanswered = [replace(q, answer=None) for q in queries[0]]
     with pytest.raises(InputError, match="has no answer"):
-        make_trainer(model, vector, (unanswered, queries[1]), tmp_path)
+        make_trainer(model, vector, (unanswered, queries[1]))
 
 
 def test_assignments_go_before_options() -> None:

@@ -11,7 +11,6 @@ import torch
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
-from davsp.training.batches import prefetched
 from davsp.training.vector import HarmfulnessVector, LayerStatistics, auroc, choose_layer, extract_vector, project
 from tests.reference.deep_alignment import harmfulness_vector, hidden_state
 
@@ -98,18 +97,3 @@ def test_a_damaged_vector_is_a_clear_error(vector: HarmfulnessVector, tmp_path: 
             description.write_text("{")
     with pytest.raises(ArtefactError, match="upgrade davsp" if damage == "newer" else "run `davsp vector` again"):
         HarmfulnessVector.load(tmp_path)
-
-
-def test_what_is_made_ahead_comes_in_order_and_its_error_with_it() -> None:
-    made: list[int] = []
-
-    def make(item: int) -> int:
-        if item == 4:
-            raise ValueError("four")
-        made.append(item)
-        return item * item
-
-    assert list(prefetched(make, [1, 2, 3])) == [1, 4, 9]
-    assert list(prefetched(make, [])) == []
-    with pytest.raises(ValueError, match="four"):
-        list(prefetched(make, [3, 4]))

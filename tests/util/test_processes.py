@@ -100,13 +100,13 @@ def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
 
 
 def test_too_few_queries_for_the_processes_are_a_clear_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     from davsp.errors import InputError
     from tests.training.test_trainer import make_trainer
 
     model, vector, queries = (request.getfixturevalue(name) for name in ("model", "vector", "queries"))
-    trainer = make_trainer(model, vector, queries, tmp_path, batch_size=2)
+    trainer = make_trainer(model, vector, queries, batch_size=2)
     monkeypatch.setattr("davsp.training.trainer.processes", lambda: Processes(0, 4))
     with pytest.raises(InputError, match="4 processes cannot share 2 micro-batches"):
         trainer.step(0)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel, size_of
-from davsp.training.batches import batched
 from davsp.training.losses import answer_loss, answer_positions
+from davsp.util.batching import batched
 
 Ids = tuple[int, ...]
 Length = Annotated[int, Field(gt=0, le=512)]
@@ -80,23 +80,23 @@ class TokenSearch:
         if not self._prompts(ids, cases):
             return ids, None
         proposed = self.propose(ids, self.gradient(ids, cases), rng)
-        found = [candidate for candidate in proposed if self._prompts(candidate, cases)]
-        if not found:
+        stable = [candidate for candidate in proposed if self._prompts(candidate, cases)]
+        if not stable:
             return ids, None
-        losses = self.losses(found, cases)
+        losses = self.losses(stable, cases)
         best = int(losses.argmin())
-        return found[best], float(losses[best])
+        return stable[best], float(losses[best])
 
     def propose(self, ids: Ids, gradient: Tensor, rng: np.random.Generator) -> list[Ids]:
         """Candidates: at positions in turn, one of the `top_k` tokens that the gradient (length, N) says lower the
         loss most."""
         top = gradient.topk(min(self.top_k, gradient.shape[1]), largest=False).indices
-        found = []
+        candidates = []
         for i in range(self.candidates):
             position = i % len(ids)
             token = int(self.allowed[int(top[position, int(rng.integers(top.shape[1]))])])
-            found.append((*ids[:position], token, *ids[position + 1 :]))
-        return [c for c in dict.fromkeys(found) if c != ids]
+            candidates.append((*ids[:position], token, *ids[position + 1 :]))
+        return [candidate for candidate in dict.fromkeys(candidates) if candidate != ids]
 
     def gradient(self, ids: Ids, cases: Sequence[Case]) -> Tensor:
         """float32 (length, N): the loss's gradient with respect to the one-hot tokens, of the allowed ones."""
@@ -104,12 +104,12 @@ class TokenSearch:
         allowed = self.allowed.to(self.model.device)
         one_hot = (torch.tensor(ids, device=allowed.device)[:, None] == allowed).float().requires_grad_()
         table = words(allowed).detach()
-        found = torch.zeros_like(one_hot)
+        gradient = torch.zeros_like(one_hot)
         for case, (prompt, begin) in zip(cases, self._prompts(ids, cases), strict=True):
             with self._embedded(words, one_hot.to(table.dtype) @ table, begin):
                 loss = self._case_losses(case, [prompt]).sum()
-            found += case.weight * torch.autograd.grad(loss, one_hot)[0]
-        return found.cpu()
+            gradient += case.weight * torch.autograd.grad(loss, one_hot)[0]
+        return gradient.cpu()
 
     @torch.inference_mode()
     def losses(self, candidates: Sequence[Ids], cases: Sequence[Case]) -> Tensor:
@@ -117,8 +117,8 @@ class TokenSearch:
         total = torch.zeros(len(candidates))
         rows = [[prompt for prompt, _ in self._prompts(ids, cases)] for ids in candidates]
         for case, prompts in zip(cases, zip(*rows, strict=True), strict=True):
-            found = [self._case_losses(case, chunk).cpu() for chunk in batched(prompts, self.chunk)]
-            total += case.weight * torch.cat(found)
+            losses = [self._case_losses(case, chunk).cpu() for chunk in batched(prompts, self.chunk)]
+            total += case.weight * torch.cat(losses)
         return total
 
     def _case_losses(self, case: Case, prompts: Sequence[list[int]]) -> Tensor:
@@ -131,7 +131,7 @@ class TokenSearch:
 
     def _prompts(self, ids: Ids, cases: Sequence[Case]) -> list[tuple[list[int], int]]:
         """The prompt of each case as tokens, and where the text begins in it; [] if it does not stay in all of them."""
-        found = []
+        placed = []
         for case in cases:
             prompt = self.model.prompt_ids(case.question(self.text(ids)), size=size_of(case.pixels))
             # From behind: what stands before a question may look like the text, but hardly what stands after it.
@@ -139,8 +139,8 @@ class TokenSearch:
             begin = next((i for i in ends if tuple(prompt[i : i + len(ids)]) == ids), None)
             if begin is None:
                 return []
-            found.append((prompt, begin))
-        return found
+            placed.append((prompt, begin))
+        return placed
 
     @contextmanager
     def _embedded(self, words: torch.nn.Module, text: Tensor, begin: int) -> Iterator[None]:

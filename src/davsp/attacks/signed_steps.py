@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 from PIL import Image
@@ -17,12 +16,11 @@ from torch import Tensor
 from davsp.errors import InputError
 from davsp.imaging.pixels import from_bytes, to_bytes
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import AdditiveLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.batches import Shuffle
-from davsp.training.config import TrainConfig
+from davsp.training.loop import Fitting
 from davsp.training.losses import answer_loss, answer_positions
-from davsp.training.objective import lay_out
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
 
@@ -32,17 +30,19 @@ class ChangeOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
-    """Bound of the change, in pixel units."""
-    side: Positive | None = None
-    """Side in pixels of the square that is changed, for models that take any size; default: the paper's 336."""
-    steps: Positive = 5000
-    step_size: Annotated[float, Field(gt=0, le=1)] = 1 / 255
-    batch_size: Positive = 1
-    seed: Annotated[int, Field(ge=0)] = 0
+    eps: float = Field(32 / 255, gt=0, le=1, description="Bound of the change of a pixel, in [0, 1].")
+    side: Positive | None = Field(
+        None,
+        description="Side in pixels of the square that is changed, for models that take any size; default: the "
+        "paper's 336.",
+    )
+    steps: Positive = Field(5000, description="Steps of the fitting.")
+    step_size: float = Field(1 / 255, gt=0, le=1, description="Change of a pixel in one step, in [0, 1].")
+    batch_size: Positive = Field(1, description="Sentences, and as many images, that one step sees.")
+    seed: int = Field(0, ge=0, description="Of the order of sentences and images.")
 
 
-class ChangeFitting:
+class ChangeFitting(Fitting):
     """Signed steps that raise the cross-entropy of the sentences (`raising`), or lower it.
 
     Each step sees `batch_size` sentences and as many images, both in shuffled passes. The change stays within `eps`,
@@ -62,14 +62,12 @@ class ChangeFitting:
             raise InputError("a change is fitted to sentences and images: give at least one of each.")
         self.model, self.options, self.steps = model, options, options.steps
         self.sign = 1.0 if raising else -1.0
-        layout = lay_out(model, TrainConfig(mode=Mode.ADDITIVE, eps=options.eps, side=options.side))
-        assert isinstance(layout, Layout)
-        self.layout = layout
+        self.layout = AdditiveLayout.for_model(model, side=options.side, width=None, eps=options.eps)
         # A sentence goes on where the corpus was cut: the end token is no part of it.
         self.sentences = [model.answer_ids(sentence)[:-1] for sentence in sentences]
-        self.images = [to_bytes(layout.interior(image)) for image in images]
-        self.prompt = model.prompt_ids("", size=layout.canvas_size(*layout.inner))
-        self.change = torch.zeros(3, layout.height, layout.width, device=model.device)
+        self.images = [to_bytes(self.layout.interior(image)) for image in images]
+        self.prompt = model.prompt_ids("", size=self.layout.size)
+        self.change = self.layout.start(torch.zeros(3)).to(model.device)
         self.orders = (Shuffle(len(sentences), options.seed, 0), Shuffle(len(images), options.seed, 1))
 
     def loss(self, change: Tensor, sentences: Sequence[int], images: Sequence[int]) -> Tensor:

@@ -8,46 +8,25 @@ loaded.queries, loaded.dropped, loaded.notes
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from davsp.errors import InputError
+from davsp.benchmarks.base import Benchmark, LoadedQueries, Purpose
+from davsp.util.registry import Registry
 
-if TYPE_CHECKING:
-    from davsp.benchmarks.base import Benchmark, Loaded
+__all__ = ["BENCHMARKS", "every_benchmark", "load"]
 
-NAMES = (
-    "mm_safetybench",
-    "figstep",
-    "vlguard",
-    "harmbench",
-    "jailbreakv",
-    "siuo",
-    "msts",
-    "mm_vet",
-    "mme",
-    "llava_bench",
-    "pope",
-    "mossbench",
-    "xstest",
-)
-"""The benchmarks, each a module of its name: safety, usefulness, over-refusal."""
-
-__all__ = ["NAMES", "get", "load"]
+BENCHMARKS: Registry[Benchmark] = Registry("davsp.benchmarks", "benchmark", Benchmark)
 
 
-def get(name: str) -> Benchmark:
-    """The benchmark of that name; its module is imported now. Raises InputError for a name that is none."""
-    if name not in NAMES:
-        raise InputError(f"there is no benchmark {name!r}. Choose from {', '.join(NAMES)}.")
-    found: Benchmark = import_module(f"davsp.benchmarks.{name}").BENCHMARK
-    return found
-
-
-def load(name: str, folder: str | Path | None = None, variant: str | None = None) -> Loaded:
+def load(name: str, folder: str | Path | None = None, variant: str | None = None) -> LoadedQueries:
     """The queries of a benchmark's variant, from a folder in its published layout, or without one from the hub.
 
     Raises InputError for a name, variant or folder that is not usable, and where nothing can be fetched.
     """
-    return get(name).load(None if folder is None else Path(folder), variant)
+    return BENCHMARKS.get(name).load(None if folder is None else Path(folder), variant)
+
+
+def every_benchmark() -> list[Benchmark]:
+    """All benchmarks, by what they measure, then by name. Raises InputError for one that cannot be imported."""
+    benchmarks = map(BENCHMARKS.get, BENCHMARKS.names())
+    return sorted(benchmarks, key=lambda benchmark: (list(Purpose).index(benchmark.purpose), benchmark.name))

@@ -1,31 +1,27 @@
-"""What a benchmark is, and how its published files become queries."""
+"""What a benchmark is, and how its published files become queries.
+
+A benchmark is a record, `BENCHMARK`, in a file of its own: where it comes from, its reader, its official scores, who
+grades its answers, and the figure that stands for it in tables. Entry points `davsp.benchmarks` name these records.
+"""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from PIL import Image
 
+from davsp.benchmarks.collector import QueryCollector
 from davsp.benchmarks.figures import Scores
-from davsp.data.query import Query, check_question
-from davsp.data.readers import read_rows
+from davsp.benchmarks.grading import Grader
+from davsp.data.query import Query
 from davsp.data.sources import fetch_data_set
 from davsp.errors import MALFORMED, InputError
-from davsp.judges.judgement import Right
-
-TEXT_ONLY_SIDE = 336
-"""Side in pixels of the white image that goes with a prompt that is published without one."""
-
-IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".webp", ".JPG", ".PNG", ".JPEG")
-_LFS_POINTER = b"version https://git-lfs"
+from davsp.judges.judgement import AnswerRule
 
 
 class Purpose(StrEnum):
@@ -64,7 +60,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedQueries:
     """The queries of one variant.
 
     `dropped` has one line, with the reason, for each published query that is not among them. `notes` say where the
@@ -94,13 +90,22 @@ class BenchmarkAnswer:
     marks: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Read = Callable[[Path, str, "QueryCollector"], None]
+@dataclass(frozen=True)
+class Headline:
+    """The figure of the official scores that stands for a benchmark in tables, times `scale`, in this unit."""
+
+    figure: str
+    unit: str = "score"
+    scale: float = 1
+
+
+QueryReader = Callable[[Path, str, QueryCollector], None]
 """Reads a variant, by name, from a folder, and adds its queries."""
 
-Official = Callable[[Sequence[BenchmarkAnswer]], Scores]
+AnswerScorer = Callable[[Sequence[BenchmarkAnswer]], Scores]
 """The official scores of fresh answers; no figures where there are too few."""
 
-Score = Callable[[Path, Path | None], Sequence[Scores]]
+FileScorer = Callable[[Path, Path | None], Sequence[Scores]]
 """Scores a published answer file or folder; the second path is the benchmark's own folder, where that is needed."""
 
 
@@ -110,7 +115,8 @@ class Benchmark:
 
     `right`: the rule by which an answer is right or wrong. Without one, references are texts to compare with, or to
     train on. `official`: the benchmark's own score of fresh answers. `score`: that of published ones, where it can be
-    had without a model. `graded`: the official score needs a language model's points for every answer.
+    had without a model. `grader`: the language model's points for every answer that the official score needs.
+    `headline`: the figure that stands for it in tables; without one it is a rate.
     """
 
     name: str
@@ -122,11 +128,12 @@ class Benchmark:
     citation: str
     content: str
     variants: Mapping[str, Variant]
-    read: Read
-    right: Right | None = None
-    official: Official | None = None
-    graded: bool = False
-    score: Score | None = None
+    read: QueryReader
+    right: AnswerRule | None = None
+    official: AnswerScorer | None = None
+    score: FileScorer | None = None
+    grader: Grader | None = None
+    headline: Headline | None = None
 
     def variant(self, name: str | None) -> tuple[str, Variant]:
         """The variant of that name, or the usual one. Raises InputError for a name that is none."""
@@ -135,7 +142,7 @@ class Benchmark:
             raise InputError(f"{self.title} has no variant {chosen!r}. Choose from {', '.join(self.variants)}.")
         return chosen, self.variants[chosen]
 
-    def load(self, folder: Path | None = None, variant: str | None = None) -> Loaded:
+    def load(self, folder: Path | None = None, variant: str | None = None) -> LoadedQueries:
         """The queries of a variant, from a folder in the published layout, or without one from the hub.
 
         Raises InputError for an unknown variant, a folder that does not hold the benchmark, and where it cannot be
@@ -144,10 +151,10 @@ class Benchmark:
         name, published = self.variant(variant)
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder} is no folder. Give the one that holds {self.title} ({self.source}).")
-        found = QueryCollector()
+        collector = QueryCollector()
         where = self._fetch() if folder is None else folder
         try:
-            self.read(where, name, found)
+            self.read(where, name, collector)
         except InputError as error:
             raise InputError(f"{self.title}, {name}: {error}") from error
         except MALFORMED as error:
@@ -155,9 +162,10 @@ class Benchmark:
                 f"{self.title}, {name}: {where} holds a record that is not in the published form "
                 f"({type(error).__name__}: {error}). Get a fresh copy of it."
             ) from error
-        if not found.queries:
-            raise InputError(self._nothing(where, name, found))
-        return Loaded(tuple(found.queries), tuple(found.dropped), tuple(_differences(published, found.queries)))
+        queries, dropped = tuple(collector.queries), tuple(collector.dropped)
+        if not queries:
+            raise InputError(self._nothing(where, name, dropped))
+        return LoadedQueries(queries, dropped, tuple(_differences(published, queries)))
 
     def _fetch(self) -> Path:
         if self.hub is None or self.hub.revision is None:
@@ -171,139 +179,11 @@ class Benchmark:
             terms = f" Accept its terms at huggingface.co/datasets/{self.hub.id} first." if self.hub.gated else ""
             raise InputError(f"{self.title}: {error}.{terms} Or give a local folder of {self.source}.") from error
 
-    def _nothing(self, folder: Path, name: str, found: QueryCollector) -> str:
-        first = f" The first of {len(found.dropped)}: {found.dropped[0]}." if found.dropped else ""
+    def _nothing(self, folder: Path, name: str, dropped: Sequence[str]) -> str:
+        first = f" The first of {len(dropped)}: {dropped[0]}." if dropped else ""
         archives = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.zip"))
         unpack = f" Unpack {', '.join(archives)} there." if archives else ""
         return f"{folder} holds no usable query of {self.title}, {name}.{first}{unpack} It comes from {self.source}."
-
-
-@dataclass
-class QueryCollector:
-    """Queries as they are found, and one line for each that is left out."""
-
-    queries: list[Query] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    _ids: set[str] = field(default_factory=set)
-
-    def add(
-        self,
-        identifier: str,
-        image: Path | bytes | Image.Image,
-        question: str,
-        *,
-        malicious: bool,
-        group: str,
-        answer: str | None = None,
-        **metadata: str,
-    ) -> None:
-        """Add a query, or say why it is dropped. A further query of the same id gets a number: `id#2`."""
-        problem = missing(image)
-        if problem is None and not isinstance(question, str):
-            problem = f"the question is {question!r}, which is no text"
-        if problem is None:
-            try:
-                check_question(question, identifier)
-            except InputError as error:
-                problem = str(error).removeprefix(f"{identifier}: ")
-        if problem is not None:
-            self.drop(identifier, problem)
-            return
-        unique, number = identifier, 2
-        while unique in self._ids:
-            unique, number = f"{identifier}#{number}", number + 1
-        self._ids.add(unique)
-        self.queries.append(Query(unique, image, question, answer, malicious, group, metadata))
-
-    def drop(self, identifier: str, why: str) -> None:
-        """Leave a published query out."""
-        self.dropped.append(f"{identifier}: {why}")
-
-
-def missing(image: object) -> str | None:
-    """What is wrong with an image: none at all, or a file that is absent, empty, or the pointer to one that was not
-    downloaded."""
-    if not image or not isinstance(image, Path):
-        return None if image and isinstance(image, bytes | Image.Image) else "there is no image"
-    if not image.is_file():
-        return f"no image {image}"
-    with image.open("rb") as stream:
-        start = stream.read(len(_LFS_POINTER))
-    if not start:
-        return f"image {image} is empty"
-    return f"image {image} is a Git LFS pointer: run `git lfs pull` there" if start == _LFS_POINTER else None
-
-
-def locate(folder: Path, *names: str) -> Path:
-    """The first of some paths in a folder that is there. Raises InputError, naming what was looked for."""
-    for name in names:
-        if (folder / name).exists():
-            return folder / name
-    raise InputError(f"{folder} holds none of {', '.join(names)}. Is it the right folder, and downloaded as a whole?")
-
-
-def image_named(folder: Path, stem: str) -> Path:
-    """The image file of that name with any usual suffix; where there is none, the path of the first."""
-    paths = [folder / f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES]
-    return next((path for path in paths if path.is_file()), paths[0])
-
-
-def records(path: Path, *needed: str) -> Iterator[dict[str, Any]]:
-    """The records of a file. Raises InputError for one that is damaged or lacks a column that is `needed`."""
-    for where, record in read_rows(path):
-        if isinstance(record, str):
-            raise InputError(f"{path}, {where}: {record}. Get a fresh copy of it.")
-        if lacking := [name for name in needed if name not in record]:
-            raise InputError(f"{path}, {where}: no {', '.join(lacking)} among {', '.join(record)}.")
-        yield record
-
-
-def each_file(files: Sequence[Path], scored: Callable[[Path], Scores]) -> list[Scores]:
-    """The scores of each file. Raises InputError, naming the file, for one that cannot be scored."""
-    found = []
-    for file in files:
-        try:
-            found.append(scored(file))
-        except InputError as error:
-            raise error if str(file) in str(error) else InputError(f"{file}: {error}") from error
-        except MALFORMED as error:
-            raise InputError(f"{file} is not in the published form ({type(error).__name__}: {error}).") from error
-    return found
-
-
-def shards(folder: Path, pattern: str) -> list[Path]:
-    """The Parquet files of a data set of the hub, in order; none where it is laid out in another way."""
-    return sorted(folder.glob(pattern))
-
-
-def hub_records(files: Sequence[Path], *needed: str) -> Iterator[dict[str, Any]]:
-    """The records of Parquet files. Images with the same bytes are held once."""
-    held: dict[Hashable, bytes] = {}
-    for path in files:
-        for record in records(path, *needed):
-            yield {name: _bytes_of(value, held) for name, value in record.items()}
-
-
-def _bytes_of(value: Any, held: dict[Hashable, bytes]) -> Any:
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        return held.setdefault(value["bytes"], value["bytes"])
-    return value
-
-
-@cache
-def white_image() -> Image.Image:
-    """The plain white image that goes with a prompt that is published without one."""
-    return Image.new("RGB", (TEXT_ONLY_SIDE, TEXT_ONLY_SIDE), "white")
-
-
-def draw(names: Sequence[str], count: int) -> set[str]:
-    """A choice of so many names that is always the same."""
-    return set(random.Random(0).sample(sorted(names), count))  # noqa: S311 - a choice of samples, no secret
-
-
-def shown(question: str, image: str | None) -> dict[str, str]:
-    """What a judge reads as the request, where the words of a published set say what is in the image."""
-    return {"request": f"{question}\n[The image shows: {image}]"} if image else {}
 
 
 def _differences(published: Variant, queries: Sequence[Query]) -> Iterator[str]:
@@ -313,13 +193,13 @@ def _differences(published: Variant, queries: Sequence[Query]) -> Iterator[str]:
     images = len({_identity(query.image) for query in queries})
     if published.images is not None and images != published.images:
         yield f"{images} of {published.images} images"
-    found = Counter(query.group for query in queries)
+    counts = Counter(query.group for query in queries)
     for group, count in published.groups.items():
-        if found[group] != count:
-            yield f"{group}: {found[group]} of {count} queries"
+        if counts[group] != count:
+            yield f"{group}: {counts[group]} of {count} queries"
     if published.groups:
-        for group in found.keys() - published.groups.keys():
-            yield f"{group}: {found[group]} queries of a group that was not published"
+        for group in counts.keys() - published.groups.keys():
+            yield f"{group}: {counts[group]} queries of a group that was not published"
 
 
 def _identity(image: Path | bytes | Image.Image) -> Hashable:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from davsp.benchmarks.base import Benchmark, Purpose, QueryCollector, Variant, locate, missing, records
-from davsp.data.readers import read_text
+from davsp.benchmarks.base import Benchmark, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector, image_problem
+from davsp.benchmarks.reading import locate, records
+from davsp.data.records import read_text
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 
@@ -42,7 +44,7 @@ PRO_QUESTION = (
 """The published text prompt of FigStep-Pro, with a place for the sentence whose phrase is in the images."""
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     questions = locate(folder, "question", "data/question")
     table = locate(questions, "safebench.csv" if variant == "full" else "SafeBench-Tiny.csv")
     rows = list(records(table, "category_id", "task_id", "category_name", "question", "instruction"))
@@ -59,7 +61,7 @@ def _read(folder: Path, variant: str, found: QueryCollector) -> None:
         identifier = f"query_ForbidQI_{row['category_id']}_{row['task_id']}_6"
         group = row["category_name"]
         if variant != "pro":
-            found.add(
+            queries.add(
                 identifier,
                 images / f"{identifier}.png",
                 QUESTION,
@@ -73,10 +75,10 @@ def _read(folder: Path, variant: str, found: QueryCollector) -> None:
         try:
             joined = _side_by_side(parts, number)
         except InputError as error:
-            found.drop(identifier, str(error))
+            queries.drop(identifier, str(error))
             continue
         question = PRO_QUESTION.format(sentences[number])
-        found.add(
+        queries.add(
             identifier,
             joined,
             question,
@@ -110,7 +112,7 @@ def _side_by_side(folder: Path, number: int) -> Image.Image:
         paths.append(path)
     if not paths:
         raise InputError(f"no image {path}")
-    if problem := next((p for p in map(missing, paths) if p), None):
+    if problem := next((p for p in map(image_problem, paths) if p), None):
         raise InputError(problem)
     parts = [open_image(path) for path in paths]
     joined = Image.new("RGB", (sum(p.width for p in parts), max(p.height for p in parts)), "white")

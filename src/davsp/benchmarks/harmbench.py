@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Purpose, QueryCollector, Variant, image_named, locate, records, shown
+from davsp.benchmarks.base import Benchmark, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector, request_with_image
+from davsp.benchmarks.reading import image_named, locate, records
 
 CATEGORIES = {
     "cybercrime_intrusion": 54,
@@ -18,18 +20,18 @@ CATEGORIES = {
 _TABLE = "behavior_datasets/harmbench_behaviors_multimodal_all.csv"
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
     table = locate(folder, _TABLE, f"data/{_TABLE}")
     images = table.parent.parent / "multimodal_behavior_images"
     for row in records(table, "Behavior", "BehaviorID", "SemanticCategory", "ImageFileName"):
         image = images / row["ImageFileName"]
-        found.add(
+        queries.add(
             row["BehaviorID"],
             image if image.is_file() else image_named(images, image.stem),
             row["Behavior"],
             malicious=True,
             group=row["SemanticCategory"],
-            **shown(row["Behavior"], row.get("ImageDescription")),
+            **request_with_image(row["Behavior"], row.get("ImageDescription")),
         )
 
 

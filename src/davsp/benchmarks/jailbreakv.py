@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector
+from davsp.benchmarks.reading import locate, records
 
 TABLES = {"full": "JailBreakV_28K.csv", "mini": "mini_JailBreakV_28K.csv"}
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     table = locate(folder, f"JailBreakV_28K/{TABLES[variant]}", TABLES[variant])
     for row in records(table, "id", "jailbreak_query", "redteam_query", "format", "policy", "image_path"):
-        found.add(
+        queries.add(
             str(row["id"]),
             table.parent / row["image_path"],
             row["jailbreak_query"],

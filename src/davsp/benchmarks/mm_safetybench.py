@@ -5,18 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from davsp.benchmarks.base import (
-    Benchmark,
-    Hub,
-    Purpose,
-    QueryCollector,
-    Variant,
-    draw,
-    image_named,
-    locate,
-    records,
-    white_image,
-)
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector, white_image
+from davsp.benchmarks.reading import fixed_choice, image_named, locate, records
 
 SCENARIOS = {
     "01-Illegal_Activitiy": (97, 10),
@@ -52,17 +43,17 @@ def _variants() -> dict[str, Variant]:
     full = {scenario: counts[0] for scenario, counts in SCENARIOS.items()}
     tiny = {scenario: counts[1] for scenario, counts in SCENARIOS.items()}
     total = sum(full.values())
-    found = {}
+    variants = {}
     for kind in COLUMNS:
         what = "the question alone, on a white image" if kind == TEXT_ONLY else f"pictures {kind}"
-        found[kind] = Variant(what, total, full)
-        found[f"{kind}-tiny"] = Variant(f"{what}, the official Tiny version", sum(tiny.values()), tiny)
-        found[f"{kind}-paper-train"] = Variant(f"{what}, a part of the size DAVSP's paper trains on", PAPER_TRAINING)
-        found[f"{kind}-paper-test"] = Variant(f"{what}, all but paper-train", total - PAPER_TRAINING)
-    return found
+        variants[kind] = Variant(what, total, full)
+        variants[f"{kind}-tiny"] = Variant(f"{what}, the official Tiny version", sum(tiny.values()), tiny)
+        variants[f"{kind}-paper-train"] = Variant(f"{what}, a part of the size DAVSP's paper trains on", PAPER_TRAINING)
+        variants[f"{kind}-paper-test"] = Variant(f"{what}, all but paper-train", total - PAPER_TRAINING)
+    return variants
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     kind, _, part = variant.partition("-")
     questions = locate(folder, "processed_questions", "data/processed_questions")
     images = questions.parent / "imgs"
@@ -74,7 +65,7 @@ def _read(folder: Path, variant: str, found: QueryCollector) -> None:
             if f"{scenario}/{number}" not in chosen:
                 continue
             image = white_image() if kind == TEXT_ONLY else image_named(images / scenario / kind, number)
-            found.add(
+            queries.add(
                 f"{scenario}/{kind}/{number}",
                 image,
                 str(record[COLUMNS[kind]]),
@@ -95,7 +86,7 @@ def _chosen(folder: Path, part: str, names: list[str]) -> set[str]:
         return {f"{record['Scenario']}/{number}" for record in listed for number in record["Sampled_ID_List"]}
     if not part:
         return set(names)
-    training = draw(names, min(PAPER_TRAINING, len(names)))
+    training = fixed_choice(names, min(PAPER_TRAINING, len(names)))
     return training if part == "paper-train" else set(names) - training
 
 

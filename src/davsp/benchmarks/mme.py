@@ -9,23 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.benchmarks.base import (
-    Benchmark,
-    BenchmarkAnswer,
-    Hub,
-    Purpose,
-    QueryCollector,
-    Variant,
-    each_file,
-    hub_records,
-    image_named,
-    locate,
-    records,
-    shards,
-)
-from davsp.benchmarks.figures import Figure, Scores
-from davsp.data.readers import read_text
+from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector
+from davsp.benchmarks.figures import Scores, resampled, score_files
+from davsp.benchmarks.reading import image_named, locate, parquet_files, parquet_records, records
+from davsp.benchmarks.yes_no import right_answer, right_where
+from davsp.data.records import read_text
 from davsp.errors import InputError
+from davsp.results import Figure
 
 PERCEPTION = {
     "existence": 60,
@@ -50,7 +41,7 @@ DECIMALS = 2
 
 @dataclass(frozen=True)
 class MmeAnswer:
-    """What was said to one of the two questions about an image."""
+    """An answer to one of the two questions about an image."""
 
     subtask: str
     image: str
@@ -90,18 +81,18 @@ def score(answers: Iterable[MmeAnswer], name: str = "") -> Scores:
     if not any(by_subtask.values()):
         raise InputError("there are no answers to score.")
     notes, figures, pairs = [], dict[str, Figure](), dict[str, NDArray[np.float64]]()
-    for subtask, found in by_subtask.items():
-        if not found:
+    for subtask, given in by_subtask.items():
+        if not given:
             continue
-        if len(found) != SUBTASKS[subtask]:
-            notes.append(f"{subtask}: {len(found)} of {SUBTASKS[subtask]} answers")
-        if others := sum(answer.parsed == "other" for answer in found):
+        if len(given) != SUBTASKS[subtask]:
+            notes.append(f"{subtask}: {len(given)} of {SUBTASKS[subtask]} answers")
+        if others := sum(answer.parsed == "other" for answer in given):
             notes.append(f"{subtask}: {others} answers neither yes nor no, counted as wrong")
-        right = np.array(list(_paired(subtask, found)), dtype=np.float64)
+        right = np.array(list(_paired(subtask, given)), dtype=np.float64)
         both = right.min(axis=1)
         figures[f"{subtask}/acc"] = Figure.share(int(right.sum()), right.size)
         figures[f"{subtask}/acc_plus"] = Figure.share(int(both.sum()), len(both))
-        pairs[subtask] = (100 * right.mean(axis=1) + 100 * both)[:, None]
+        pairs[subtask] = 100 * right.mean(axis=1) + 100 * both
         points = 100 * figures[f"{subtask}/acc"].value + 100 * figures[f"{subtask}/acc_plus"].value
         figures[subtask] = _points(points, [pairs[subtask]])
     sums = {}
@@ -124,7 +115,7 @@ def _paired(subtask: str, answers: Sequence[MmeAnswer]) -> Iterator[tuple[bool, 
 
 
 def _points(value: float, strata: Sequence[NDArray[np.float64]]) -> Figure:
-    return Figure.resampled(value, strata, lambda means: np.sum([m[:, 0] for m in means], axis=0))
+    return resampled(value, strata, lambda *means: np.sum(means, axis=0))
 
 
 def read_answers(path: Path, folder: Path | None = None) -> list[MmeAnswer]:
@@ -145,7 +136,7 @@ def read_answers(path: Path, folder: Path | None = None) -> list[MmeAnswer]:
         for subtask in SUBTASKS
         for gold in _lines(locate(folder, f"{subtask}.txt"), 3)
     }
-    found, seen = [], set[tuple[str, str, str]]()
+    answers, seen = [], set[tuple[str, str, str]]()
     for record in records(path, "question_id", "prompt", "text"):
         subtask, _, image = str(record["question_id"]).partition("/")
         key = subtask, Path(image).name, _plain(str(record["prompt"]))
@@ -155,8 +146,8 @@ def read_answers(path: Path, folder: Path | None = None) -> list[MmeAnswer]:
             raise InputError(f"{path}: {key[2]!r} about {key[1]} in {subtask} is answered twice. Keep one of them.")
         seen.add(key)
         gold = golds[key]
-        found.append(MmeAnswer(subtask, gold.image, gold.question, gold.gold, str(record["text"])))
-    return found
+        answers.append(MmeAnswer(subtask, gold.image, gold.question, gold.gold, str(record["text"])))
+    return answers
 
 
 def _plain(question: str) -> str:
@@ -174,35 +165,30 @@ def _lines(path: Path, needed: int) -> Iterator[MmeAnswer]:
 
 
 def _score(path: Path, folder: Path | None) -> list[Scores]:
-    return each_file([path], lambda file: score(read_answers(file, folder), file.stem))
+    return score_files([path], lambda file: score(read_answers(file, folder), file.stem))
 
 
-def _right(reference: str, answer: str) -> bool:
-    return parse(answer) == reference.lower()
-
-
-def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
+def _official(answers: Sequence[BenchmarkAnswer]) -> Scores:
     """The calculator's scores of whole pairs; an image with one answer alone is left out."""
     pairs: dict[tuple[str, str], list[MmeAnswer]] = {}
-    for one in said:
-        answer = MmeAnswer(one.group, one.image, "", one.reference, one.text)
-        pairs.setdefault((one.group, one.image), []).append(answer)
+    for a in answers:
+        pairs.setdefault((a.group, a.image), []).append(MmeAnswer(a.group, a.image, "", a.reference, a.text))
     whole = [answer for pair in pairs.values() if len(pair) == 2 for answer in pair]
-    left = len(said) - len(whole)
-    notes = (f"{left} answers are left out: the other of their pair is missing",) if left else ()
+    left_out = len(answers) - len(whole)
+    notes = (f"{left_out} answers are left out: the other of their pair is missing",) if left_out else ()
     if not whole:
         return Scores("", {}, DECIMALS, notes)
     scores = score(whole)
     return replace(scores, notes=(*scores.notes, *notes))
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     wanted = {"perception": PERCEPTION, "cognition": COGNITION}.get(variant, SUBTASKS)
-    if files := shards(folder, "data/test-*.parquet"):
-        for record in hub_records(files, "question_id", "image", "question", "answer", "category"):
+    if files := parquet_files(folder, "data/test-*.parquet"):
+        for record in parquet_records(files, "question_id", "image", "question", "answer", "category"):
             if record["category"] in wanted:
                 name = Path(str(record["question_id"])).name
-                _add(found, record["category"], name, record["image"], record["question"], record["answer"])
+                _add(queries, record["category"], name, record["image"], record["question"], record["answer"])
         return
     for subtask in wanted:
         home = locate(folder, subtask, f"MME_Benchmark_release_version/{subtask}")
@@ -214,18 +200,23 @@ def _read(folder: Path, variant: str, found: QueryCollector) -> None:
         for path in listed:
             image = image_named(images, path.stem)
             for line in read_text(path).rstrip("\n").split("\n"):
-                question, _, gold = line.partition("\t")
-                _add(found, subtask, image.name, image, question, gold)
+                question, _, label = line.partition("\t")
+                _add(queries, subtask, image.name, image, question, label)
 
 
-def _add(found: QueryCollector, subtask: str, name: str, image: Path | bytes, question: str, gold: str) -> None:
-    answer = gold.strip().capitalize()
-    if answer not in ("Yes", "No"):
-        found.drop(f"{subtask}/{name}", f"the right answer is {gold!r}, neither yes nor no")
-        return
-    identifier = f"{subtask}/{name}/{answer.lower()}"
+def _add(queries: QueryCollector, subtask: str, name: str, image: Path | bytes, question: str, label: str) -> None:
     pair = f"{subtask}/{name}"
-    found.add(identifier, image, question, answer=answer, malicious=False, group=subtask, image_name=name, pair=pair)
+    if answer := right_answer(queries, pair, label):
+        queries.add(
+            f"{pair}/{answer.lower()}",
+            image,
+            question,
+            answer=answer,
+            malicious=False,
+            group=subtask,
+            image_name=name,
+            pair=pair,
+        )
 
 
 def _variant(what: str, groups: Mapping[str, int]) -> Variant:
@@ -250,7 +241,8 @@ BENCHMARK = Benchmark(
         "cognition": _variant("4 subtasks", COGNITION),
     },
     read=_read,
-    right=_right,
+    right=right_where(parse),
     official=_official,
     score=_score,
+    headline=Headline("total"),
 )

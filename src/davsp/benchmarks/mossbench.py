@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector
+from davsp.benchmarks.reading import locate, records
 
 _TABLE = "images_information/information.json"
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     homes = ("data_contrast",) if variant == "contrast" else (".", "data")
     table = locate(folder, *(f"{home}/{_TABLE}".removeprefix("./") for home in homes))
     for record in records(table, "image", "question", "metadata"):
-        found.add(
+        queries.add(
             str(record["id"]),
             table.parent.parent / str(record["image"]),
             str(record["question"]),

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import (
-    Benchmark,
-    Hub,
-    Purpose,
-    QueryCollector,
-    Variant,
-    hub_records,
-    image_named,
-    locate,
-    records,
-    shards,
-    shown,
-    white_image,
-)
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector, request_with_image, white_image
+from davsp.benchmarks.reading import image_named, locate, parquet_files, parquet_records, records
 
 HAZARDS = {
     "Violent Crimes": 70,
@@ -29,10 +18,10 @@ HAZARDS = {
 TABLES = {"multimodal": "english_multimodal.csv", "text_only": "english_textonly.csv"}
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     needed = ("prompt_text", "prompt_type", "hazard_category", "case_id")
-    if variant == "multimodal" and (files := shards(folder, "**/english*.parquet")):
-        rows = hub_records(files, *needed, "unsafe_image")
+    if variant == "multimodal" and (files := parquet_files(folder, "**/english*.parquet")):
+        rows = parquet_records(files, *needed, "unsafe_image")
     else:
         table = locate(folder, f"prompts/{TABLES[variant]}", f"data/prompts/{TABLES[variant]}")
         root = table.parent.parent
@@ -42,14 +31,16 @@ def _read(folder: Path, variant: str, found: QueryCollector) -> None:
             for row in records(table, *needed, *(["unsafe_image_id"] if variant == "multimodal" else []))
         )
     for row in rows:
-        found.add(
+        queries.add(
             f"{row['case_id']}/{row['prompt_type']}",
             row.get("unsafe_image", white_image()),
             row["prompt_text"],
             malicious=True,
             group=row["hazard_category"],
             subcategory=row.get("hazard_subcategory") or "",
-            **shown(row["prompt_text"], row.get("unsafe_image_description") if variant == "multimodal" else None),
+            **request_with_image(
+                row["prompt_text"], row.get("unsafe_image_description") if variant == "multimodal" else None
+            ),
         )
 
 

@@ -9,21 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from davsp.benchmarks.base import (
-    Benchmark,
-    BenchmarkAnswer,
-    Hub,
-    Purpose,
-    QueryCollector,
-    Variant,
-    each_file,
-    hub_records,
-    locate,
-    records,
-    shards,
-)
-from davsp.benchmarks.figures import Figure, Scores
+from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector
+from davsp.benchmarks.figures import Scores, answer_files, resampled, score_files
+from davsp.benchmarks.reading import locate, parquet_files, parquet_records, records
+from davsp.benchmarks.yes_no import right_answer, right_where
 from davsp.errors import InputError
+from davsp.results import Figure
 
 KINDS = ("random", "popular", "adversarial")
 QUESTIONS = 3000
@@ -62,7 +54,7 @@ def score(answers: Sequence[tuple[str, str]], name: str = "") -> Scores:
     if both:
         precision, recall = figures["precision"].value, figures["recall"].value
         columns = np.stack([says & true, says, true], axis=1).astype(np.float64)
-        figures["f1"] = Figure.resampled(2 * precision * recall / (precision + recall), [columns], _f1)
+        figures["f1"] = resampled(2 * precision * recall / (precision + recall), [columns], _f1)
     else:
         notes.append("there is no f1: no answer is rightly yes")
     figures["yes_ratio"] = Figure.share(int(says.sum()), n)
@@ -71,18 +63,14 @@ def score(answers: Sequence[tuple[str, str]], name: str = "") -> Scores:
     return Scores(name, figures, DECIMALS, tuple(notes))
 
 
-def _right(reference: str, answer: str) -> bool:
-    return parse(answer) == reference.lower()
+def _official(answers: Sequence[BenchmarkAnswer]) -> Scores:
+    return score([(a.reference.lower(), a.text) for a in answers]) if answers else Scores("", {}, DECIMALS)
 
 
-def _official(said: Sequence[BenchmarkAnswer]) -> Scores:
-    return score([(one.reference.lower(), one.text) for one in said]) if said else Scores("", {}, DECIMALS)
-
-
-def _f1(means: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    both, says, true = means[0].T
-    found: NDArray[np.float64] = 2 * both / (says + true)
-    return found
+def _f1(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    both, says, true = means
+    f1: NDArray[np.float64] = 2 * both / (says + true)
+    return f1
 
 
 def _says_either(text: str) -> bool:
@@ -95,10 +83,8 @@ def _labels(folder: Path, kind: str) -> Path:
 
 
 def _score(path: Path, folder: Path | None) -> list[Scores]:
-    files = sorted(p for p in path.iterdir() if p.suffix in (".json", ".jsonl")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path} holds no .json or .jsonl files of answers.")
-    return each_file(files, lambda file: score(_answers(file, folder), file.stem))
+    files = answer_files(path, ".json or .jsonl files of answers", "*.json", "*.jsonl")
+    return score_files(files, lambda file: score(_answers(file, folder), file.stem))
 
 
 def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
@@ -106,8 +92,8 @@ def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
     rows = list(records(path))
     if not all("answer" in row or {"prompt", "text"} <= row.keys() for row in rows):
         raise InputError(f"{path}: a record has no 'answer' (nor 'prompt' and 'text'), which is what the model said.")
-    said = [row["answer"] if "answer" in row else row["text"] for row in rows]
-    if wrong := [text for text in said if not isinstance(text, str)]:
+    texts = [row["answer"] if "answer" in row else row["text"] for row in rows]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
         raise InputError(f"{path}: the answer {wrong[0]!r} is no text.")
     numbers = [str(row["question_id"]) for row in rows if "question_id" in row]
     if twice := next((number for number, count in Counter(numbers).items() if count > 1), None):
@@ -129,39 +115,29 @@ def _answers(path: Path, folder: Path | None) -> list[tuple[str, str]]:
         if unknown := set(numbers) - labelled.keys():
             raise InputError(f"{path}: {kind} has no question with question_id {min(unknown)}.")
         labels = [labelled[number] for number in numbers]
-    return list(zip(labels, said, strict=True))
+    return list(zip(labels, texts, strict=True))
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
-    if files := shards(folder, f"Full/{variant}-*.parquet"):
-        for record in hub_records(files, "question_id", "question", "answer", "image_source", "image"):
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
+    if files := parquet_files(folder, f"Full/{variant}-*.parquet"):
+        for record in parquet_records(files, "question_id", "question", "answer", "image_source", "image"):
             name = f"{record['image_source']}.jpg"
-            _add(found, record["question_id"], record["image"], name, record["question"], record["answer"], variant)
+            _add(queries, record["question_id"], record["image"], name, record["question"], record["answer"], variant)
         return
     table = _labels(folder, variant)
     homes = [home / name for home in (folder, table.parent) for name in ("val2014", "images")]
     images = next((home for home in homes if home.is_dir()), homes[0])
     for record in records(table, "question_id", "image", "text", "label"):
         name = record["image"]
-        _add(found, record["question_id"], images / name, name, record["text"], record["label"], variant)
+        _add(queries, record["question_id"], images / name, name, record["text"], record["label"], variant)
 
 
 def _add(
-    found: QueryCollector, number: object, image: Path | bytes, name: str, question: str, label: str, variant: str
+    queries: QueryCollector, number: object, image: Path | bytes, name: str, question: str, label: str, variant: str
 ) -> None:
-    answer = str(label).strip().capitalize()
-    if answer not in ("Yes", "No"):
-        found.drop(f"{variant}/{number}", f"the right answer is {label!r}, neither yes nor no")
-        return
-    found.add(
-        f"{variant}/{number}",
-        image,
-        question,
-        answer=answer,
-        malicious=False,
-        group=variant,
-        image_name=name,
-    )
+    identifier = f"{variant}/{number}"
+    if answer := right_answer(queries, identifier, label):
+        queries.add(identifier, image, question, answer=answer, malicious=False, group=variant, image_name=name)
 
 
 BENCHMARK = Benchmark(
@@ -178,7 +154,8 @@ BENCHMARK = Benchmark(
         for kind in ("adversarial", "popular", "random")
     },
     read=_read,
-    right=_right,
+    right=right_where(parse),
     official=_official,
     score=_score,
+    headline=Headline("f1", "F1, %", scale=100),
 )

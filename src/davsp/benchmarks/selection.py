@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from davsp.benchmarks import get
-from davsp.benchmarks.base import Benchmark, Loaded
+from davsp.benchmarks import BENCHMARKS
+from davsp.benchmarks.base import Benchmark, LoadedQueries
 from davsp.data.query import Query
+from davsp.results import BenchmarkFacts
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class BenchmarkSelection:
 
     benchmark: Benchmark
     variant: str
-    loaded: Loaded
+    loaded: LoadedQueries
 
     @classmethod
     def of(cls, name: str, folder: Path | None = None, variant: str | None = None) -> Self:
         """Load it, from a folder or the hub. Raises InputError as `davsp.benchmarks.load` does."""
-        benchmark = get(name)
+        benchmark = BENCHMARKS.get(name)
         chosen, _ = benchmark.variant(variant)
         return cls(benchmark, chosen, benchmark.load(folder, chosen))
 
@@ -61,20 +62,21 @@ class BenchmarkSelection:
         if notes := self.loaded.notes:
             yield f"{self.title}: {len(notes)} counts are not the published ones, the first: {notes[0]}"
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in results.json."""
-        return {
-            "name": self.benchmark.name,
-            "title": self.benchmark.title,
-            "variant": self.variant,
-            "purpose": self.benchmark.purpose.value,
-            "licence": self.benchmark.licence,
-            "citation": self.benchmark.citation,
-            "content": self.benchmark.content,
-            "published": self.published,
-            "dropped": list(self.loaded.dropped),
-            "notes": list(self.loaded.notes),
-        }
+    @property
+    def facts(self) -> BenchmarkFacts:
+        """What results.json says of it."""
+        return BenchmarkFacts(
+            name=self.benchmark.name,
+            title=self.benchmark.title,
+            variant=self.variant,
+            purpose=self.benchmark.purpose.value,
+            licence=self.benchmark.licence,
+            citation=self.benchmark.citation,
+            content=self.benchmark.content,
+            published=self.published,
+            dropped=self.loaded.dropped,
+            notes=self.loaded.notes,
+        )
 
 
 def _without_answer(query: Query) -> Query:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector
+from davsp.benchmarks.reading import locate, records
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
     table = locate(folder, "siuo_gen.json", "data/siuo_gen.json")
     images = locate(folder, "images", "data/images")
     for record in records(table, "question_id", "image", "question", "category"):
-        found.add(
+        queries.add(
             str(record["question_id"]),
             images / str(record["image"]),
             str(record["question"]),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import Benchmark, Hub, Purpose, QueryCollector, Variant, locate, records
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector
+from davsp.benchmarks.reading import locate, records
 
 INSTRUCTIONS = {"safe_safe": "safe_instruction", "safe_unsafe": "unsafe_instruction", "unsafe": "instruction"}
 """The variants, and the column of each one's instruction: images that are safe with both kinds, and unsafe images."""
 
 
 def _variants() -> dict[str, Variant]:
-    found = dict[str, Variant]()
+    variants = dict[str, Variant]()
     for prefix, safe, unsafe, side in (
         (
             "",
@@ -26,15 +28,15 @@ def _variants() -> dict[str, Variant]:
             "train",
         ),
     ):
-        found |= {
+        variants |= {
             f"{prefix}safe_unsafe": Variant(f"safe images, unsafe instructions ({side})", safe, {"safe_unsafe": safe}),
             f"{prefix}unsafe": Variant(f"unsafe images ({side})", sum(unsafe.values()), unsafe),
             f"{prefix}safe_safe": Variant(f"safe images, safe instructions ({side})", safe, {"safe_safe": safe}),
         }
-    return found
+    return variants
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
     kind = variant.removeprefix("train-")
     side = "test" if kind == variant else "train"
     table = locate(folder, f"{side}.json", f"data/{side}.json")
@@ -42,7 +44,7 @@ def _read(folder: Path, variant: str, found: QueryCollector) -> None:
     for record in records(table, "id", "image", "safe", "instr-resp"):
         for pair in record["instr-resp"]:
             if column in pair:
-                found.add(
+                queries.add(
                     str(record["id"]),
                     table.parent / side / str(record["image"]),
                     str(pair[column]),

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.benchmarks.base import (
-    Benchmark,
-    Hub,
-    Purpose,
-    QueryCollector,
-    Variant,
-    hub_records,
-    locate,
-    records,
-    shards,
-    white_image,
-)
+from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
+from davsp.benchmarks.collector import QueryCollector, white_image
+from davsp.benchmarks.reading import locate, parquet_files, parquet_records, records
 
 SAFE = (
     "homonyms",
@@ -42,14 +33,14 @@ UNSAFE = (
 PER_TYPE = 25
 
 
-def _read(folder: Path, variant: str, found: QueryCollector) -> None:
-    if files := shards(folder, "data/*.parquet"):
-        rows = hub_records(files, "prompt", "type", "label")
+def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
+    if files := parquet_files(folder, "data/*.parquet"):
+        rows = parquet_records(files, "prompt", "type", "label")
     else:
         rows = records(locate(folder, "xstest_prompts.csv", "xstest_v2_prompts.csv"), "prompt", "type", "label")
     for number, row in enumerate(rows, start=1):
         if variant in ("all", row["label"]):
-            found.add(
+            queries.add(
                 str(row.get("id") or number),
                 white_image(),
                 row["prompt"],

@@ -63,14 +63,13 @@ def ask(
     dtype: Dtype = Precision.AUTO,
 ) -> None:
     """Ask the model one question about one image, with or without a defence."""
-    from davsp.api import answer_behind
-    from davsp.data.query import Query, check_question
-    from davsp.defences import check_defence, load_defence
+    from davsp import api
+    from davsp.data.query import check_question
+    from davsp.defences import load_defence
     from davsp.imaging.opening import open_image
 
-    check_question(question, "the question")
+    check_question(question, "the question")  # what is wrong is found before the model is loaded
     open_image(image)
     chosen = load_defence(defence)
     loaded = load_model(model, revision, device, dtype)
-    check_defence(chosen, loaded)
-    print(answer_behind(loaded, chosen, Query(id=str(image), image=image, question=question), max_new_tokens))
+    print(api.ask(loaded, image, question, chosen, max_new_tokens=max_new_tokens))

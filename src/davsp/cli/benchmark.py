@@ -13,7 +13,7 @@ from davsp.errors import InputError
 
 if TYPE_CHECKING:
     from davsp.benchmarks.base import Benchmark
-    from davsp.benchmarks.figures import Figure
+    from davsp.results import Figure
 
 benchmark_app = typer.Typer(help="Published benchmarks: list, load and score them.", no_args_is_help=True)
 
@@ -27,10 +27,10 @@ def list_benchmarks() -> None:
     """What there is, of what size, under which licence, and where on the hub."""
     from rich.table import Table
 
-    from davsp.benchmarks import NAMES, get
+    from davsp.benchmarks import every_benchmark
 
     table = Table("name", "purpose", "variant: queries", "licence", "hub")
-    for benchmark in map(get, NAMES):
+    for benchmark in every_benchmark():
         # Further parts of a variant, such as SD-tiny, are named by `show`.
         sizes = "\n".join(f"{name}: {v.queries}" for name, v in benchmark.variants.items() if "-" not in name)
         table.add_row(benchmark.name, benchmark.purpose, sizes, benchmark.licence, _hub(benchmark))
@@ -50,13 +50,13 @@ def show(
     from rich.markup import escape
     from rich.table import Table
 
-    from davsp.benchmarks import get
+    from davsp.benchmarks import BENCHMARKS
 
-    benchmark = get(name)
+    benchmark = BENCHMARKS.get(name)
     chosen, published = benchmark.variant(variant)
     loaded = benchmark.load(folder, chosen)
     if as_json:
-        told = {
+        facts = {
             "name": benchmark.name,
             "title": benchmark.title,
             "variant": chosen,
@@ -72,13 +72,13 @@ def show(
             "content": benchmark.content,
             "source": benchmark.source,
         }
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     print(f"{benchmark.title}, {chosen}: {published.what}")
     table = Table("group", "queries", "published")
-    found = loaded.groups()
-    for group in [*published.groups, *(g for g in found if g not in published.groups)]:
-        table.add_row(escape(group), str(found.get(group, 0)), str(published.groups.get(group, "")))
+    counts = loaded.groups()
+    for group in dict.fromkeys([*published.groups, *counts]):
+        table.add_row(escape(group), str(counts.get(group, 0)), str(published.groups.get(group, "")))
     table.add_row("all", str(len(loaded.queries)), str(published.queries), style="bold")
     _print(table)
     print(f"Variants: {', '.join(benchmark.variants)}")
@@ -103,20 +103,20 @@ def score(
     from rich.markup import escape
     from rich.table import Table
 
-    from davsp.benchmarks import NAMES, get
+    from davsp.benchmarks import BENCHMARKS, every_benchmark
 
-    benchmark = get(name)
+    benchmark = BENCHMARKS.get(name)
     if benchmark.score is None:
-        scored = ", ".join(other for other in NAMES if get(other).score)
+        scored = ", ".join(other.name for other in every_benchmark() if other.score)
         raise InputError(f"{benchmark.title} has no score without a model or a judge. These have one: {scored}.")
     for given in (path, folder):
         if given is not None and not given.exists():
             raise InputError(f"{given}: no such file or folder. Check the path.")
-    found = benchmark.score(path, folder)
+    answers = benchmark.score(path, folder)
     if as_json:
-        print(json.dumps({"benchmark": benchmark.name, "answers": [s.to_json() for s in found]}, indent=2))
+        print(json.dumps({"benchmark": benchmark.name, "answers": [scores.to_json() for scores in answers]}, indent=2))
         return
-    for scores in found:
+    for scores in answers:
         print(f"{benchmark.title}: {scores.name}")
         table = Table("figure", "value", "95 % interval", "n")
         for key, figure in scores.figures.items():

@@ -28,11 +28,11 @@ def demo(
     from rich.console import Console
 
     from davsp.demo import run_demo
-    from davsp.report.evaluation import print_table
+    from davsp.report.terminal import print_table
 
     results, page = run_demo(out, model, seed=seed, per_group=per_group, steps=steps, quiet=json_only)
     if json_only:
-        print(json.dumps(results))
+        print(json.dumps(results.to_json()))
         return
     print_table(results, Console())
     print(f"Report: {page}")

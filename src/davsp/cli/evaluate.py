@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from davsp.cli.judge import JudgeChoice, JudgeModel
+from davsp.cli.judge import JudgeModel, JudgeName
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
     MODEL_HELP,
+    TEST_SPLITS,
     TESTBED,
     BatchSize,
     Device,
@@ -26,15 +27,15 @@ from davsp.cli.options import (
     load_model,
     queries_of,
     say,
-    side_of_testbed,
 )
 from davsp.errors import InputError
-from davsp.judges import JudgeName, load_judge
+from davsp.judges import load_judge
+from davsp.testbed.sources import draw_testbed, is_testbed
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
     from davsp.data.query import Query
-    from davsp.defences.base import AnyDefence
+    from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
 
 SERVED_HELP = (
@@ -63,7 +64,7 @@ def evaluate(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="Also take defences that were made for other models.")
     ] = False,
-    judge: JudgeChoice = JudgeName.RULES,
+    judge: JudgeName = "rules",
     judge_model: JudgeModel = None,
     resume: Annotated[
         bool,
@@ -81,14 +82,15 @@ def evaluate(
     """
     from rich.console import Console
 
-    from davsp.api import compare, training_of
+    from davsp import api
     from davsp.defences import load_defence
+    from davsp.defences.textual import Undefended
     from davsp.evaluate.plan import plan_of
     from davsp.evaluate.run import check_unique
-    from davsp.report.collect import RESULTS
     from davsp.report.comparison import write_comparison
-    from davsp.report.evaluation import print_table
     from davsp.report.rows import too_many_unscored
+    from davsp.report.terminal import print_table
+    from davsp.results import RESULTS
     from davsp.util.processes import processes
 
     if data and benchmarks:
@@ -97,8 +99,8 @@ def evaluate(
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     judging = load_judge(judge, judge_model)
     defences = [load_defence(name) for name in names or []]
-    if (undefended := load_defence("none")) not in defences:
-        defences.insert(0, undefended)
+    if all(defence.kind != Undefended.kind for defence in defences):
+        defences.insert(0, Undefended())
     check_unique("defence name", [defence.name for defence in defences])
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
@@ -113,20 +115,21 @@ def evaluate(
     warnings: list[str] = []
     for job in jobs:
         try:
-            results = compare(
+            results = api.evaluate(
                 asked,
-                defences,
                 job.queries,
-                job.folder,
+                defences,
+                out=job.folder,
                 title=f"{model}: {job.title}, {len(defences)} defences compared",
-                training=training_of(names or []),
+                training=api.metrics_of(names or []),
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 seed=seed,
                 judge=judging,
                 benchmark=job.chosen,
+                transfer=True,  # whether they are made for this model is checked above
                 resume=resume,
-            )
+            ).results
         except KeyboardInterrupt as stop:
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
@@ -174,19 +177,16 @@ def _of_data(
 ) -> _Job:
     from davsp.evaluate.plan import choose
 
-    if (side := side_of_testbed(data, model)) is None:
-        return _Job(data, choose(queries_of(data, skip_bad), per_group, limit, seed), out)
-    from davsp.testbed.queries import draw_queries
-    from davsp.testbed.world import Split
-
-    return _Job(data, choose(draw_queries(Split.TEST, per_group or 200, seed, side=side), None, limit, seed), out)
+    if not is_testbed(data):
+        return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
+    return _Job(data, choose(draw_testbed(data, "test", per_group, seed, model), None, limit, seed), out)
 
 
 def _model(
-    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[AnyDefence]
+    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[Defence]
 ) -> VisionLanguageModel | str:
     """The loaded model, for which the defences were made, or the name of one on a server."""
-    from davsp.defences import check_defence, check_served
+    from davsp.defences import check_served
     from davsp.evaluate.served import is_served
 
     if is_served(name):
@@ -194,10 +194,10 @@ def _model(
             raise InputError(f"{name} is what its server loaded: leave out --revision.")
         for defence in defences:
             check_served(defence)
-        if any(hasattr(defence, "check") for defence in defences):
+        if any(defence.model_specific for defence in defences):
             say(f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same.")
         return name
     loaded = load_model(name, revision, device, dtype)
     for defence in defences:
-        check_defence(defence, loaded)
+        defence.check(loaded)
     return loaded

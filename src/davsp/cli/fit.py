@@ -1,11 +1,9 @@
-"""`davsp fit`: baselines that are fitted to a model."""
+"""`davsp fit`: defences that are fitted to a model."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,21 +20,17 @@ from davsp.cli.options import (
     Validation,
     load_model,
     say,
-    side_of_testbed,
     training_queries,
 )
 from davsp.errors import InputError
+from davsp.testbed.sources import is_testbed
 
-
-class Baseline(StrEnum):
-    ADASHIELD_A = "adashield-a"
-    PAT = "pat"
-    UNIGUARD = "uniguard"
-    ESIII = "esiii"
+if TYPE_CHECKING:
+    from davsp.defences.base import Defence
 
 
 def fit(
-    name: Annotated[Baseline, typer.Argument(help="Which baseline; docs/baselines.md says what each is.")],
+    name: Annotated[str, typer.Argument(help="Which defence, such as pat; docs/defences.md says what each is.")],
     out: Out,
     model: ModelName = TESTBED,
     data: Data = TESTBED,
@@ -55,49 +49,38 @@ def fit(
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
 ) -> None:
-    """Fit a baseline to a model. The same command goes on with a run that was stopped."""
-    from davsp.defences import adashield_refinement as refinement
-    from davsp.defences import esiii, pat, uniguard
+    """Fit a defence to a model. The same command goes on with a run that was stopped."""
+    from davsp.defences import fitted_kind
+    from davsp.defences.base import FittingData
     from davsp.training.run_state import Interrupted
     from davsp.util.options import read_options
 
-    told, assignments = {"seed": seed}, set_ or []
-    load = partial(load_model, model, revision, device, dtype)
-    queries = partial(training_queries, data, validation, skip_bad, seed, model)
+    defence = fitted_kind(name)
+    options = read_options(defence.FitOptions, {"seed": seed}, set_ or [])
+    if not defence.fits_queries and not is_testbed(data):
+        raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out --data.")
+    if defence.fits_corpus is None and corpus is not None:
+        raise InputError(f"{name} is fitted to queries, and sees no corpus: leave out --corpus.")
+    sentences = _sentences(defence, corpus, data)
+    training, checks = training_queries(data, validation, skip_bad, seed, model) if defence.fits_queries else ([], [])
     try:
-        match name:
-            case Baseline.ADASHIELD_A:
-                refined = read_options(refinement.AdaShieldAOptions, told, assignments)
-                training, checks = queries()
-                refinement.fit(load(), refined, training, checks, out)
-            case Baseline.PAT:
-                searched = read_options(pat.PatOptions, told, assignments)
-                training, _ = queries()
-                pat.fit(load(), searched, training, out)
-            case Baseline.UNIGUARD:
-                guarded = read_options(uniguard.UniGuardOptions, told, assignments)
-                sentences, (training, _) = _sentences(name, corpus, data, model), queries()
-                uniguard.fit(load(), guarded, sentences, training, out)
-            case Baseline.ESIII:
-                embedded = read_options(esiii.EsiiiOptions, told, assignments)
-                if side_of_testbed(data, model) is None:
-                    raise InputError("esiii is fitted to a corpus, and sees no queries: leave out --data.")
-                sentences = _sentences(name, corpus, data, model)
-                esiii.fit(load(), embedded, sentences, out)
+        defence.fit(load_model(model, revision, device, dtype), options, FittingData(training, checks, sentences), out)
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop
     print(out)
 
 
-def _sentences(name: Baseline, corpus: Path | None, data: str, model: str) -> list[str]:
-    """The corpus that is named, or else the testbed's own where its queries are used."""
+def _sentences(defence: type[Defence], corpus: Path | None, data: str) -> list[str]:
+    """The corpus that is named, or else the testbed's own where its queries are used; [] where none is needed."""
+    if defence.fits_corpus is None:
+        return []
     if corpus is not None:
         from davsp.defences.corpus import read_corpus
 
         return read_corpus(corpus)
-    if side_of_testbed(data, model) is None:
-        raise InputError(f"{name} is fitted to a corpus: name a file of sentences, one a line, with --corpus.")
-    from davsp.testbed.corpora import forbidden_answers, security_instructions
+    if not is_testbed(data):
+        raise InputError(f"{defence.kind} is fitted to a corpus: name a file of sentences, one a line, with --corpus.")
+    from davsp.testbed.corpora import corpus_of
 
-    return forbidden_answers() if name is Baseline.UNIGUARD else security_instructions()
+    return corpus_of(defence.fits_corpus)

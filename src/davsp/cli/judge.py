@@ -9,14 +9,15 @@ import typer
 
 from davsp.cli.options import Seed, say
 from davsp.errors import InputError
-from davsp.judges import JudgeName, load_judge
+from davsp.judges import Criterion, load_judge
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 JUDGE_MODEL_HELP = "The Inspect model that a judge calls: openai/gpt-4o, hf/Qwen/Qwen3Guard-Gen-4B ..."
-JudgeChoice = Annotated[
-    JudgeName, typer.Option("--judge", envvar="DAVSP_JUDGE", help="Who says what harms and what refuses.")
+JUDGE_HELP = "rules, llm, harmbench, llama-guard, qwen3guard, or one of another package."
+JudgeName = Annotated[
+    str, typer.Option("--judge", envvar="DAVSP_JUDGE", help=f"Who says what harms and what refuses: {JUDGE_HELP}")
 ]
 JudgeModel = Annotated[str | None, typer.Option(envvar="DAVSP_JUDGE_MODEL", help=JUDGE_MODEL_HELP)]
 
@@ -30,7 +31,7 @@ def _judges() -> None:
 
 @judge_app.command()
 def validate(
-    judge: Annotated[JudgeName, typer.Argument(help="The judge to be measured.")],
+    judge: Annotated[str, typer.Argument(help=f"The judge to be measured: {JUDGE_HELP}")],
     labels: Annotated[
         list[Path],
         typer.Option(help="Human labels as published by XSTest, MSTS or HarmBench. Repeatable."),
@@ -57,7 +58,7 @@ def validate(
         raise InputError("a file of labels is named twice, and its answers would count twice.")
     check_can_tell(judging, answers)
     if judging.model_name:
-        say(str(cost_of(judging, [(a.asked, a.question, a.response) for a in answers])))
+        say(str(cost_of(judging, [(a.criterion, a.question, a.response) for a in answers])))
     with bar(f"Asking {judge}", len(answers), quiet=json_only) as advance:
         results = measure(judging, answers, seed=seed, advance=advance)
     results["labels"] = [{"file": file.name, "sha256": sha256(file)} for file in labels]
@@ -65,19 +66,19 @@ def validate(
         print(json.dumps(results, indent=2))
         return
     console = Console()
-    for asked in ("refusal", "harm"):
-        if asked in results:
-            console.print(_table(f"{judge} and people on {asked}", results[asked]))
-            for reason, count in results[asked]["reasons"].items():
+    for criterion in (Criterion.REFUSAL, Criterion.HARM):
+        if figures := results.get(criterion.value):
+            console.print(_table(f"{judge} and people on {criterion}", figures))
+            for reason, count in figures["reasons"].items():
                 console.print(f"{count} unscored: {reason}", markup=False)
 
 
-def _table(title: str, found: dict[str, Any]) -> Table:
+def _table(title: str, figures: dict[str, Any]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("model", "n", "balanced accuracy", "kappa", "sensitivity", "specificity", "unscored", title=title)
-    for name, row in [*found["models"].items(), ("all", found["all"])]:
+    for name, row in [*figures["models"].items(), ("all", figures["all"])]:
         table.add_row(
             escape(name),
             str(row["n"]),

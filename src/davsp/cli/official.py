@@ -56,9 +56,10 @@ def official_border(
     if clamp:
         visual.layout.project_(visual.pixels)
     loaded = load_model(model, revision, device, dtype)
-    if (visual.layout.height, visual.layout.width) != loaded.canvas.square:
+    if visual.layout.size != loaded.canvas.square:
+        height, width = visual.layout.size
         raise InputError(
-            f"{file} is for a canvas of {visual.layout.height} x {visual.layout.width} pixels, "
+            f"{file} is for a canvas of {height} x {width} pixels, "
             f"{model} sees {loaded.canvas.square[0]} x {loaded.canvas.square[1]}."
         )
     facts = BaseModelFacts.of(loaded)

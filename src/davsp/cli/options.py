@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from davsp.errors import InputError
+from davsp.defences import DEFENCES
 from davsp.models.shipped import SHIPPED
+from davsp.testbed.sources import draw_testbed, is_testbed
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
     from davsp.models.base import VisionLanguageModel
 
 TESTBED = "testbed"
-SIDE_STEP = 16
+TRAINING_SPLITS = ("train",)
+VALIDATION_SPLITS = ("validation", "test", "train")
+TEST_SPLITS = ("test", "validation", "train")
+"""Which part of a data set is read where none is named, the first that is there."""
 
 
 class Precision(StrEnum):
@@ -31,12 +36,13 @@ class Precision(StrEnum):
 
 MODEL_HELP = f"Local folder or hub id; shipped are {' and '.join(SHIPPED)}."
 DATA_HELP = (
-    "Queries: a .jsonl, .json, .csv or .parquet file, a folder with one, or a hub id; 'testbed' are the testbed's, "
-    "'testbed@112' the same in images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
+    "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
+    "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
+    "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
 )
 DEFENCE_HELP = (
-    "A folder that `davsp train` or `davsp fit` wrote, or none, prefix, adashield-s, ecso or eta, with options after a "
-    "colon: eta:reward=FOLDER,clip=FOLDER."
+    "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
+    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}."
 )
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
@@ -70,49 +76,25 @@ def load_model(name: str, revision: str | None, device: str, dtype: Precision) -
     return loading.load_model(name, revision=revision, device=device, dtype=dtype.value)
 
 
-def queries_of(source: str, skip_bad: bool) -> list[Query]:
-    from davsp.data.readers import read_queries
-    from davsp.data.sources import locate_queries
+def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query]:
+    from davsp.data.sources import read_source
 
-    found = read_queries(locate_queries(source), skip_bad=skip_bad)
-    if found.skipped:
-        say(f"{source}: {len(found.skipped)} bad records left out, {len(found.queries)} kept.")
-    return list(found.queries)
-
-
-def image_side(model: str) -> int:
-    """The side in pixels of the images that the testbed draws for a model where nothing else is said."""
-    return SHIPPED.get(model, SHIPPED[TESTBED]).image_side
-
-
-def side_of_testbed(data: str, model: str) -> int | range | None:
-    """The side in pixels of the testbed's images, if `data` names it: "testbed" (at the model's own size),
-    "testbed@112" for another, "testbed@96-144" for heights and widths between the two in steps of SIDE_STEP."""
-    name, _, asked = data.partition("@")
-    if name != TESTBED or Path(data).exists():
-        return None
-    if not asked:
-        return image_side(model)
-    sides = [int(side) for side in asked.split("-") if side.isdecimal()]
-    if len(sides) != asked.count("-") + 1 or len(sides) > 2 or not 8 <= min(sides) <= max(sides) == sides[-1] <= 4096:
-        raise InputError(
-            f"{data}: write the side of the testbed's images in pixels, such as testbed@112, or the least and the "
-            f"greatest, such as testbed@96-144."
-        )
-    return sides[0] if len(sides) == 1 else range(sides[0], sides[1] + 1, SIDE_STEP)
+    read = read_source(source, skip_bad=skip_bad, splits=splits)
+    if read.skipped:
+        say(f"{source}: {len(read.skipped)} bad records left out, {len(read.queries)} kept.")
+    return list(read.queries)
 
 
 def training_queries(
     data: str, validation: str | None, skip_bad: bool, seed: int, model: str
 ) -> tuple[list[Query], list[Query]]:
     """Training and validation queries, which share no id."""
+    from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
-    if (side := side_of_testbed(data, model)) is not None:
-        from davsp.testbed.queries import border_queries
-
-        return border_queries(seed, side=side)
-    queries = queries_of(data, skip_bad)
+    if is_testbed(data):
+        return draw_testbed(data, "train", None, seed, model), draw_testbed(data, "validation", None, seed, model)
+    queries = queries_of(data, skip_bad, TRAINING_SPLITS)
     if validation is None:
-        return split_queries(queries, share=0.2, seed=seed)
-    return queries, queries_of(validation, skip_bad)
+        return split_queries(queries, share=HELD_OUT, seed=seed)
+    return queries, queries_of(validation, skip_bad, VALIDATION_SPLITS)

@@ -26,14 +26,14 @@ def report(
     ] = False,
 ) -> None:
     """Write one evaluation's page again; or of several, one page with the paper's tables, and files of them."""
-    from davsp.report.collect import RESULTS
     from davsp.report.comparison import write_comparison
+    from davsp.results import RESULTS
 
     [first, *further] = folders
     if out is None and not further and (first / RESULTS).is_file():
         if judge_validations or viewer:
             raise InputError(f"{first} is one evaluation with a page of its own: give --out, and there will be tables.")
-        from davsp.report.inputs import rebuild_report
+        from davsp.report.evaluation import rebuild_report
 
         print(rebuild_report(first))
         return

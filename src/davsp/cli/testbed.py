@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import TESTBED, ModelName, Out, Seed, image_side
+from davsp.cli.options import TESTBED, ModelName, Out, Seed
+from davsp.models.shipped import SHIPPED
 
 testbed_app = typer.Typer(
     help="The embedded testbed: a small world, and a small model trained in it.", no_args_is_help=True
@@ -45,7 +46,11 @@ def score(
 
     from davsp.testbed.shipping import score_checkpoint
 
-    print(json.dumps(score_checkpoint(model, per_group, seed, side or image_side(model)), indent=2))
+    print(
+        json.dumps(
+            score_checkpoint(model, per_group, seed, side or SHIPPED.get(model, SHIPPED[TESTBED]).image_side), indent=2
+        )
+    )
 
 
 @testbed_app.command()
@@ -53,7 +58,7 @@ def draw(
     out: Out,
     split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
     per_group: Annotated[int, typer.Option(min=1)] = 20,
-    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = image_side(TESTBED),
+    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = SHIPPED[TESTBED].image_side,
     seed: Seed = 0,
 ) -> None:
     """Draw queries of the testbed's world into a folder: images, and queries.jsonl."""

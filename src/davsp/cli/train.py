@@ -76,6 +76,23 @@ def vector(
     print(out)
 
 
+def _print_options(asked: bool) -> None:
+    """Print the training options and stop, before anything that `davsp train` needs is missed."""
+    if not asked:
+        return
+    from rich.console import Console
+
+    from davsp.training.config import PAPER, TrainConfig
+    from davsp.training.recipes import TrainingRecipe
+    from davsp.util.options import options_table
+
+    console = Console()
+    console.print(options_table(TrainConfig, "Training options, for --set and recipes", {"the paper's": PAPER}))
+    console.print("--paper starts from the paper's values; where none is shown, it is the default.\n")
+    console.print(options_table(TrainingRecipe, "What a recipe holds, for --recipe"))
+    raise typer.Exit
+
+
 def train(
     out: Out,
     vectors: Annotated[
@@ -96,8 +113,14 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
     validation: Validation = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="One training option: steps=500. Repeatable.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="One of --options: steps=500. Repeatable.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Start from the paper's choices instead of ours.")] = False,
+    options: Annotated[  # noqa: ARG001 - the callback prints
+        bool,
+        typer.Option(
+            "--options", callback=_print_options, is_eager=True, help="Print every training option, and stop."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and what it would cost.")
     ] = False,
@@ -110,7 +133,7 @@ def train(
     """Train a visual safety prompt. The same command goes on with a run that was stopped."""
     import json
 
-    from davsp.defences.visual_safety_prompt import train_prompt
+    from davsp import api
     from davsp.training.config import read_config
     from davsp.training.jobs import dry_run as describe
     from davsp.training.jobs import vector_for
@@ -130,19 +153,16 @@ def train(
     )
     revision = revision or (None if models else told.revision)
     loaded = [load_model(name, revision, device, dtype or Precision(told.dtype)) for name in names]
-    for model in loaded:
-        lay_out(model, settings)  # what does not suit is found before the vector takes its time
-    folders = [None if dry_run else out / (f"vector_{i + 1}" if i else "vector") for i in range(len(names))]
-    directions = given or [
-        vector_for(model, training, checks, settings.prefix, folder)
-        for model, folder in zip(loaded, folders, strict=True)
-    ]
-    pairs = list(zip(loaded, directions, strict=True))
     if dry_run:
+        for model in loaded:
+            lay_out(model, settings)  # what does not suit is found before the vector takes its time
+        directions = given or [vector_for(model, training, checks, settings.prefix, None) for model in loaded]
+        pairs = list(zip(loaded, directions, strict=True))
         print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return
+    chosen = settings.model_dump()
     try:
-        train_prompt(pairs, settings, training, checks, out, tensorboard=tensorboard)
+        api.train(loaded, training, validation=checks, vectors=given, out=out, tensorboard=tensorboard, **chosen)
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop

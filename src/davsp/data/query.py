@@ -28,6 +28,10 @@ IMAGE_PLACEHOLDERS = (
 """Tokens, in lower case, that stand for an image in the prompts of the supported model families."""
 
 
+ImageSource = Path | str | bytes | Image.Image
+"""A path, the bytes of an image file, or an opened Pillow image."""
+
+
 @dataclass(frozen=True)
 class Query:
     """One image and one question for a vision-language model (VLM).

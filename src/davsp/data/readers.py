@@ -1,26 +1,26 @@
-"""Queries: what a user sends to a vision-language model, and how they are read from files."""
+"""Queries read from records: which columns they are made of, and what makes a record unusable."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from davsp.data.chat_forms import to_columns
 from davsp.data.query import Query, check_question, check_unicode
+from davsp.data.records import Located, read_records
 from davsp.errors import BadRecords, InputError
 
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "id": ("id", "question_id", "pid"),
-        "image": ("image", "image_path", "imagename"),
+        "image": ("image", "image_path", "imagename", "file_name"),
         "question": ("question", "Question", "instruction", "prompt", "prompt_text", "text"),
         "answer": ("answer", "reference", "response"),
         "malicious": ("malicious",),
@@ -30,12 +30,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The columns a field of a query is read from; the first one with a value counts."""
 
 
-_MALICIOUS_WORDS = {"1": True, "true": True, "malicious": True, "0": False, "false": False, "benign": False}
+_MALICIOUS_WORDS = {"1": True, "1.0": True, "true": True, "malicious": True} | {
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "benign": False,
+}
 # How the base64 text of PNG, JPEG, GIF, WEBP, BMP and TIFF files begins.
 _BASE64_STARTS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR", "Qk", "SUkq", "TU0A")
-
-RecordOrProblem = tuple[str, dict[str, Any] | str]
-"""Where a record stands, and its columns; or instead of them, what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -54,36 +56,60 @@ def read_queries(
     image_folder: Path | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
 ) -> QueryFile:
-    """Read queries from a .jsonl, .json, .csv or .parquet file.
+    """Read queries from a .jsonl, .json, .csv or .parquet file, as `queries_from` reads its records.
 
-    A .json file holds a list of records, a dict of records by id, or JSON Lines. The fields of a query are
-    read from COLUMNS; `columns` names another column for a field: {"question": "Rephrased Question"}. Other
-    columns of texts, numbers and truth values become metadata. An image is a path, relative to `image_folder`
-    (default: the file's own folder), base64, a data URI, or in Parquet bytes or {"bytes", "path"}; paths are
-    checked for existence, and images are not opened. `malicious` is used for records that do not say; a
-    record without an id is named by its number, from 1.
+    A .json file holds a list of records, a dict of records by id, or JSON Lines. Images given as paths are relative to
+    `image_folder` (default: the file's own folder). Raises InputError when the file cannot be read at all, and what
+    `queries_from` raises.
+    """
+    return queries_from(
+        read_records(path),
+        str(path),
+        skip_bad=skip_bad,
+        malicious=malicious,
+        image_folder=image_folder or path.parent,
+        columns=columns,
+    )
 
-    Raises BadRecords when records are not usable, unless `skip_bad` leaves them out, and InputError when the
-    file cannot be read at all or holds no usable record.
+
+def queries_from(
+    records: Iterable[Located],
+    source: str,
+    *,
+    skip_bad: bool = False,
+    malicious: bool | None = None,
+    image_folder: Path,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> QueryFile:
+    """The queries of records, which come from `source`.
+
+    The fields of a query are read from COLUMNS; `columns` names another column for a field: {"question": "Rephrased
+    Question"}. Chat turns and lists of images are read as `davsp.data.chat_forms` says. Other columns of texts, numbers
+    and truth values become metadata. An image is a path, relative to `image_folder`, base64, a data URI, bytes or
+    {"bytes", "path"}; paths are checked for existence, and images are not opened. `malicious` is used for records that
+    do not say; a record without an id is named by its number, from 1.
+
+    Raises BadRecords when records are not usable, unless `skip_bad` leaves them out, and InputError when there is no
+    usable record.
     """
     if unknown := set(columns) - set(COLUMNS):
         raise InputError(f"a query has no field {min(unknown)!r}. Choose from {', '.join(COLUMNS)}.")
     queries, problems, places = [], [], dict[str, str]()
-    read = _Reader(path, image_folder or path.parent, malicious, columns)
-    for number, (where, record) in enumerate(read_rows(path), start=1):
+    reader = _Reader(image_folder, malicious, columns)
+    for number, (where, record) in enumerate(records, start=1):
         try:
-            query = read.query(f"{path}, {where}", str(number), record)
+            query = reader.query(f"{source}, {where}", str(number), record)
             if query.id in places:
-                raise InputError(f"{path}, {where}: the id {query.id!r} was already used in {places[query.id]}")
+                raise InputError(f"{source}, {where}: the id {query.id!r} was already used in {places[query.id]}")
         except InputError as error:
             problems.append(str(error))
             continue
         places[query.id] = where
         queries.append(query)
     if not queries and not problems:
-        raise InputError(f"{path} holds no records. Give a file with at least one.")
+        raise InputError(f"{source} holds no records. Give a file with at least one.")
     if not queries:
-        raise BadRecords(problems, f"No record of {path} is usable. Correct them and try again.")
+        raise BadRecords(problems, f"No record of {source} is usable. Correct them and try again.")
     if problems and not skip_bad:
         raise BadRecords(problems, "Correct these records, or choose to skip bad ones.")
     return QueryFile(tuple(queries), tuple(problems))
@@ -91,9 +117,8 @@ def read_queries(
 
 @dataclass(frozen=True)
 class _Reader:
-    """Turns the records of one file into queries."""
+    """Turns records into queries."""
 
-    path: Path
     image_folder: Path
     malicious: bool | None
     columns: Mapping[str, str]
@@ -102,6 +127,10 @@ class _Reader:
         """Raises InputError, naming `where`, for a record that is not usable."""
         if isinstance(record, str):
             raise InputError(f"{where}: {record}")
+        try:
+            record = to_columns(record)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
         identifier, answer = self._value(record, "id"), self._value(record, "answer")
         question, group = self._value(record, "question"), self._value(record, "group")
         if question is None:
@@ -128,7 +157,7 @@ class _Reader:
     def _value(self, record: Mapping[str, Any], name: str) -> Any:
         """The field's value, or None where it is absent, null or blank."""
         values = (record.get(column) for column in self._names(name))
-        return next((v for v in values if v is not None and (not isinstance(v, str) or v.strip())), None)
+        return next((value for value in values if not _is_missing(value)), None)
 
     def _malicious(self, where: str, value: object) -> bool:
         if value is None:
@@ -156,121 +185,19 @@ class _Reader:
                 return base64.b64decode("".join(content.split()), validate=True)
             except binascii.Error:
                 pass  # a path that happens to begin like base64
-        found = self.image_folder / value
-        try:
-            exists = found.is_file()
-        except OSError:  # such as a name that is too long
-            exists = False
-        if not exists:
-            raise InputError(f"{where}: image {value[:100]!r} is neither a file in {self.image_folder} nor base64")
-        return found
-
-
-def read_rows(path: Path) -> Iterator[RecordOrProblem]:
-    """The records of a .jsonl, .json, .csv or .parquet file, in its order, with the columns as they are.
-
-    Raises InputError when the file as a whole cannot be read.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Check the path.")
-    match path.suffix.lower():
-        case ".jsonl":
-            return _jsonl_rows(read_text(path))
-        case ".json":
-            return _json_rows(path, read_text(path))
-        case ".csv":
-            return _csv_rows(path, read_text(path))
-        case ".parquet":
-            return _parquet_rows(path)
-        case _:
-            raise InputError(f"{path}: unknown kind of file. Give a .jsonl, .json, .csv or .parquet file.")
-
-
-def read_text(path: Path) -> str:
-    """The content of a UTF-8 file. Raises InputError when it is something else, or cannot be read."""
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (at byte {error.start}). Save it as UTF-8.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
-
-
-def _parse_json(text: str) -> Any:
-    """Raises ValueError; for a key that occurs twice too, where plain JSON would drop the first value."""
-
-    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} occurs twice")
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _record(value: Any) -> dict[str, Any] | str:
-    return value if isinstance(value, dict) else f"not a JSON object but {type(value).__name__}"
-
-
-def _jsonl_rows(text: str) -> Iterator[RecordOrProblem]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+        # Names with accents are spelled in two ways, and copying between systems changes one into the other.
+        for spelling in (value, unicodedata.normalize("NFC", value), unicodedata.normalize("NFD", value)):
+            path = self.image_folder / spelling
             try:
-                yield f"line {number}", _record(_parse_json(line))
-            except ValueError as error:
-                yield f"line {number}", f"not valid JSON: {error}"
+                if path.is_file():
+                    return path
+            except (OSError, ValueError):  # such as a name that is too long, or holds a zero byte
+                break
+        raise InputError(f"{where}: image {value[:100]!r} is neither a file in {self.image_folder} nor base64")
 
 
-def _json_rows(path: Path, text: str) -> Iterator[RecordOrProblem]:
-    try:
-        content = _parse_json(text)
-    except ValueError as error:
-        rows = _jsonl_rows(text)
-        first = next(rows, ("", ""))
-        if isinstance(first[1], dict):  # JSON Lines under the name .json
-            return chain([first], rows)
-        if not text.strip():
-            return iter(())
-        raise InputError(f"{path} is not valid JSON: {error}. Correct it there.") from error
-    if isinstance(content, list):
-        return ((f"record {i}", _record(value)) for i, value in enumerate(content, start=1))
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no records. Give a list of JSON objects.")
-    if content and not all(isinstance(value, dict) for value in content.values()):
-        return iter([("record 1", content)])
-    return ((f"record {key!r}", {"id": key} | value) for key, value in content.items())
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[RecordOrProblem]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = list(reader.fieldnames or ())
-        if repeated := [name for name in header if header.count(name) > 1]:
-            raise InputError(f"{path} has two columns named {repeated[0]!r}. Rename one of them.")
-        for row in reader:
-            extra = row.pop(None, None)
-            fewer = None in row.values()
-            wrong = "more cells than the header" if extra else "fewer cells than the header" if fewer else None
-            yield f"line {reader.line_num}", wrong or row
-    except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.reader.line_num}: not valid CSV: {error}. Give images as paths."
-        ) from error
-
-
-def _parquet_rows(path: Path) -> Iterator[RecordOrProblem]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as parquet:
-            batches = parquet.iter_batches(batch_size=256)
-            rows = (row for batch in batches for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
-                yield f"row {number}", row
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file ({error}). Write it again.") from error
+def _is_missing(value: Any) -> bool:
+    """Null, blank, or not a number."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())

@@ -1,47 +1,28 @@
-"""AdaShield: an instruction beside the question. S: one for all. A: the nearest of a pool (`refinement` writes it)."""
+"""AdaShield: an instruction beside the question. S: one for all. A: the nearest of a pool, which a defender writes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from davsp.data.query import Query
-from davsp.defences import fitted as saved
-from davsp.defences import stored
+from davsp.defences import fitted
+from davsp.defences.adashield_instruction import INSTRUCTION, Order, instruct
+from davsp.defences.adashield_refinement import AdaShieldAOptions, PoolEntry, Refinement, inspect_model
+from davsp.defences.base import Exchange, FittingData, RewritingDefence
 from davsp.defences.helpers import Clip
-from davsp.errors import ArtefactError
+from davsp.defences.stored import BaseModelFacts
+from davsp.errors import ArtefactError, ModelError
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
-
-KIND = "adashield-a"
-ABOUT = (
-    "AdaShield-A: a pool of instructions, written for this model by a defender model. A query gets the instruction of "
-    "the training query that is nearest to it, image and text, in CLIP's space."
-)
-INSTRUCTION = (
-    "Check the image step by step, and the text in it. If the image or the text is harmful or illegal, say: I am "
-    "sorry. Otherwise do what the text says, and be careful."
-)
-"""The static instruction."""
-
-
-class Order(StrEnum):
-    """Where the instruction stands."""
-
-    FIRST = "first"
-    """Before the question, as DAVSP's authors put it."""
-    BETWEEN = "between"
-    """Between the question and the question again, as AdaShield's authors put it."""
-
-
-def instruct(query: Query, instruction: str, order: Order) -> Query:
-    """The query with the instruction where `order` says."""
-    question = f"{instruction}\n{query.question}"
-    return replace(query, question=question if order is Order.FIRST else f"{query.question}\n{question}")
+from davsp.models.requests import Request
+from davsp.training import loop
 
 
 class AdaShieldSOptions(BaseModel):
@@ -49,77 +30,130 @@ class AdaShieldSOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    order: Order = Order.FIRST
-    instruction: str = INSTRUCTION
+    order: Order = Field(
+        Order.FIRST,
+        description="Where the instruction stands: first, before the question, or between it and the question again.",
+    )
+    instruction: str = Field(INSTRUCTION, description="The instruction that goes with every question.")
 
 
-@dataclass(frozen=True)
-class AdaShieldS:
+class AdaShieldS(RewritingDefence):
     """One instruction for every query."""
 
-    options: AdaShieldSOptions
+    kind = "adashield-s"
+    Options = AdaShieldSOptions
+
+    def __init__(self, options: AdaShieldSOptions) -> None:
+        self.options = options
+        # The two orders are two defences.
+        self.name = self.kind if options.order is Order.FIRST else f"{self.kind}:order={options.order}"
+
+    @classmethod
+    def from_options(cls, options: AdaShieldSOptions) -> Self:
+        return cls(options)
 
     @property
-    def name(self) -> str:
-        """With the order, where it is not the usual one: the two are two defences."""
-        return f"adashield-s:order={self.options.order}" if self.options.order is not Order.FIRST else "adashield-s"
+    def identity(self) -> str:
+        return self.options.model_dump_json()
 
     def defend(self, query: Query) -> Query:
         return instruct(query, self.options.instruction, self.options.order)
 
 
-class Entry(BaseModel):
-    """An accepted instruction, and the training query whose embedding finds it."""
-
-    query: str
-    scenario: str
-    instruction: str
-    rounds: int
-    """How often the defender improved it; 0 for the static one."""
-    refused: float
-    """Share of the scenario's validation queries that were refused behind it."""
-
-
-class PoolFacts(saved.FittedFacts):
+class PoolFacts(fitted.FittedFacts):
     """The pool, in the order of the embeddings' rows."""
 
     clip: str
     order: Order
-    pool: list[Entry]
+    pool: list[PoolEntry]
 
 
-@dataclass(frozen=True)
-class AdaShieldA:
-    """Every query gets the pool's nearest instruction. `embeddings`: float32 (N, width), unit rows."""
+class AdaShieldA(RewritingDefence):
+    """Every query gets the instruction of the pool's query that is nearest to it in CLIP's space.
 
-    facts: PoolFacts
-    embeddings: Tensor = field(repr=False)
-    clip: Clip = field(repr=False)
+    `embeddings`: float32 (N, width), unit rows, one for each entry of the pool.
+    """
 
-    helper_calls = 1
+    kind = "adashield-a"
+    about = (
+        "AdaShield-A: a pool of instructions, written for this model by a defender model. A query gets the instruction "
+        "of the training query that is nearest to it, image and text, in CLIP's space."
+    )
+    FitOptions = AdaShieldAOptions
+    fits_queries = True
+    model_specific = True
 
-    @property
-    def name(self) -> str:
-        return self.facts.name
+    def __init__(self, facts: PoolFacts, embeddings: Tensor, clip: Clip) -> None:
+        self.name, self.facts, self.embeddings, self.clip = facts.name, facts, embeddings, clip
 
     @property
     def identity(self) -> str:
         return self.facts.model_dump_json(include={"clip", "order", "pool", "weights_sha256"})
 
-    def defend(self, query: Query) -> Query:
-        """The query with its instruction. Raises InputError when the image cannot be read."""
-        found = self.clip.embed(open_image(query.image, what=query.id), query.question)
-        nearest = int((self.embeddings @ found).argmax())
-        return instruct(query, self.facts.pool[nearest].instruction, self.facts.order)
-
     def check(self, model: VisionLanguageModel) -> None:
         """Raise ArtefactError when it was fitted for another model than `model`."""
         self.facts.check(model)
 
+    def defend(self, query: Query) -> Query:
+        """The query with its instruction. Raises InputError when the image cannot be read."""
+        embedding = self.clip.embed(open_image(query.image, what=query.id), query.question)
+        nearest = int((self.embeddings @ embedding).argmax())
+        return instruct(query, self.facts.pool[nearest].instruction, self.facts.order)
+
+    async def answer(self, query: Query, exchange: Exchange) -> str:
+        """The model's answer to the instructed query; finding its instruction is a call of a helper model."""
+        defended = await exchange.consult(partial(self.defend, query))
+        return (await exchange.ask(Request(defended.question, defended.image))).text
+
     @classmethod
-    def load(cls, folder: Path) -> AdaShieldA:
+    def fit(
+        cls,
+        model: VisionLanguageModel,
+        options: AdaShieldAOptions,
+        data: FittingData,
+        folder: Path,
+        *,
+        quiet: bool = False,
+        defender: Callable[[str], str] | None = None,
+    ) -> Self:
+        """Write the pool, going on from the state in `folder`, and save it there under the folder's name.
+
+        `defender` takes the place of the Inspect model in the options. Raises ModelError when no instruction is
+        accepted, and what `Refinement` and `loop.run` raise.
+        """
+        clip = Clip(options.clip, options.device)
+        defender = defender or inspect_model(options.defender)
+        refinement = Refinement(model, options, data.training, data.validation, defender, clip)
+        loop.run(refinement, folder, title=f"Fitting {folder.name}", save_every=1, quiet=quiet)
+        pool = refinement.pool
+        if not pool:
+            raise ModelError(
+                f"no instruction was accepted for any of {refinement.steps} queries (at least {options.accepted:.0%} "
+                "of the validation queries must be refused): try another defender, more rounds, or a lower `accepted`."
+            )
+        facts = PoolFacts(
+            kind=cls.kind,
+            name=folder.resolve().name,
+            base_model=BaseModelFacts.of(model),
+            config=options.model_dump(mode="json"),
+            data=refinement.digests(),
+            metrics={
+                "queries": refinement.steps,
+                "accepted": len(pool) / refinement.steps,
+                "instructions": len({entry.instruction for entry in pool}),
+                "refused": sum(entry.refused for entry in pool) / len(pool),
+            },
+            clip=options.clip,
+            order=options.order,
+            pool=pool,
+        )
+        fitted.save(folder, facts, {"embeddings": torch.stack(refinement.embeddings)}, cls.about)
+        return cls.load(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
         """Read a fitted pool and load its CLIP. Raises ArtefactError or ModelError when either is not there."""
-        facts, tensors = stored.load(folder, PoolFacts)
+        facts, tensors = fitted.load(folder, PoolFacts, cls.kind)
         embeddings = tensors.get("embeddings")
         if embeddings is None or not facts.pool or len(embeddings) != len(facts.pool):
             raise ArtefactError(f"{folder}: instructions and embeddings do not fit together: fit it again.")

@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from davsp.data.digests import digest
 from davsp.data.query import Query
-from davsp.defences import fitted as saved
-from davsp.defences.adashield import ABOUT, INSTRUCTION, KIND, AdaShieldA, Entry, Order, PoolFacts, instruct
+from davsp.defences.adashield_instruction import INSTRUCTION, Order, instruct
 from davsp.defences.helpers import Clip
-from davsp.defences.stored import BaseModelFacts
 from davsp.errors import InputError, ModelError
 from davsp.imaging.opening import open_image
-from davsp.judges.judgement import judge
-from davsp.judges.rates import Verdict
+from davsp.judges.judgement import judge_by_rules
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
-from davsp.training import loop as fitting
-from davsp.training.batches import batched
+from davsp.results import Verdict
+from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
+from davsp.util.batching import batched
 from davsp.util.options import Positive
 
 if TYPE_CHECKING:
@@ -40,23 +36,48 @@ class AdaShieldAOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    defender: str
-    """Any Inspect model, such as openai/gpt-4o: it sees scenario, instruction, question and failed answer, no image."""
-    clip: str = "openai/clip-vit-base-patch32"
-    rounds: Positive = 4
-    """How often the defender may improve the instruction for one query."""
-    accepted: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of the scenario's validation queries that an instruction must have refused."""
-    queries_per_scenario: Positive = 10
-    checks_per_scenario: Positive = 20
-    rules: dict[str, str] = Field(default_factory=dict)
-    """What the model must not do, by scenario (the queries' group); by default a sentence with the scenario's name."""
-    order: Order = Order.FIRST
-    max_new_tokens: Positive = 64
-    batch_size: Positive = 32
-    device: str = "auto"
-    """Where CLIP runs: auto, cpu, cuda, cuda:1 ..."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    defender: str = Field(
+        description="Any Inspect model, such as openai/gpt-4o, that improves the instruction; it sees scenario, "
+        "instruction, question and failed answer, no image."
+    )
+    clip: str = Field(
+        "openai/clip-vit-base-patch32", description="CLIP model, by hub id or folder, in whose space queries are near."
+    )
+    rounds: Positive = Field(4, description="How often the defender may improve the instruction for one query.")
+    accepted: float = Field(
+        0.8, gt=0, le=1, description="Share of the scenario's validation queries that an instruction must have refused."
+    )
+    queries_per_scenario: Positive = Field(
+        10, description="Malicious training queries of each scenario for which an instruction is sought."
+    )
+    checks_per_scenario: Positive = Field(
+        20, description="Malicious validation queries of each scenario that an instruction is checked with."
+    )
+    rules: dict[str, str] = Field(
+        default_factory=dict,
+        description="What the model must not do, by scenario (the queries' group); by default a sentence with the "
+        "scenario's name.",
+    )
+    order: Order = Field(
+        Order.FIRST,
+        description="Where the instruction stands: first, before the question, or between it and the question again.",
+    )
+    max_new_tokens: Positive = Field(64, description="Most tokens of an answer of the model that is guarded.")
+    batch_size: Positive = Field(32, description="Queries that the guarded model answers at a time.")
+    device: str = Field("auto", description="Where CLIP runs: auto, cpu, cuda, cuda:1 ...")
+    seed: int = Field(0, ge=0, description="Of the draw of queries.")
+
+
+class PoolEntry(BaseModel):
+    """An accepted instruction, and the training query whose embedding finds it."""
+
+    query: str
+    scenario: str
+    instruction: str
+    rounds: int
+    """How often the defender improved it; 0 for the static one."""
+    refused: float
+    """Share of the scenario's validation queries that were refused behind it."""
 
 
 class Proposal(BaseModel):
@@ -86,7 +107,7 @@ def read_proposal(answer: str) -> str | None:
         return None
 
 
-class Refinement:
+class Refinement(Fitting):
     """Each step sees one malicious training query and finds an instruction for it, or none.
 
     `defender` answers a prompt. Raises InputError without malicious queries, or a scenario without validation queries.
@@ -103,15 +124,15 @@ class Refinement:
     ) -> None:
         self.model, self.options, self.defender, self.clip = model, options, defender, clip
         rng = np.random.default_rng([options.seed, 8])
-        self.queries = _some_of_each(training, options.queries_per_scenario, rng)
-        checks = _some_of_each(validation, options.checks_per_scenario, rng)
+        self.queries = _sample_groups(training, options.queries_per_scenario, rng)
+        checks = _sample_groups(validation, options.checks_per_scenario, rng)
         self.checks = {g: [q for q in checks if q.group == g] for g in {q.group for q in self.queries}}
         if not self.queries:
             raise InputError("AdaShield-A is fitted to malicious queries: give some.")
-        if missing := [group for group, found in self.checks.items() if not found]:
+        if missing := [group for group, checks_of_group in self.checks.items() if not checks_of_group]:
             raise InputError(f"scenario {min(missing)!r} has no malicious validation query: give some of its own.")
         self.steps = len(self.queries)
-        self.pool: list[Entry] = []
+        self.pool: list[PoolEntry] = []
         self.embeddings: list[Tensor] = []
         self._failures: dict[tuple[str, str], tuple[float, tuple[str, str] | None]] = {}
 
@@ -123,7 +144,7 @@ class Refinement:
             if _resisted(query, answer):
                 refused, failed = self._check(query.group, instruction)
                 if refused >= self.options.accepted:
-                    entry = Entry(
+                    entry = PoolEntry(
                         query=query.id, scenario=query.group, instruction=instruction, rounds=improved, refused=refused
                     )
                     self.pool.append(entry)
@@ -136,8 +157,8 @@ class Refinement:
 
     def _answers(self, queries: Sequence[Query], instruction: str) -> list[str]:
         """The target's greedy answers behind an instruction."""
-        asked = [instruct(query, instruction, self.options.order) for query in queries]
-        batches = batched([Request(q.question, q.image) for q in asked], self.options.batch_size)
+        instructed = [instruct(query, instruction, self.options.order) for query in queries]
+        batches = batched([Request(q.question, q.image) for q in instructed], self.options.batch_size)
         return [r.text for batch in batches for r in self.model.respond(batch, self.options.max_new_tokens)]
 
     def _check(self, scenario: str, instruction: str) -> tuple[float, tuple[str, str] | None]:
@@ -168,7 +189,7 @@ class Refinement:
         return {"pool": [entry.model_dump() for entry in self.pool], "embeddings": self.embeddings}
 
     def restore(self, state: Record) -> None:
-        self.pool = [Entry.model_validate(entry) for entry in state["pool"]]
+        self.pool = [PoolEntry.model_validate(entry) for entry in state["pool"]]
         self.embeddings = list(state["embeddings"])
 
     def identity(self) -> Record:
@@ -181,49 +202,6 @@ class Refinement:
             "training": digest(self.queries),
             "validation": digest([query for group in sorted(self.checks) for query in self.checks[group]]),
         }
-
-
-def fit(
-    model: VisionLanguageModel,
-    options: AdaShieldAOptions,
-    training: Sequence[Query],
-    validation: Sequence[Query],
-    folder: Path,
-    *,
-    defender: Callable[[str], str] | None = None,
-    quiet: bool = False,
-) -> AdaShieldA:
-    """Write the pool, going on from the state in `folder`, and save it there under the folder's name.
-
-    `defender` takes the place of the Inspect model in the options. Raises ModelError when no instruction is accepted,
-    and what `Refinement` and `fitting.run` raise.
-    """
-    clip = Clip(options.clip, options.device)
-    refined = Refinement(model, options, training, validation, defender or inspect_model(options.defender), clip)
-    fitting.run(refined, folder, title=f"Fitting {folder.name}", save_every=1, quiet=quiet)
-    if not refined.pool:
-        raise ModelError(
-            f"no instruction was accepted for any of {refined.steps} queries (at least {options.accepted:.0%} of the "
-            "validation queries must be refused): try another defender, more rounds, or a lower `accepted`."
-        )
-    facts = PoolFacts(
-        kind=KIND,
-        name=folder.resolve().name,
-        base_model=BaseModelFacts.of(model),
-        config=options.model_dump(mode="json"),
-        data=refined.digests(),
-        metrics={
-            "queries": refined.steps,
-            "accepted": len(refined.pool) / refined.steps,
-            "instructions": len({entry.instruction for entry in refined.pool}),
-            "refused": sum(entry.refused for entry in refined.pool) / len(refined.pool),
-        },
-        clip=options.clip,
-        order=options.order,
-        pool=refined.pool,
-    )
-    saved.save(folder, facts, {"embeddings": torch.stack(refined.embeddings)}, ABOUT)
-    return AdaShieldA.load(folder)
 
 
 def inspect_model(name: str | Model) -> Callable[[str], str]:
@@ -242,7 +220,7 @@ def inspect_model(name: str | Model) -> Callable[[str], str]:
     return lambda prompt: str(runner.run(model.generate(prompt)).completion)
 
 
-def _some_of_each(queries: Sequence[Query], count: int, rng: np.random.Generator) -> list[Query]:
+def _sample_groups(queries: Sequence[Query], count: int, rng: np.random.Generator) -> list[Query]:
     """At most `count` malicious queries of every group, drawn at random, in their order."""
     groups: dict[str, list[int]] = {}
     for i, query in enumerate(queries):
@@ -253,5 +231,5 @@ def _some_of_each(queries: Sequence[Query], count: int, rng: np.random.Generator
 
 
 def _resisted(query: Query, answer: str) -> bool:
-    found = judge(answer, malicious=True, reference="", forbidden=query.metadata.get("forbidden", ""))
-    return found.verdict is Verdict.RESISTED
+    judgement = judge_by_rules(answer, malicious=True, reference="", forbidden=query.metadata.get("forbidden", ""))
+    return judgement.verdict is Verdict.RESISTED

@@ -1,14 +1,26 @@
-"""What passes between a defence and a model: requests, responses and what they cost; and the two shapes of defences."""
+"""What every defence is, and what passes between it and a model while it answers one query."""
+
+# ruff: noqa: ARG003 - what a class method of the contract is given, a subclass uses
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from davsp.data.query import Query
+from davsp.errors import InputError
 from davsp.models.requests import Request, Response
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from davsp.models.base import VisionLanguageModel
 
 T = TypeVar("T")
 
@@ -38,59 +50,142 @@ class Exchange:
 
     async def ask(self, request: Request, max_new_tokens: int | None = None) -> Response:
         """The model's response to one request."""
-        found = await self.send(request, max_new_tokens)
+        response = await self.send(request, max_new_tokens)
         cost = self.cost
         self.cost = replace(
             cost,
             calls=cost.calls + 1,
-            input_tokens=_sum(cost.input_tokens, found.input_tokens),
-            output_tokens=_sum(cost.output_tokens, found.output_tokens),
+            input_tokens=_sum(cost.input_tokens, response.input_tokens),
+            output_tokens=_sum(cost.output_tokens, response.output_tokens),
         )
-        return found
+        return response
 
     async def consult(self, helper: Callable[[], T]) -> T:
-        """What one call of a helper model finds; it runs in a thread."""
-        found = await asyncio.to_thread(helper)
+        """What one call of a helper model gives; it runs in a thread."""
+        given = await asyncio.to_thread(helper)
         self.cost = replace(self.cost, helper_calls=self.cost.helper_calls + 1)
-        return found
+        return given
 
 
-class Defence(Protocol):
-    """Anything that rewrites a query so that a model answers it more safely."""
+@dataclass(frozen=True)
+class FittingData:
+    """What a defence is fitted to. A class declares what of it `fit` needs (`fits_queries`, `fits_corpus`)."""
+
+    training: Sequence[Query] = ()
+    validation: Sequence[Query] = ()
+    corpus: Sequence[str] = ()
+
+
+class NoOptions(BaseModel):
+    """Of a defence without options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Defence(ABC):
+    """What stands between a query and a model, and gives the answer that the user gets.
+
+    One that changes the query and asks once is a `RewritingDefence`. A class is registered under its `kind`, as an
+    entry point of the group "davsp.defences": that is all that the command line needs to use it. It is made by its
+    name (`from_options`), or fitted to a model and saved (`fit`, `load`); what it leaves out raises InputError.
+    """
+
+    kind: ClassVar[str]
+    """The name of its entry point; the config.json of a saved one tells it by that."""
+    Options: ClassVar[type[BaseModel]] = NoOptions
+    """What `from_options` takes. A user gives them after the name, "eta:reward=FOLDER"."""
+    FitOptions: ClassVar[type[BaseModel]] = NoOptions
+    """What `fit` takes, a `seed` among it; NoOptions for a defence that is not fitted."""
+    fits_queries: ClassVar[bool] = False
+    """Whether `fit` needs queries."""
+    fits_corpus: ClassVar[str | None] = None
+    """Of what the corpus is that `fit` needs, such as `davsp.defences.corpus.HARMFUL_SENTENCES`; None: of nothing."""
+    begins_answers: ClassVar[bool] = False
+    """Whether it needs a model that goes on from an answer of which the defence gives the beginning."""
+    model_specific: ClassVar[bool] = False
+    """Whether one is made for a certain model, so that `check` refuses others."""
+
+    name: str
+    """A short name, unique among the defences that are compared."""
 
     @property
-    def name(self) -> str:
-        """A short name, unique among the defences that are compared."""
-
-    def defend(self, query: Query) -> Query:
-        """The query as the model is to see it. Where helper models are asked, `helper_calls` says how often."""
-
-
-@runtime_checkable
-class AnsweringDefence(Protocol):
-    """Anything that answers a query itself, asking the model as often as it needs."""
-
-    @property
-    def name(self) -> str:
-        """A short name, unique among the defences that are compared."""
-
-    @property
+    @abstractmethod
     def identity(self) -> str:
-        """What tells it from another defence of its name: its options."""
+        """What tells it from any other of its name: all that its answers depend on, or a digest of that."""
+
+    @abstractmethod
+    async def answer(self, query: Query, exchange: Exchange) -> str:
+        """The answer that the user gets. What it raises fails the query, and nothing else is sent in its place."""
+
+    def check(self, model: VisionLanguageModel) -> None:  # noqa: B027 - one that suits every model has nothing to check
+        """Raise ArtefactError when it was made for another model than `model`."""
+
+    @property
+    def alignment(self) -> tuple[int, Tensor] | None:
+        """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
+        return None
+
+    def picture(self) -> bytes | None:
+        """What it puts on images, as a PNG file; None for nothing that can be shown."""
+        return None
+
+    def preview(self, query: Query) -> Query:
+        """The query as the model is to see it; of a defence that asks more than once, the user's own."""
+        return query
+
+    @classmethod
+    def from_options(cls, options: Any) -> Self:
+        """The defence of these `Options`. Raises InputError when there is none without a folder."""
+        raise InputError("a name is not enough for it: give the folder that `davsp train` or `davsp fit` wrote.")
+
+    @classmethod
+    def fit(
+        cls,
+        model: VisionLanguageModel,
+        options: Any,
+        data: FittingData,
+        folder: Path,
+        *,
+        quiet: bool = False,
+    ) -> Self:
+        """Fit one to a model with these `FitOptions`, going on from the state in `folder`, and save it there under the
+        folder's name.
+
+        Raises InputError when it is not fitted, Interrupted on Ctrl-C, with the state saved.
+        """
+        raise InputError(f"{cls.kind} is not fitted: use it by its name, or by the folder of a saved one.")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The one that is saved in a folder. Raises InputError when it is never saved, ArtefactError when the folder
+        is damaged or holds another kind."""
+        raise InputError(f"{folder}: {cls.kind} is not loaded from folders: use it by its name.")
+
+
+class RewritingDefence(Defence):
+    """A defence that rewrites the query and asks the model once. If rewriting raises, the model is not asked."""
+
+    @abstractmethod
+    def defend(self, query: Query) -> Query:
+        """The query as the model is to see it. Called from several threads at once."""
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
-        """The answer that the user gets."""
+        """The model's answer to the rewritten query."""
+        defended = await asyncio.to_thread(self.defend, query)
+        return (await exchange.ask(Request(defended.question, defended.image))).text
 
+    @property
+    def alignment(self) -> tuple[int, Tensor] | None:
+        """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
+        return None
 
-AnyDefence = Defence | AnsweringDefence
+    def picture(self) -> bytes | None:
+        """What it puts on images, as a PNG file; None for nothing that can be shown."""
+        return None
 
-
-async def answer_query(defence: AnyDefence, query: Query, exchange: Exchange) -> str:
-    """The answer to a query behind a defence of either shape. If the defence raises, the model is not asked."""
-    if isinstance(defence, AnsweringDefence):
-        return await defence.answer(query, exchange)
-    defended = await asyncio.to_thread(defence.defend, query)
-    return (await exchange.ask(Request(defended.question, defended.image))).text
+    def preview(self, query: Query) -> Query:
+        """The rewritten query."""
+        return self.defend(query)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

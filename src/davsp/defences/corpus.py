@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from davsp.data.readers import read_text
+from davsp.data.records import read_text
 from davsp.errors import InputError
 
 MAX_BYTES = 16 * 2**20
+HARMFUL_SENTENCES = "harmful sentences"
+SECURITY_INSTRUCTIONS = "security instructions"
 
 
 def read_corpus(file: Path) -> list[str]:

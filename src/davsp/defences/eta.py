@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from davsp.data.query import Query
-from davsp.defences.base import Exchange
+from davsp.defences.base import Defence, Exchange
 from davsp.defences.helpers import Clip, RewardModel
 from davsp.imaging.opening import open_image
 from davsp.models.requests import Request
-from davsp.util.options import Positive, read_options
+from davsp.util.options import Positive
 
 SENTENCE_END = re.compile(r"(?<=[.!?])(?=\s|$)|\n")
 
@@ -27,40 +25,37 @@ class EtaOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reward: str
-    """Model that scores answers: a hub id or folder of a sequence classifier with one label."""
-    clip: str = "openai/clip-vit-large-patch14-336"
-    reward_threshold: float = 0.06
-    """An answer of a higher reward is kept."""
-    clip_threshold: float = 0.16
-    """An answer about an image that is less like `unsafe` than this is kept."""
-    unsafe: str = "unsafe contents"
-    prefix: str = "As an AI assistant"
-    candidates: Positive = 5
-    max_sentences: Positive = 12
-    sentence_tokens: Positive = 64
-    temperature: Annotated[float, Field(gt=0)] = 0.7
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: str = "auto"
-    """Where the helpers run: auto, cpu, cuda, cuda:1 ..."""
+    reward: str = Field(
+        description="Model that scores answers: a hub id or folder of a sequence classifier with one label."
+    )
+    clip: str = Field("openai/clip-vit-large-patch14-336", description="CLIP model, by hub id or folder.")
+    reward_threshold: float = Field(0.06, description="An answer of a higher reward is kept.")
+    clip_threshold: float = Field(
+        0.16, description="An answer about an image that is less like `unsafe` than this is kept."
+    )
+    unsafe: str = Field("unsafe contents", description="The text that CLIP compares the image with.")
+    prefix: str = Field("As an AI assistant", description="How an answer that is written anew begins.")
+    candidates: Positive = Field(5, description="Sentences that are sampled at a time, of which the best is kept.")
+    max_sentences: Positive = Field(12, description="Most sentences of an answer that is written anew.")
+    sentence_tokens: Positive = Field(64, description="Most tokens of one sampled sentence.")
+    temperature: float = Field(0.7, gt=0, description="Temperature of the sampling.")
+    seed: int = Field(0, ge=0, description="Of the sampling, beside the query itself.")
+    device: str = Field("auto", description="Where the helpers run: auto, cpu, cuda, cuda:1 ...")
 
 
-@dataclass(frozen=True)
-class Eta:
+class Eta(Defence):
     """Keep a greedy answer of high reward, or about an image that looks safe; else write it anew after a prefix."""
 
-    options: EtaOptions
-    clip: Clip = field(repr=False)
-    reward: RewardModel = field(repr=False)
-    name: str = "eta"
+    kind = name = "eta"
+    Options = EtaOptions
+    begins_answers = True
 
-    begins_answers: ClassVar[bool] = True
-    """It has the model go on from an answer of which it gives the beginning."""
+    def __init__(self, options: EtaOptions, clip: Clip, reward: RewardModel) -> None:
+        self.options, self.clip, self.reward = options, clip, reward
 
     @classmethod
-    def of(cls, assignments: Sequence[str]) -> Eta:
-        """From "name=value" options. Raises InputError for a bad one, ModelError when a helper cannot be loaded."""
-        options = read_options(EtaOptions, {}, assignments)
+    def from_options(cls, options: EtaOptions) -> Self:
+        """With the helpers that the options name. Raises ModelError when one of them cannot be loaded."""
         return cls(options, Clip(options.clip, options.device), RewardModel(options.reward, options.device))
 
     @property
@@ -78,34 +73,34 @@ class Eta:
         return await self._anew(query, exchange)
 
     async def _anew(self, query: Query, exchange: Exchange) -> str:
-        said = self.options.prefix
+        answer = self.options.prefix
         for number in range(self.options.max_sentences):
-            requests = [self._request(query, said, number, i) for i in range(self.options.candidates)]
-            found = await asyncio.gather(*(exchange.ask(r, self.options.sentence_tokens) for r in requests))
-            sentences = [first_sentence(response.text) for response in found]
+            requests = [self._request(query, answer, number, i) for i in range(self.options.candidates)]
+            responses = await asyncio.gather(*(exchange.ask(r, self.options.sentence_tokens) for r in requests))
+            sentences = [first_sentence(response.text) for response in responses]
             ended = [
                 response.finished and sentence == response.text.rstrip()
-                for response, sentence in zip(found, sentences, strict=True)
+                for response, sentence in zip(responses, sentences, strict=True)
             ]
-            scores = [await self._score(query, said, sentence, exchange) for sentence in sentences]
+            scores = [await self._score(query, answer, sentence, exchange) for sentence in sentences]
             best = max(range(len(scores)), key=scores.__getitem__)
-            said += sentences[best]
+            answer += sentences[best]
             if ended[best] or not sentences[best].strip():
                 break
-        return said
+        return answer
 
-    def _request(self, query: Query, said: str, number: int, candidate: int) -> Request:
-        told = repr((self.options.seed, query.id, query.question, number, candidate)).encode()
-        seed = int.from_bytes(hashlib.sha256(told).digest()[:4], "big")
-        return Request(query.question, query.image, said, self.options.temperature, seed)
+    def _request(self, query: Query, begun: str, number: int, candidate: int) -> Request:
+        drawn = repr((self.options.seed, query.id, query.question, number, candidate)).encode()
+        seed = int.from_bytes(hashlib.sha256(drawn).digest()[:4], "big")
+        return Request(query.question, query.image, begun, self.options.temperature, seed)
 
-    async def _score(self, query: Query, said: str, sentence: str, exchange: Exchange) -> float:
+    async def _score(self, query: Query, begun: str, sentence: str, exchange: Exchange) -> float:
         """Reward of the answer so far, and how well the sentence fits the image; 0 for one that says nothing."""
-        reward = await exchange.consult(partial(self.reward.score, query.question, said + sentence))
+        reward = await exchange.consult(partial(self.reward.score, query.question, begun + sentence))
         if not sentence.strip():
             return reward
-        fit = await exchange.consult(partial(self.clip.similarity, open_image(query.image), sentence.strip()))
-        return reward + fit
+        similarity = await exchange.consult(partial(self.clip.similarity, open_image(query.image), sentence.strip()))
+        return reward + similarity
 
 
 def first_sentence(text: str) -> str:

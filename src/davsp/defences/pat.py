@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,20 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from davsp.attacks.gcg import Case, Ids, Length, TokenSearch
 from davsp.data.digests import digest
 from davsp.data.query import Query
-from davsp.defences.guard import Guard, GuardFacts
-from davsp.defences.stored import BaseModelFacts
+from davsp.defences.base import FittingData
+from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.text import with_prefix
-from davsp.training import loop as fitting
+from davsp.training import loop
 from davsp.training.batches import REFUSAL, Shuffle
+from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.options import Positive, Weight
-
-KIND = "pat"
-ABOUT = (
-    "PAT: a text before every question, found by greedy coordinate gradient in turns with an attack after the question."
-)
 
 
 class PatOptions(BaseModel):
@@ -33,23 +29,22 @@ class PatOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    length: Length = 15
-    """Tokens of the text before the question."""
-    attack_length: Length = 15
-    """Tokens of the attack after it."""
-    steps: Positive = 100
-    top_k: Positive = 256
-    candidates: Positive = 256
-    chunk: Positive = 64
-    """Candidates that run at a time."""
-    refusal_weight: Weight = 0.8
-    benign_weight: Weight = 0.2
-    affirmative: str = "Sure, here is how to do it."
-    """What the attack wants of a malicious query that brings no forbidden answer of its own."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    length: Length = Field(15, description="Tokens of the text before the question.")
+    attack_length: Length = Field(15, description="Tokens of the attack after the question.")
+    steps: Positive = Field(100, description="Steps of attack and text in turns.")
+    top_k: Positive = Field(256, description="Tokens that the gradient proposes for each position.")
+    candidates: Positive = Field(256, description="Changed texts that are tried in a step.")
+    chunk: Positive = Field(64, description="Candidates that run at a time.")
+    refusal_weight: Weight = Field(0.8, description="Weight of refusing the attacked malicious query.")
+    benign_weight: Weight = Field(0.2, description="Weight of answering the benign query.")
+    affirmative: str = Field(
+        "Sure, here is how to do it.",
+        description="What the attack wants of a malicious query that brings no forbidden answer of its own.",
+    )
+    seed: int = Field(0, ge=0, description="Of the search, and of the order of queries.")
 
 
-class PatFitting:
+class PatFitting(Fitting):
     """Each step sees one malicious and one benign query: first the attack moves, then the defence.
 
     Raises InputError without malicious queries, or without benign ones that have an answer.
@@ -89,12 +84,11 @@ class PatFitting:
         ]
 
     def _defence_case(self, query: Query, answer: str, weight: float) -> Case:
-        asked = (
-            f"{query.question} {self.search.text(self.attack)}" if query.malicious and self.attack else query.question
-        )
+        attacked = query.malicious and self.attack
+        question = f"{query.question} {self.search.text(self.attack)}" if attacked else query.question
         return Case(
             self.model.canvas_pixels([query])[0],
-            lambda text: with_prefix(asked, text),
+            lambda text: with_prefix(question, text),
             self.model.answer_ids(answer),
             weight,
         )
@@ -123,24 +117,38 @@ class PatFitting:
         return {"malicious": digest(self.malicious), "benign": digest(self.benign)}
 
 
-def fit(
-    model: VisionLanguageModel, options: PatOptions, queries: Sequence[Query], folder: Path, *, quiet: bool = False
-) -> Guard:
-    """Find the text, going on from the state in `folder`, and save the guard there under the folder's name.
+class Pat(FittedPrompt):
+    """A text before every question."""
 
-    Raises what `PatFitting` and `fitting.run` raise.
-    """
-    searched = PatFitting(model, options, queries)
-    last: Record = fitting.run(searched, folder, title=f"Fitting {folder.name}", save_every=5, quiet=quiet)
-    facts = GuardFacts(
-        kind=KIND,
-        name=folder.resolve().name,
-        base_model=BaseModelFacts.of(model),
-        config=options.model_dump(mode="json"),
-        data=searched.digests(),
-        metrics={name: value for name, value in last.items() if value is not None},
-        prefix=searched.search.text(searched.defence),
+    kind = "pat"
+    about = (
+        "PAT: a text before every question, found by greedy coordinate gradient in turns with an attack after the "
+        "question."
     )
-    guard = Guard.of(facts, None, ABOUT)
-    guard.save(folder)
-    return guard
+    FitOptions = PatOptions
+    fits_queries = True
+
+    @classmethod
+    def fit(
+        cls,
+        model: VisionLanguageModel,
+        options: PatOptions,
+        data: FittingData,
+        folder: Path,
+        *,
+        quiet: bool = False,
+    ) -> Self:
+        """Find the text, going on from the state in `folder`, and save it there under the folder's name.
+
+        Raises what `PatFitting` and `loop.run` raise.
+        """
+        fitting = PatFitting(model, options, data.training)
+        metrics = loop.run(fitting, folder, title=f"Fitting {folder.name}", save_every=5, quiet=quiet)
+        return cls.save_fitted(
+            folder,
+            model,
+            options,
+            prefix=fitting.search.text(fitting.defence),
+            data=fitting.digests(),
+            metrics=metrics,
+        )

@@ -10,8 +10,8 @@ from torch import Tensor
 from davsp.defences.stored import CONFIG, WEIGHTS
 from davsp.errors import ArtefactError, InputError
 from davsp.imaging.canvas import FixedCanvas, GridCanvas, TiledCanvas
-from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.registry import LAYOUTS
 from davsp.prompts.visual import VisualPrompt
 
 
@@ -21,24 +21,18 @@ class VisualFacts(BaseModel):
     mode: Mode
     height: int
     width: int
-    border: int
+    border: int = 0
     eps: float = 0.0
     edge: int = 0
     canvas: FixedCanvas | GridCanvas | TiledCanvas | None = None
 
     @classmethod
-    def of(cls, layout: Layout | FrameLayout) -> VisualFacts:
-        if isinstance(layout, Layout):
-            return cls(**vars(layout))
-        return cls(mode=Mode.FRAME, height=layout.height, width=layout.width, **vars(layout))
+    def of(cls, layout: Layout) -> VisualFacts:
+        return cls(**layout.facts())
 
-    def layout(self) -> Layout | FrameLayout:
+    def layout(self) -> Layout:
         """Raises InputError when the facts do not fit together."""
-        if self.mode is not Mode.FRAME:
-            return Layout(self.height, self.width, self.mode, border=self.border, eps=self.eps)
-        if self.canvas is None:
-            raise InputError("a frame needs to know its model's canvas")
-        return FrameLayout(self.canvas, self.border, self.edge)
+        return LAYOUTS[self.mode].from_facts(dict(self))
 
 
 def read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) -> VisualPrompt:
@@ -47,11 +41,11 @@ def read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) ->
         layout = facts.layout()
     except InputError as error:
         raise ArtefactError(f"{folder / CONFIG} is damaged: {error}") from error
-    expected = (3, layout.height, layout.width)
-    found = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
-    if found != expected:
+    expected = (3, *layout.size)
+    shape = tuple(tensors["prompt"].shape) if "prompt" in tensors else None
+    if shape != expected:
         raise ArtefactError(
-            f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {found}."
+            f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {shape}."
         )
     pixels = tensors["prompt"].float()
     if not bool(pixels.isfinite().all()):

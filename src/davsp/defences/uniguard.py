@@ -5,27 +5,27 @@ What differs from the paper: the change is fitted on the images of the queries t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+from pydantic import Field
 
 from davsp.attacks.gcg import Case, Ids, Length, TokenSearch
 from davsp.attacks.signed_steps import ChangeFitting, ChangeOptions
-from davsp.data.query import Query
-from davsp.defences.guard import Guard, GuardFacts
-from davsp.defences.stored import BaseModelFacts
+from davsp.defences.base import FittingData
+from davsp.defences.corpus import HARMFUL_SENTENCES
+from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import from_bytes
 from davsp.models.base import VisionLanguageModel
-from davsp.training import loop as fitting
+from davsp.training import loop
 from davsp.training.batches import Shuffle
+from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.options import Positive
 
-KIND = "uniguard"
-ABOUT = "UniGuard: a bounded change added to every image, which makes harmful sentences unlikely, and a safety text."
 SENTENCE = "If the image or the text is harmful or illegal, say sorry and refuse."
 """The fixed safety sentence, after the question."""
 
@@ -43,17 +43,18 @@ class Text(StrEnum):
 class UniGuardOptions(ChangeOptions):
     """How change and text are fitted; the defaults are the method's own, where it says."""
 
-    text: Text = Text.FIXED
-    text_length: Length = 16
-    """Tokens of an optimised text."""
-    text_steps: Positive = 100
-    top_k: Positive = 256
-    candidates: Positive = 256
-    chunk: Positive = 64
-    """Candidates that run at a time."""
+    text: Text = Field(
+        Text.FIXED,
+        description="The safety text: fixed, a sentence after the question; optimised, tokens before it; or none.",
+    )
+    text_length: Length = Field(16, description="Tokens of an optimised text.")
+    text_steps: Positive = Field(100, description="Steps of the search for an optimised text.")
+    top_k: Positive = Field(256, description="Tokens that the gradient proposes for each position of the text.")
+    candidates: Positive = Field(256, description="Changed texts that are tried in a step.")
+    chunk: Positive = Field(64, description="Candidates that run at a time.")
 
 
-class TextFitting:
+class TextFitting(Fitting):
     """Greedy coordinate gradient that makes the corpus unlikely after the text alone, on the changed images.
 
     Each step sees one sentence and one image.
@@ -91,38 +92,49 @@ class TextFitting:
         return self.change.identity()
 
 
-def fit(
-    model: VisionLanguageModel,
-    options: UniGuardOptions,
-    corpus: Sequence[str],
-    queries: Sequence[Query],
-    folder: Path,
-    *,
-    quiet: bool = False,
-) -> Guard:
-    """Fit change and text, going on from the states in `folder`, and save the guard there under the folder's name.
+class UniGuard(FittedPrompt):
+    """A bounded change of every image, and a safety text."""
 
-    The change is fitted to the images of `queries`. Raises what `ChangeFitting` and `fitting.run` raise.
-    """
-    images = [open_image(query.image, what=query.id) for query in queries]
-    change = ChangeFitting(model, options, corpus, images, raising=True)
-    metrics = fitting.run(change, folder, title=f"Fitting {folder.name}", quiet=quiet)
-    prefix = ""
-    if options.text is Text.OPTIMISED:
-        text = TextFitting(change, options)
-        found = fitting.run(text, folder / "text", title=f"Fitting {folder.name}'s text", save_every=5, quiet=quiet)
-        metrics |= {f"text_{name}": value for name, value in found.items()}
-        prefix = text.search.text(text.text)
-    facts = GuardFacts(
-        kind=KIND,
-        name=folder.resolve().name,
-        base_model=BaseModelFacts.of(model),
-        config=options.model_dump(mode="json"),
-        data=change.digests(),
-        metrics={name: value for name, value in metrics.items() if value is not None},
-        prefix=prefix,
-        suffix=SENTENCE if options.text is Text.FIXED else "",
+    kind = "uniguard"
+    about = (
+        "UniGuard: a bounded change added to every image, which makes harmful sentences unlikely, and a safety text."
     )
-    guard = Guard.of(facts, change.visual(), ABOUT)
-    guard.save(folder)
-    return guard
+    FitOptions = UniGuardOptions
+    fits_queries = True
+    fits_corpus = HARMFUL_SENTENCES
+
+    @classmethod
+    def fit(
+        cls,
+        model: VisionLanguageModel,
+        options: UniGuardOptions,
+        data: FittingData,
+        folder: Path,
+        *,
+        quiet: bool = False,
+    ) -> Self:
+        """Fit change and text, going on from the states in `folder`, and save both there under the folder's name.
+
+        The change is fitted to the corpus on the images of the training queries. Raises what `ChangeFitting` and
+        `loop.run` raise.
+        """
+        images = [open_image(query.image, what=query.id) for query in data.training]
+        change = ChangeFitting(model, options, data.corpus, images, raising=True)
+        title = f"Fitting {folder.name}"
+        metrics = loop.run(change, folder, title=title, quiet=quiet)
+        prefix = ""
+        if options.text is Text.OPTIMISED:
+            text = TextFitting(change, options)
+            measured = loop.run(text, folder / "text", title=f"{title}'s text", save_every=5, quiet=quiet)
+            metrics |= {f"text_{metric}": value for metric, value in measured.items()}
+            prefix = text.search.text(text.text)
+        return cls.save_fitted(
+            folder,
+            model,
+            options,
+            visual=change.visual(),
+            prefix=prefix,
+            suffix=SENTENCE if options.text is Text.FIXED else "",
+            data=change.digests(),
+            metrics=metrics,
+        )

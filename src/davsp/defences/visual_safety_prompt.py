@@ -8,8 +8,10 @@ README.md          a card for people
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +22,21 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
-from davsp.data.query import Query, check_question
+from davsp.data.query import ImageSource, Query, check_question
 from davsp.defences import stored
 from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
 from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
 from davsp.models.base import VisionLanguageModel
+from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
-from davsp.training.jobs import _objectives, _tensorboard
-from davsp.training.run_state import Record
+from davsp.training.jobs import make_objectives, tensorboard_writer
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
 from davsp.util.processes import processes
-from davsp.util.progress import bar
 
-ImageSource = Path | str | bytes | Image.Image
 PICTURE = "border.png"
 
 
@@ -77,9 +77,14 @@ class VisualSafetyPrompt(
     they write is one that `save` writes.
     """
 
+    kind = "visual-safety-prompt"
+    model_specific = True
     # Set, so that the mixin leaves it to `save` to write config.json.
     _hub_mixin_config = {"library": "davsp"}  # noqa: RUF012 - without annotation, so that it is no field
 
+    name: str
+    visual: VisualPrompt | None = None
+    prefix: str = ""
     base_model: BaseModelFacts = field(kw_only=True)
     further_models: tuple[BaseModelFacts, ...] = field(default=(), kw_only=True)
     """Models it was trained for at the same time; what `training` and `direction` say is of `base_model`."""
@@ -87,6 +92,20 @@ class VisualSafetyPrompt(
     direction: Tensor | None = field(default=None, kw_only=True)
     """float32 (hidden,): the harmfulness direction it was trained along."""
     versions: dict[str, str] = field(default_factory=versions_used, kw_only=True)
+
+    @property
+    def alignment(self) -> tuple[int, Tensor] | None:
+        if self.training is None or self.direction is None:
+            return None
+        return self.training.layer, self.direction
+
+    def _repr_html_(self) -> str:
+        """The border and what it was trained for, for notebooks."""
+        png = self.picture()
+        shown = f'<img alt="the border" src="data:image/png;base64,{b64encode(png).decode()}">' if png else ""
+        prefix = f"<br>before the question: <q>{escape(self.prefix)}</q>" if self.prefix else ""
+        caption = f"{escape(self.name)}, for {escape(self.base_model.name)}{prefix}"
+        return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
     def protect(self, image: ImageSource, question: str) -> tuple[Image.Image, str]:
         """Image and question as a model is to get them: the image on its canvas, the prefix before the question.
@@ -105,15 +124,15 @@ class VisualSafetyPrompt(
 
         None, if it is one of `further_models`.
         """
-        found = [facts.differences(model) for facts in (self.base_model, *self.further_models)]
-        return found[0] if all(found) else []
+        differences = [facts.differences(model) for facts in (self.base_model, *self.further_models)]
+        return differences[0] if all(differences) else []
 
     def check(self, model: VisionLanguageModel) -> None:
         """Raise ArtefactError when the prompt was trained for another model than `model`."""
-        if found := self.misfits(model):
+        if misfits := self.misfits(model):
             raise ArtefactError(
                 f"this prompt was trained for {self.base_model.name} and does not fit {model.name}:\n"
-                + "\n".join(f"  {line}" for line in found)
+                + "\n".join(f"  {line}" for line in misfits)
                 + "\nLoad the model it was trained for, or train a prompt for this one with `davsp train`."
             )
 
@@ -123,8 +142,8 @@ class VisualSafetyPrompt(
         Raises InputError for an unusable image or question, ArtefactError for another model.
         """
         self.check(model)
-        seen, text = self.protect(image, question)
-        return model.generate([Query(id="the image", image=seen, question=text)], max_new_tokens)[0]
+        protected, prefixed = self.protect(image, question)
+        return model.generate([Query(id="the image", image=protected, question=prefixed)], max_new_tokens)[0]
 
     def save(self, folder: Path) -> None:
         """Write the four files. Raises StorageError when the folder cannot be written."""
@@ -160,7 +179,7 @@ class VisualSafetyPrompt(
         force_download: bool = False,
         local_files_only: bool = False,
         token: str | bool | None = None,
-        **told: Any,  # noqa: ARG003 - what the mixin read from config.json; `load` reads it again, with checks
+        **from_config: Any,  # noqa: ARG003 - what the mixin read from config.json; `load` reads it again, with checks
     ) -> VisualSafetyPrompt:
         if Path(model_id).is_dir():
             return cls.load(model_id)
@@ -181,19 +200,19 @@ class VisualSafetyPrompt(
         """Load from a folder, or from the Hub by id: pin it with `revision`; `local_files_only` and the other options
         are huggingface_hub's. Raises ArtefactError when it is not there, or not sound."""
         try:
-            found: VisualSafetyPrompt = super().from_pretrained(name, **options)
+            prompt: VisualSafetyPrompt = super().from_pretrained(name, **options)
         except (OSError, HfHubHTTPError) as error:
             raise ArtefactError(
                 f"cannot load the visual safety prompt {str(name)!r}: {str(error).splitlines()[0]}\n"
                 "Give a saved folder, or the id of one on the Hub that can be reached."
             ) from error
-        return found
+        return prompt
 
     @classmethod
     def load(cls, folder: Path | str) -> VisualSafetyPrompt:
         """What `save` wrote. Raises ArtefactError when it is missing, damaged, a baseline, or of a newer schema."""
         folder = Path(folder)
-        if kind := stored.read_config(folder).get("kind"):
+        if (kind := stored.read_config(folder).get("kind") or cls.kind) != cls.kind:
             raise ArtefactError(
                 f"{folder} holds a baseline ({kind}), which is no visual safety prompt: `davsp evaluate` and "
                 "`davsp ask` take it as --defence."
@@ -230,17 +249,9 @@ def train_prompt(
 
     Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
     """
-    trainer = Trainer(_objectives(models, config, training, validation), folder)
-    write = _tensorboard(folder) if tensorboard and processes().is_main else lambda record: None
-    with bar(f"Training {folder.name}", config.steps, quiet=quiet) as advance:
-
-        def report(record: Record) -> None:
-            write(record)
-            if "validation" not in record:
-                advance(1)
-
-        advance(trainer.resume())
-        visual = trainer.run(report)
+    trainer = Trainer(make_objectives(models, config, training, validation))
+    report = tensorboard_writer(folder) if tensorboard and processes().is_main else lambda record: None
+    visual = trainer.run(folder, quiet=quiet, report=report)
     first, *further = trainer.objectives
     prompt = VisualSafetyPrompt(
         folder.resolve().name,

@@ -11,10 +11,10 @@ from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log_async
 from inspect_ai.scorer import Score
 from inspect_ai.solver import TaskState
 
+from davsp.benchmarks.grading import Grader
 from davsp.defences.base import QueryCost
 from davsp.evaluate.solver import COST
-from davsp.judges.graders import Grader
-from davsp.judges.rates import Verdict
+from davsp.results import Verdict
 
 SCORER = "safety_and_usefulness"
 KEY = "davsp_key"
@@ -70,9 +70,7 @@ class AnswerReader:
             answers |= {id: answer for id, answer in given.items() if answer.final}
         return answers
 
-    def _read(
-        self, text: str, scores: Mapping[str, Score], cost: Mapping[str, Any] | None
-    ) -> JudgedAnswer | None:
+    def _read(self, text: str, scores: Mapping[str, Score], cost: Mapping[str, Any] | None) -> JudgedAnswer | None:
         """None unless the answer was given and all its scorers are through."""
         names = [SCORER, *([self.grader.scorer_name] if self.grader else [])]
         if cost is None or not all(name in scores for name in names):

@@ -1,13 +1,18 @@
-"""The benchmarks as Inspect tasks: `inspect eval davsp/figstep -T folder=data/figstep --model ...`."""
+"""The benchmarks as Inspect tasks: `inspect eval davsp/figstep -T folder=data/figstep --model ...`.
+
+There is a task for every name among the entry points `davsp.benchmarks`, those of other packages too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.solver import generate
 
+from davsp.benchmarks import BENCHMARKS
 from davsp.benchmarks.selection import BenchmarkSelection
 from davsp.evaluate.media import to_sample
 from davsp.evaluate.scorers import judge_is_bound, scorers_of
@@ -22,86 +27,21 @@ def task_of(name: str, folder: str | None = None, variant: str | None = None) ->
     chosen = BenchmarkSelection.of(name, Path(folder) if folder else None, variant)
     return Task(
         dataset=MemoryDataset([to_sample(query) for query in chosen.queries], name=f"{name}/{chosen.variant}"),
-        solver=[judge_is_bound(), generate()] if chosen.benchmark.graded else generate(),
+        solver=[judge_is_bound(), generate()] if chosen.benchmark.grader else generate(),
         scorer=scorers_of(chosen.benchmark),
         name=name,
-        metadata={**chosen.to_json(), "benchmark": chosen.benchmark.title},
+        metadata={**chosen.facts.model_dump(mode="json"), "benchmark": chosen.benchmark.title},
     )
 
 
-@task
-def mm_safetybench(folder: str | None = None, variant: str | None = None) -> Task:
-    """MM-SafetyBench."""
-    return task_of("mm_safetybench", folder, variant)
+def _registered(name: str) -> Callable[..., Task]:
+    @task(name=name)
+    def benchmark(folder: str | None = None, variant: str | None = None) -> Task:
+        """The queries of a benchmark's variant, from a folder in its published layout, or from the hub."""
+        return task_of(name, folder, variant)
+
+    return benchmark
 
 
-@task
-def figstep(folder: str | None = None, variant: str | None = None) -> Task:
-    """FigStep."""
-    return task_of("figstep", folder, variant)
-
-
-@task
-def vlguard(folder: str | None = None, variant: str | None = None) -> Task:
-    """VLGuard."""
-    return task_of("vlguard", folder, variant)
-
-
-@task
-def harmbench(folder: str | None = None, variant: str | None = None) -> Task:
-    """HarmBench, its multimodal part."""
-    return task_of("harmbench", folder, variant)
-
-
-@task
-def jailbreakv(folder: str | None = None, variant: str | None = None) -> Task:
-    """JailBreakV-28K."""
-    return task_of("jailbreakv", folder, variant)
-
-
-@task
-def siuo(folder: str | None = None, variant: str | None = None) -> Task:
-    """SIUO."""
-    return task_of("siuo", folder, variant)
-
-
-@task
-def msts(folder: str | None = None, variant: str | None = None) -> Task:
-    """MSTS."""
-    return task_of("msts", folder, variant)
-
-
-@task
-def mm_vet(folder: str | None = None, variant: str | None = None) -> Task:
-    """MM-Vet; answers are graded by the role "judge"."""
-    return task_of("mm_vet", folder, variant)
-
-
-@task(name="mme")
-def mme_task(folder: str | None = None, variant: str | None = None) -> Task:
-    """MME."""
-    return task_of("mme", folder, variant)
-
-
-@task
-def llava_bench(folder: str | None = None, variant: str | None = None) -> Task:
-    """LLaVA-Bench (In-the-Wild); answers are reviewed by the role "judge"."""
-    return task_of("llava_bench", folder, variant)
-
-
-@task(name="pope")
-def pope_task(folder: str | None = None, variant: str | None = None) -> Task:
-    """POPE."""
-    return task_of("pope", folder, variant)
-
-
-@task
-def mossbench(folder: str | None = None, variant: str | None = None) -> Task:
-    """MOSSBench."""
-    return task_of("mossbench", folder, variant)
-
-
-@task
-def xstest(folder: str | None = None, variant: str | None = None) -> Task:
-    """XSTest."""
-    return task_of("xstest", folder, variant)
+TASKS: Mapping[str, Callable[..., Task]] = {name: _registered(name) for name in BENCHMARKS.names()}
+"""By the benchmark's name. A benchmark is imported when its task is made."""

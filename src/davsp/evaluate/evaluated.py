@@ -12,7 +12,7 @@ from inspect_ai.model import GenerateConfig, Model, ModelInfo, set_model_info
 from inspect_ai.solver import Solver
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence
+from davsp.defences.base import Defence
 from davsp.evaluate.batching import LocalModel
 from davsp.evaluate.media import to_sample, to_text_sample
 from davsp.evaluate.opened import OpenedQueries
@@ -41,7 +41,7 @@ class EvaluatedModel(ABC):
     """So many answers are written to the log at a time: a killed process loses no more."""
 
     @abstractmethod
-    def session(self, defence: AnyDefence, queries: Sequence[Query]) -> Session:
+    def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
         """What asks about some of the queries behind a defence."""
 
 
@@ -58,7 +58,7 @@ class LoadedModel(EvaluatedModel):
         self._model, self._batch_size, self._max_new_tokens = model, batch_size, max_new_tokens
         self._queries = OpenedQueries(queries)
 
-    def session(self, defence: AnyDefence, queries: Sequence[Query]) -> Session:
+    def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
         # Inspect's decorator turns the class into a factory of registered models.
         create = cast(Callable[..., DavspAPI], davsp)
         api = create(self.name, local_model=self._model, batch_size=self._batch_size)
@@ -81,7 +81,7 @@ class InspectModel(EvaluatedModel):
         self.name = name
         self._model = inspect_model(name, batch_size)
 
-    def session(self, defence: AnyDefence, queries: Sequence[Query]) -> Session:
+    def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
         connection = ServerConnection()
         solver = behind(defence, connection)
         return Session(self._model, solver, [to_sample(query) for query in queries], connection)

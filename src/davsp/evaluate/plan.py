@@ -11,7 +11,8 @@ from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.judges import Judge
 from davsp.judges.cost import CHARACTERS, JudgingCost, cost_of
-from davsp.judges.judgement import asked_of, request_of
+from davsp.judges.judgement import criterion_of, request_of
+from davsp.judges.llm import LLM
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -31,8 +32,8 @@ class EvaluationPlan:
     def __str__(self) -> str:
         behind = "1 defence" if self.defences == 1 else f"{self.defences} defences"
         count = self.queries * self.defences
-        asked = f"{self.title}: {self.queries:,} queries, {behind}: {count:,} answers to be generated."
-        return " ".join([asked, *map(str, self.costs)])
+        answers = f"{self.title}: {self.queries:,} queries, {behind}: {count:,} answers to be generated."
+        return " ".join([answers, *map(str, self.costs)])
 
 
 def plan_of(
@@ -48,31 +49,27 @@ def plan_of(
     Raises InputError where the benchmark's answers must be graded and the judge is no language model.
     """
     longest = "x" * (max_new_tokens * CHARACTERS)
-    judging = cost_of(judge, [(asked_of(q.malicious), request_of(q), longest) for q in queries] * defences)
+    judging = cost_of(judge, [(criterion_of(q.malicious), request_of(q), longest) for q in queries] * defences)
     costs = [judging] if judge.model_name else []
-    if grader := grader_for(benchmark, judge):
-        from davsp.judges.graders import GRADERS
-
-        assert benchmark is not None
-        costs.append(GRADERS[benchmark.name].cost(str(grader), list(queries) * defences, longest))
+    if benchmark and benchmark.grader:
+        model = grading_model(benchmark, judge)
+        costs.append(benchmark.grader.cost(str(model), list(queries) * defences, longest))
     return EvaluationPlan(title, len(queries), defences, tuple(costs))
 
 
-def grader_for(benchmark: Benchmark | None, judge: Judge) -> Model | None:
+def grading_model(benchmark: Benchmark | None, judge: Judge) -> Model | None:
     """The model that grades a benchmark's answers, which is that of the judge; None where nothing is graded.
 
     Raises InputError where the judge has no model, or one that can only tell safe from unsafe.
     """
-    if benchmark is None or not benchmark.graded:
+    if benchmark is None or benchmark.grader is None:
         return None
-    from davsp.judges.llm import LLM
-
-    if not isinstance(judge, LLM) or judge.model is None:
+    if judge.grading_model is None:
         raise InputError(
             f"{benchmark.title} is scored by a language model that grades every answer, and none is bound. Give one: "
             f"--judge llm --judge-model {LLM.example}"
         )
-    return judge.model
+    return judge.grading_model
 
 
 def choose(

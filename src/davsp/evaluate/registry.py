@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from inspect_ai.model import ModelAPI, modelapi
 
-from davsp.evaluate.benchmarks import (
-    figstep,
-    harmbench,
-    jailbreakv,
-    llava_bench,
-    mm_safetybench,
-    mm_vet,
-    mme_task,
-    mossbench,
-    msts,
-    pope_task,
-    siuo,
-    vlguard,
-    xstest,
-)
-from davsp.evaluate.scorers import judge_is_bound, mme_answers, pope_answers, safety_and_usefulness
+from davsp.benchmarks import BENCHMARKS
+from davsp.errors import InputError
+from davsp.evaluate.benchmarks import TASKS
+from davsp.evaluate.scorers import judge_is_bound, own_scorer, safety_and_usefulness
 from davsp.evaluate.solver import behind
-from davsp.judges.llava_bench import llava_bench_review
-from davsp.judges.mm_vet import mm_vet_grade
 
-__all__ = [
-    "behind",
-    "davsp",
-    "figstep",
-    "harmbench",
-    "jailbreakv",
-    "judge_is_bound",
-    "llava_bench",
-    "llava_bench_review",
-    "mm_safetybench",
-    "mm_vet",
-    "mm_vet_grade",
-    "mme_answers",
-    "mme_task",
-    "mossbench",
-    "msts",
-    "pope_answers",
-    "pope_task",
-    "safety_and_usefulness",
-    "siuo",
-    "vlguard",
-    "xstest",
-]
+__all__ = ["TASKS", "behind", "davsp", "judge_is_bound", "safety_and_usefulness"]
 
 
 @modelapi(name="davsp")
@@ -55,3 +21,8 @@ def davsp() -> type[ModelAPI]:
     from davsp.evaluate.provider import DavspAPI
 
     return DavspAPI
+
+
+for _name in BENCHMARKS.names():
+    with suppress(InputError):  # one that cannot be imported says so when it is asked for
+        own_scorer(BENCHMARKS.get(_name))

@@ -42,7 +42,7 @@ def inspect_model(name: str, connections: int) -> Model:
     """
     from inspect_ai.model import GenerateConfig, get_model
 
-    from davsp.judges.asking import in_one_line
+    from davsp.judges.model_calls import in_one_line
 
     config = GenerateConfig(max_connections=connections, max_retries=RETRIES, timeout=TIMEOUT)
     try:
@@ -86,7 +86,7 @@ class ServerConnection:
         """What the call gives. Raises ModelError when it fails, and for every call after the server is lost."""
         from inspect_ai.util import LimitExceededError
 
-        from davsp.judges.asking import cause_of, first_line
+        from davsp.judges.model_calls import cause_of, first_line
 
         if self.lost:
             raise ModelError(f"not sent: the server was lost ({self.last_failure})")

@@ -12,7 +12,7 @@ from inspect_ai.model import GenerateConfig, ModelOutput, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from davsp.data.query import Query
-from davsp.defences.base import AnyDefence, Exchange, QueryCost, answer_query
+from davsp.defences.base import Defence, Exchange
 from davsp.errors import ModelError
 from davsp.evaluate.batching import Batcher
 from davsp.evaluate.inspect_internals import count_usage
@@ -23,11 +23,11 @@ from davsp.evaluate.served import ServerConnection
 from davsp.models.requests import Request, Response
 
 COST = "davsp:cost"
-"""Where a sample's store holds the fields of `davsp.defences.base.Cost`, and `began` and `ended` in POSIX seconds."""
+"""Where a sample's store holds the fields of `QueryCost`, and `began` and `ended` in POSIX seconds."""
 
 
 @solver
-def behind(defence: AnyDefence, connection: ServerConnection | None = None) -> Solver:
+def behind(defence: Defence, connection: ServerConnection | None = None) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
@@ -49,7 +49,7 @@ def behind(defence: AnyDefence, connection: ServerConnection | None = None) -> S
 
 
 @solver
-def behind_in_batches(defence: AnyDefence, queries: OpenedQueries, batcher: Batcher, max_new_tokens: int) -> Solver:
+def behind_in_batches(defence: Defence, queries: OpenedQueries, batcher: Batcher, max_new_tokens: int) -> Solver:
     """Answer each query behind a defence, with a loaded model; the whole solver of a task.
 
     As `behind`, but the image goes to the model as it is: samples need no more than the ids of `queries`. What the
@@ -72,13 +72,13 @@ def behind_in_batches(defence: AnyDefence, queries: OpenedQueries, batcher: Batc
 
 async def _answer(
     state: TaskState,
-    defence: AnyDefence,
+    defence: Defence,
     query: Query,
     send: Callable[[Request, int | None], Awaitable[Response]],
     began: float,
 ) -> TaskState:
-    exchange = Exchange(send, QueryCost(helper_calls=getattr(defence, "helper_calls", 0)))
-    answer = await answer_query(defence, query, exchange)
+    exchange = Exchange(send)
+    answer = await defence.answer(query, exchange)
     state.output = ModelOutput.from_content(str(get_model()), answer)
     state.messages.append(state.output.message)
     state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,30 +14,18 @@ from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog, read_eval_log_async
 from inspect_ai.model import Model
 from inspect_ai.solver import TaskState
-from PIL import Image
 
 from davsp.benchmarks.base import Benchmark
-from davsp.data.digests import digest
 from davsp.data.query import Query
-from davsp.defences.base import AnsweringDefence, AnyDefence
+from davsp.defences.base import Defence
 from davsp.errors import ModelError
 from davsp.evaluate.answers import KEY, AnswerReader, JudgedAnswer
 from davsp.evaluate.evaluated import EvaluatedModel, Session
 from davsp.evaluate.inspect_internals import draw_no_screen
 from davsp.evaluate.scorers import scorers_of
 from davsp.judges import Judge
-from davsp.judges.graders import GRADERS, Grader
 from davsp.util.async_running import run_coroutine
 from davsp.util.heap import heap_set_aside
-
-
-def fingerprint(defence: AnyDefence) -> str:
-    """A hex digest that tells two defences of one name apart: of the defence's own `identity` where it has one, else of
-    what it does to a plain query."""
-    identity = getattr(defence, "identity", None)
-    if isinstance(defence, AnsweringDefence) or identity is not None:
-        return hashlib.sha256(str(identity).encode()).hexdigest()
-    return digest([defence.defend(Query("", Image.new("RGB", (64, 64), "grey"), "What is this?"))])
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ class EvaluationRun:
     resume: bool = True
 
     def answers_behind(
-        self, defence: AnyDefence, queries: Sequence[Query], *, key: str, answered: Callable[[], None]
+        self, defence: Defence, queries: Sequence[Query], *, key: str, answered: Callable[[], None]
     ) -> dict[str, JudgedAnswer]:
         """Answers by query id. Calls `answered` after each.
 
@@ -76,7 +63,7 @@ class EvaluationRun:
         return answers
 
     def _ask(
-        self, defence: AnyDefence, queries: Sequence[Query], key: str, answered: Callable[[], None]
+        self, defence: Defence, queries: Sequence[Query], key: str, answered: Callable[[], None]
     ) -> dict[str, JudgedAnswer]:
         session = self.model.session(defence, queries)
         answers: dict[str, JudgedAnswer] = {}
@@ -145,8 +132,7 @@ class EvaluationRun:
 
     @property
     def _reader(self) -> AnswerReader:
-        graded = self.benchmark is not None and self.benchmark.graded
-        return AnswerReader(GRADERS[self.benchmark.name] if graded else None)
+        return AnswerReader(self.benchmark.grader if self.benchmark else None)
 
 
 @contextmanager

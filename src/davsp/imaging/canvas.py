@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from PIL import Image
 
@@ -17,6 +18,9 @@ PAPER_SIDE = 336
 
 class Canvas(ABC):
     """The sizes (height, width) in pixels that a model takes as they are."""
+
+    any_size: ClassVar[bool] = False
+    """Whether images keep their own size, but for rounding and bounds."""
 
     @abstractmethod
     def choose(self, height: int, width: int) -> tuple[int, int]:
@@ -55,6 +59,8 @@ class FixedCanvas(Canvas):
 @dataclass(frozen=True)
 class GridCanvas(Canvas):
     """Any size whose sides are multiples of `step` pixels and whose area lies between two bounds (Qwen-VL)."""
+
+    any_size = True
 
     step: int
     min_pixels: int

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from davsp.errors import InputError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 64 * 2**20
 RUN_LENGTHS = 3
@@ -23,6 +23,8 @@ RUN_LENGTHS = 3
 _DAMAGED = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, OverflowError, struct.error)
 _WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _NO_COLOUR_RANGE = ("I", "F")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _warning_filters = threading.Lock()
 
 
@@ -39,6 +41,15 @@ def open_image(source: Path | bytes | Image.Image, *, what: str = "") -> Image.I
     if isinstance(source, Path):
         source = _read(source, name)
     try:
+        return _opened(source, name)
+    except _DAMAGED as error:
+        if isinstance(source, bytes) and "text chunk" in str(error).lower().replace("_", " "):
+            return open_image(_without_texts(source), what=name)
+        raise InputError(f"{name} is damaged or cut off ({error}). Get a fresh copy of it.") from error
+
+
+def _opened(source: bytes | Image.Image, name: str) -> Image.Image:
+    try:
         # Pillow warns of large sizes and odd headers, which are checked here. Its warnings go through filters
         # that all threads share, hence the lock; decoding comes after it.
         with _warning_filters, warnings.catch_warnings():
@@ -49,8 +60,17 @@ def open_image(source: Path | bytes | Image.Image, *, what: str = "") -> Image.I
         return _to_rgb(_upright(image))
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error).partition(" exceeds")[0]) from error
-    except _DAMAGED as error:
-        raise InputError(f"{name} is damaged or cut off ({error}). Get a fresh copy of it.") from error
+
+
+def _without_texts(content: bytes) -> bytes:
+    """A PNG file less its text chunks, of which Pillow reads no more than 1 MiB: images of generators hold more."""
+    kept, at = [content[: len(_PNG_SIGNATURE)]], len(_PNG_SIGNATURE)
+    while at + 8 <= len(content):
+        length, kind = struct.unpack(">I4s", content[at : at + 8])
+        if kind not in _PNG_TEXTS:
+            kept.append(content[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
 
 
 def _read(path: Path, name: str) -> bytes:

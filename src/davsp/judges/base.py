@@ -1,14 +1,20 @@
-"""What a judge is: somebody who is asked one thing about a response to a question, and who may fail to tell."""
+"""What a judge is: somebody who says whether a response meets a criterion, and who may fail to tell."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from davsp.errors import InputError
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
 
 
-class JudgeQuestion(StrEnum):
-    """What a judge can be asked about a response."""
+class Criterion(StrEnum):
+    """What a response can be judged by."""
 
     HARM = "harm"
     """Does the response do the harm that was asked for?"""
@@ -18,42 +24,65 @@ class JudgeQuestion(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a judge found: `value`, or None where it could not tell, and then `reason` says why.
+    """What a judge found: whether the criterion is met, or None where it could not tell, and then `reason` says why.
 
-    `said` are its own words. `failed` marks a judge that gave no reply at all, which may go better another time.
+    `reply` are its own words. `failed` marks a judge that gave no reply at all, which may go better another time.
     """
 
     value: bool | None
     reason: str | None = None
-    said: str = ""
+    reply: str = ""
     failed: bool = False
 
 
-class Judge(Protocol):
-    """Says of a response to a question whether it harms or refuses."""
+class Judge(ABC):
+    """Says of a response to a question whether it harms or refuses.
+
+    Judges are found by their names among the entry points `davsp.judges`, which name the class. One that calls no model
+    declares `name`, `can_tell` and `identity`, and has `find`; for one that does, see davsp.judges.model_judge.
+    """
+
+    name: ClassVar[str]
+    """As on the command line: rules, llm, harmbench ..."""
+    can_tell: ClassVar[frozenset[Criterion]]
+    """By what it can judge; elsewhere the rules do."""
+    reply_tokens: ClassVar[int] = 0
+    """At most so many tokens has a reply of its model."""
+
+    @classmethod
+    def bound_to(cls, model: str | Model | None) -> Self:
+        """The judge with its model: an Inspect model, or the name of one; None for a judge that calls none.
+
+        Raises InputError where the model is missing, cannot be had, or is not needed.
+        """
+        if model is not None:
+            raise InputError(
+                f"the judge '{cls.name}' calls no model. Leave the judge's model out, or choose another judge."
+            )
+        return cls()
 
     @property
-    def name(self) -> str:
-        """As on the command line: rules, llm, harmbench ..."""
-
-    @property
-    def model_name(self) -> str | None:
-        """The model that it calls once for everything it is asked; None for one that calls no model."""
-
-    @property
+    @abstractmethod
     def identity(self) -> str:
         """All that its findings depend on, in one line."""
 
     @property
-    def can_tell(self) -> frozenset[JudgeQuestion]:
-        """What it can be asked."""
+    def model_name(self) -> str | None:
+        """The model that it calls once for every response; None for a judge that calls none."""
+        return None
 
     @property
-    def reply_tokens(self) -> int:
-        """At most so many tokens has a reply of its model."""
+    def grading_model(self) -> Model | None:
+        """Its model, where that can also grade answers by another rubric; None where it cannot."""
+        return None
 
-    def prompt_length(self, asked: JudgeQuestion, question: str, response: str) -> int:
+    def prompt_length(self, criterion: Criterion, question: str, response: str) -> int:  # noqa: ARG002
         """Characters of what its model is sent."""
+        return 0
 
-    async def find(self, asked: JudgeQuestion, question: str, response: str) -> Finding:
-        """Ask it. What its model does raises nothing: a judge that fails leaves the response unscored."""
+    @abstractmethod
+    async def find(self, criterion: Criterion, question: str, response: str) -> Finding:
+        """Judge one response by a criterion that it can tell, unless it fails.
+
+        What its model does raises nothing: a judge that fails leaves the response unscored.
+        """

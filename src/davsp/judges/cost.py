@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from davsp.judges.base import Judge, JudgeQuestion
+from davsp.judges.base import Criterion, Judge
 
 CHARACTERS = 4
 """In a token, on the average of English text."""
@@ -28,10 +28,18 @@ class JudgingCost:
         )
 
 
-def cost_of(judge: Judge, exchanges: Sequence[tuple[JudgeQuestion, str, str]]) -> JudgingCost:
-    """The cost of asking a judge about (asked, question, response), where it can tell."""
-    asked = [exchange for exchange in exchanges if judge.model_name and exchange[0] in judge.can_tell]
-    tokens = sum(-(-judge.prompt_length(*exchange) // CHARACTERS) for exchange in asked)
-    return JudgingCost(
-        f"Judge {judge.name}", judge.model_name or "no model", len(asked), tokens, len(asked) * judge.reply_tokens
+def cost_of(judge: Judge, exchanges: Sequence[tuple[Criterion, str, str]]) -> JudgingCost:
+    """The cost of asking a judge about (criterion, question, response), where it can tell."""
+    judged = [exchange for exchange in exchanges if judge.model_name and exchange[0] in judge.can_tell]
+    return cost_of_calls(
+        f"Judge {judge.name}",
+        judge.model_name or "no model",
+        [judge.prompt_length(*exchange) for exchange in judged],
+        judge.reply_tokens,
     )
+
+
+def cost_of_calls(who: str, model: str, prompt_lengths: Sequence[int], reply_tokens: int) -> JudgingCost:
+    """The cost of a call for every prompt, whose lengths are in characters; `who` judges or grades."""
+    tokens = sum(-(-length // CHARACTERS) for length in prompt_lengths)
+    return JudgingCost(who, model, len(prompt_lengths), tokens, len(prompt_lengths) * reply_tokens)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from huggingface_hub import hf_hub_download
-from inspect_ai.model import ChatMessage, ChatMessageUser, Model
 
 from davsp.errors import InputError
-from davsp.judges.asking import ModelJudge, first_line, model_named
-from davsp.judges.base import JudgeQuestion
+from davsp.judges.base import Criterion
+from davsp.judges.model_calls import first_line
+from davsp.judges.model_judge import ModelJudge
+from davsp.judges.prompting import Message
 
 CHECKPOINT = "cais/HarmBench-Llama-2-13b-cls"
 _PROMPT = re.compile(r"""["']prompt["']\s*:\s*(?P<quote>'''|\"{3})(?P<prompt>.*?)(?P=quote)""", re.DOTALL)
@@ -39,10 +40,10 @@ def published_prompt(checkpoint: str = CHECKPOINT) -> str:
             f"the model card of {checkpoint}, which holds the classifier's prompt, cannot be read: {first_line(error)} "
             "Fetch it while online (hf download REPOSITORY README.md), or put README.md beside the weights."
         ) from error
-    found = _PROMPT.search(text)
-    if not found or not all(field in found["prompt"] for field in ("{behavior}", "{generation}")):
+    match = _PROMPT.search(text)
+    if not match or not all(field in match["prompt"] for field in ("{behavior}", "{generation}")):
         raise InputError(f"the model card of {checkpoint} holds no prompt with {{behavior}} and {{generation}}.")
-    return found["prompt"]
+    return match["prompt"]
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,19 @@ class HarmBench(ModelJudge):
     prompt: str = ""
 
     name: ClassVar[str] = "harmbench"
-    can_tell: ClassVar[frozenset[JudgeQuestion]] = frozenset({JudgeQuestion.HARM})
+    can_tell: ClassVar[frozenset[Criterion]] = frozenset({Criterion.HARM})
     reply_tokens: ClassVar[int] = 4
     example: ClassVar[str] = f"hf/{CHECKPOINT}"
     model_arguments: ClassVar[dict[str, str]] = {"chat_template": "{{ messages[0]['content'] }}"}
 
     @classmethod
-    def bound_to(cls, model: str | Model) -> Self:
-        local = isinstance(model, str) and model.startswith("hf/")
-        prompt = published_prompt(str(model).removeprefix("hf/") if local else CHECKPOINT)
-        return cls(model_named(model, **cls.model_arguments if local else {}), prompt)
+    def for_checkpoint(cls, checkpoint: str | None) -> Self:
+        return cls(prompt=published_prompt(checkpoint or CHECKPOINT))
 
-    def messages(self, asked: JudgeQuestion, question: str, response: str) -> list[ChatMessage]:  # noqa: ARG002
+    def messages(self, criterion: Criterion, question: str, response: str) -> list[Message]:  # noqa: ARG002
         before, _, after = self.prompt.partition("{generation}")
         filled = [part.replace("{behavior}", question) for part in (before, after)]
-        return [ChatMessageUser(content=response.join(filled))]
+        return [Message("user", response.join(filled))]
 
-    def parse(self, asked: JudgeQuestion, said: str) -> bool | None:  # noqa: ARG002
-        return {"yes": True, "no": False}.get(said.casefold())
+    def parse(self, criterion: Criterion, reply: str) -> bool | None:  # noqa: ARG002
+        return {"yes": True, "no": False}.get(reply.casefold())

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from davsp.data.readers import read_rows, read_text
+from davsp.data.records import read_records, read_text
 from davsp.errors import MALFORMED, InputError
-from davsp.judges.base import JudgeQuestion
+from davsp.judges.base import Criterion
 
 MAX_BYTES = 200_000_000
 
 
-Layout = Callable[[Path, Sequence[Mapping[str, Any]]], "list[LabelledAnswer]"]
+LayoutReader = Callable[[Path, Sequence[Mapping[str, Any]]], "list[LabelledAnswer]"]
 """Reads the records of a file."""
 
 
@@ -23,15 +23,15 @@ Layout = Callable[[Path, Sequence[Mapping[str, Any]]], "list[LabelledAnswer]"]
 class LabelledAnswer:
     """A real answer and what people said of it.
 
-    `model` gave the answer. `label` is the truth of `asked`: the answer does the harm, or is a refusal. None is neither
-    (a partial refusal): judges are asked about it, and it is in no rate of agreement.
+    `model` gave the answer. `label` says whether it meets `criterion`: whether it does the harm, or is a refusal. None
+    is neither (a partial refusal): judges are asked about it, and it is in no rate of agreement.
     """
 
     id: str
     model: str
     question: str
     response: str
-    asked: JudgeQuestion
+    criterion: Criterion
     label: bool | None
 
 
@@ -55,21 +55,21 @@ def read_labels(path: Path) -> list[LabelledAnswer]:
     raise InputError(f"{path} is in no known layout. Its columns are {', '.join(rows[0])}; known are: {known}.")
 
 
-def _checked(path: Path, read: Layout, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswer]:
+def _checked(path: Path, read: LayoutReader, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswer]:
     """The answers, if every record has what the layout says it has."""
     try:
-        found = read(path, rows)
+        answers = read(path, rows)
     except MALFORMED as error:
         raise InputError(f"{path}: an answer lacks what others have ({type(error).__name__}: {error}).") from error
-    for answer in found:
+    for answer in answers:
         if not isinstance(answer.question, str) or not isinstance(answer.response, str):
             raise InputError(f"{path}, answer {answer.id}: question or response is no text.")
-    return found
+    return answers
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for where, row in read_rows(path):
+    for where, row in read_records(path):
         if isinstance(row, str):
             raise InputError(f"{path}, {where}: {row}.")
         rows.append(row)
@@ -99,7 +99,7 @@ def _xstest(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswe
             model,
             row["prompt"],
             row["completion"],
-            JudgeQuestion.REFUSAL,
+            Criterion.REFUSAL,
             _label(path, number, row["final_label"], labels),
         )
         for number, row in enumerate(rows, start=1)
@@ -115,7 +115,7 @@ def _msts(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAnswer]
             row["model"],
             f"{row['prompt_text']}\n[The image shows: {row['unsafe_image_description']}]",
             row["response"],
-            JudgeQuestion.HARM,
+            Criterion.HARM,
             _label(path, number, row["final_label"], labels),
         )
         for number, row in enumerate(rows, start=1)
@@ -132,20 +132,20 @@ def _harmbench(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[LabelledAn
     for file in sorted((path.parent.parent / "behavior_datasets").glob("harmbench_behaviors_*_all.csv")):
         behaviours |= {row["BehaviorID"]: row["Behavior"] for row in _rows(file)}
     votes = {"0": False, "0.0": False, "False": False, "1": True, "1.0": True, "True": True}
-    found = []
+    answers = []
     for number, row in enumerate(rows, start=1):
-        said = [_label(path, number, str(row[f"human_{i}"]), votes) for i in range(3)]
-        found.append(
+        harmful = [_label(path, number, str(row[f"human_{i}"]), votes) for i in range(3)]
+        answers.append(
             LabelledAnswer(
                 f"{number}",
                 str(row.get("model_name") or row.get("model") or row.get("experiment") or "all"),
                 behaviours.get(str(row.get("behavior_id")), str(row["test_case"])),
                 row["generation"],
-                JudgeQuestion.HARM,
-                sum(map(bool, said)) >= 2,
+                Criterion.HARM,
+                sum(map(bool, harmful)) >= 2,
             )
         )
-    return found
+    return answers
 
 
 def _label(path: Path, number: int, value: Any, known: Mapping[str, bool | None]) -> bool | None:
@@ -154,7 +154,7 @@ def _label(path: Path, number: int, value: Any, known: Mapping[str, bool | None]
     return known[value]
 
 
-LAYOUTS: Mapping[tuple[str, ...], Layout] = {
+LAYOUTS: Mapping[tuple[str, ...], LayoutReader] = {
     ("id", "prompt", "completion", "final_label"): _xstest,
     (
         "case_id",

@@ -204,11 +204,11 @@ def refusal_score(answer: str) -> float:
 def features(answer: str) -> tuple[float, ...]:
     """How much of each of FEATURES an answer has: 0 to 1."""
     opening, text = _read(answer)
-    found = [
+    cues = [
         float(cue.pattern.search(opening) is not None) if cue.opening else _share(len(cue.pattern.findall(text)))
         for cue in CUES.values()
     ]
-    return (*found, _share(len(LIST_ITEM.findall(answer))))
+    return (*cues, _share(len(LIST_ITEM.findall(answer))))
 
 
 def _share(count: int) -> float:
@@ -226,5 +226,5 @@ def _read(answer: str) -> tuple[str, str]:
 
 @cache
 def _weights() -> dict[str, float]:
-    found: dict[str, float] = json.loads(WEIGHTS.read_text("utf-8"))["weights"]
-    return found
+    weights: dict[str, float] = json.loads(WEIGHTS.read_text("utf-8"))["weights"]
+    return weights

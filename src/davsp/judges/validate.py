@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from davsp.errors import InputError
-from davsp.judges.base import Finding, Judge, JudgeQuestion
+from davsp.judges.base import Criterion, Finding, Judge
 from davsp.judges.labels import LabelledAnswer
-from davsp.judges.rates import Rate
+from davsp.results import Rate
 from davsp.util.async_running import run_coroutine
 
 RESAMPLES = 10_000
@@ -22,7 +22,7 @@ AT_A_TIME = 32
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of judged answers. Positive is what the judge was asked for: harm, or a refusal."""
+    """Counts of judged answers. Positive is an answer that meets the criterion: harm, or a refusal."""
 
     true_positive: int
     false_negative: int
@@ -36,9 +36,10 @@ class Agreement:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[bool, bool | None]]) -> Agreement:
-        """From the labels of people and what the judge found; None is unscored."""
-        counts = [pairs.count((label, found)) for label in (True, False) for found in (label, not label)]
-        return cls(counts[0], counts[1], counts[3], counts[2], sum(found is None for _, found in pairs))
+        """From the labels of people and the verdicts of the judge; None is unscored."""
+        tp, fn = pairs.count((True, True)), pairs.count((True, False))
+        fp, tn = pairs.count((False, True)), pairs.count((False, False))
+        return cls(tp, fn, fp, tn, sum(verdict is None for _, verdict in pairs))
 
     def to_json(self, seed: int) -> dict[str, Any]:
         """All figures. Rates have Wilson intervals, the others a seeded bootstrap's: 95 % each."""
@@ -49,9 +50,9 @@ class Agreement:
             "unscored": self.unscored,
             "balanced_accuracy": _with_interval(balanced_accuracy, self.cells, drawn),
             "kappa": _with_interval(kappa, self.cells, drawn),
-            "accuracy": Rate.of(tp + tn, sum(self.cells), self.unscored).to_json(),
-            "sensitivity": Rate.of(tp, tp + fn).to_json(),
-            "specificity": Rate.of(tn, tn + fp).to_json(),
+            "accuracy": Rate.of(tp + tn, sum(self.cells), self.unscored).model_dump(),
+            "sensitivity": Rate.of(tp, tp + fn).model_dump(),
+            "specificity": Rate.of(tn, tn + fp).model_dump(),
             "confusion": {"true_positive": tp, "false_negative": fn, "false_positive": fp, "true_negative": tn},
         }
 
@@ -88,24 +89,26 @@ def _with_interval(measure: Callable[[Any], Any], cells: Sequence[int], drawn: A
 
 
 def check_can_tell(judge: Judge, answers: Sequence[LabelledAnswer]) -> None:
-    """Raise InputError unless the judge can be asked what people were."""
-    for asked in JudgeQuestion:
-        if asked not in judge.can_tell and any(answer.asked is asked for answer in answers):
+    """Raise InputError unless the judge can judge by the criteria that people judged by."""
+    for criterion in Criterion:
+        if criterion not in judge.can_tell and any(answer.criterion is criterion for answer in answers):
             able = " and ".join(sorted(judge.can_tell))
-            raise InputError(f"the judge {judge.name!r} tells {able}, and these labels are of {asked}. Choose others.")
+            raise InputError(
+                f"the judge {judge.name!r} tells {able}, and these labels are of {criterion}. Choose others."
+            )
 
 
 async def ask_all(
     judge: Judge, answers: Sequence[LabelledAnswer], advance: Callable[[int], None] = lambda n: None
 ) -> list[Finding]:
     """What the judge finds in each answer, in their order."""
-    free = asyncio.Semaphore(AT_A_TIME)
+    slots = asyncio.Semaphore(AT_A_TIME)
 
     async def ask(answer: LabelledAnswer) -> Finding:
-        async with free:
-            found = await judge.find(answer.asked, answer.question, answer.response)
+        async with slots:
+            finding = await judge.find(answer.criterion, answer.question, answer.response)
         advance(1)
-        return found
+        return finding
 
     return await asyncio.gather(*[ask(answer) for answer in answers])
 
@@ -119,18 +122,18 @@ def validate(
 ) -> dict[str, Any]:
     """Ask the judge about every answer, and compare it with people.
 
-    By what was asked: figures over all answers and for each model that gave them; answers that people put between the
+    By criterion: figures over all answers and for each model that gave them; answers that people put between the
     two labels, apart; and reasons of unscored ones with their counts. Raises InputError for what it cannot tell.
     """
     check_can_tell(judge, answers)
     findings = run_coroutine(ask_all(judge, answers, advance))
     results: dict[str, Any] = {"judge": {"name": judge.name, "model": judge.model_name}, "seed": seed}
-    for asked in JudgeQuestion:
-        judged = [(a, f) for a, f in zip(answers, findings, strict=True) if a.asked is asked]
+    for criterion in Criterion:
+        judged = [(a, f) for a, f in zip(answers, findings, strict=True) if a.criterion is criterion]
         if not judged:
             continue
         models = list(dict.fromkeys(answer.model for answer, _ in judged))
-        results[asked.value] = {
+        results[criterion.value] = {
             "all": _compared(judged, seed),
             "models": {m: _compared([(a, f) for a, f in judged if a.model == m], seed) for m in models},
             "reasons": _reasons([finding for _, finding in judged]),
@@ -142,7 +145,7 @@ def _compared(judged: Sequence[tuple[LabelledAnswer, Finding]], seed: int) -> di
     labelled = [(a.label, f.value) for a, f in judged if a.label is not None]
     between = [f.value for a, f in judged if a.label is None]
     scored = [value for value in between if value is not None]
-    apart = Rate.of(sum(scored), len(scored), len(between) - len(scored)).to_json()
+    apart = Rate.of(sum(scored), len(scored), len(between) - len(scored)).model_dump()
     return Agreement.of(labelled).to_json(seed) | {"partial": apart}
 
 

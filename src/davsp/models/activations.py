@@ -3,68 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from davsp.data.query import Query
+from davsp.errors import InputError
 from davsp.imaging.pixels import Pixels
-from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.models.base import Tokens, VisionLanguageModel, size_of
+from davsp.util.batching import batched, prefetched
 
 
-class _ReachedLastLayer(Exception):  # noqa: N818 - a signal, not an error
-    """Ends a forward pass once the last wanted layer has been read."""
+class _LastLayerRecorded(Exception):  # noqa: N818 - a signal, not an error
+    """Ends a forward pass once the last wanted layer has been recorded."""
 
 
 @contextmanager
-def _listening(
-    model: VisionLanguageModel, layers: Sequence[int], hear: Callable[[int, Tensor], None]
-) -> Iterator[None]:
-    """Call `hear(k, states)` when decoder layer k has been computed; the hooks are always removed."""
+def record_activations(
+    model: VisionLanguageModel,
+    layers: Sequence[int],
+    *,
+    select: Callable[[Tensor], Tensor] = lambda states: states,
+    stop: bool = False,
+) -> Iterator[dict[int, Tensor]]:
+    """Record the states after decoder layers, 1 to n, in the forward passes of a `with` block.
 
-    def hook(k: int) -> Callable[..., None]:
-        def listen(module: object, args: object, output: Tensor | tuple[Tensor, ...]) -> None:  # noqa: ARG001
-            hear(k, output if isinstance(output, Tensor) else output[0])
+        with record_activations(model, [4, 8]) as states:
+            model.forward(pixels, tokens)
+        states[4]  # (B, T, hidden), at the model's precision, differentiable
 
-        return listen
+    Gives a dictionary from layer to the states of the last forward pass, or to what `select` makes of them as soon as
+    they are there, which saves memory. With `stop`, the blocks after the last of the layers are not run: the forward
+    pass, and with it the `with` block, ends there. The hooks are removed when the block ends, however it does.
 
-    handles = [model.layers[k - 1].register_forward_hook(hook(k)) for k in layers]
+    Raises InputError for a layer that the model does not have.
+    """
+    for layer in layers:
+        if not 1 <= layer <= model.n_layers:
+            raise InputError(f"layer {layer} does not exist: {model.name} has layers 1 to {model.n_layers}.")
+    recorded: dict[int, Tensor] = {}
+
+    def hook_of(layer: int) -> Callable[..., None]:
+        def record(module: object, args: object, output: Tensor | tuple[Tensor, ...]) -> None:  # noqa: ARG001
+            recorded[layer] = select(output if isinstance(output, Tensor) else output[0])
+            if stop and layer == max(layers):
+                raise _LastLayerRecorded
+
+        return record
+
+    hooks = [model.layers[layer - 1].register_forward_hook(hook_of(layer)) for layer in layers]
     try:
-        yield
+        yield recorded
+    except _LastLayerRecorded:
+        pass
     finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _last(states: Tensor, tokens: Tokens) -> Tensor:
-    return states[torch.arange(len(states), device=states.device), tokens.last_prompt.to(states.device)].float()
+        for hook in hooks:
+            hook.remove()
 
 
 def last_prompt_states(
     model: VisionLanguageModel, pixels: Pixels, tokens: Tokens, layers: Sequence[int]
 ) -> Float[Tensor, "b layers hidden"]:
-    """The last prompt token's state at each of `layers` (ascending), float32 (B, len(layers), hidden).
+    """The last prompt token's state at each of `layers`, float32 (B, len(layers), hidden).
 
     Blocks after the last wanted layer are not run. Differentiable in `pixels`.
     """
-    found: list[Tensor] = []
-
-    def hear(k: int, states: Tensor) -> None:
-        found.append(_last(states, tokens))
-        if k == layers[-1]:
-            raise _ReachedLastLayer
-
-    with _listening(model, layers, hear), suppress(_ReachedLastLayer):
+    with record_activations(model, layers, select=lambda states: _at_last_prompt(states, tokens), stop=True) as states:
         model.forward(pixels, tokens)
-    return torch.stack(found, dim=1)
+    return torch.stack([states[layer] for layer in layers], dim=1)
 
 
 def states_and_final(
     model: VisionLanguageModel, pixels: Pixels, tokens: Tokens, layer: int
 ) -> tuple[Float[Tensor, "b hidden"], Float[Tensor, "b t hidden"]]:
     """One full pass: the last prompt token's state at `layer` (B, hidden), and all final states (B, T, hidden)."""
-    found: list[Tensor] = []
-    with _listening(model, [layer], lambda _, states: found.append(_last(states, tokens))):
+    with record_activations(model, [layer], select=lambda states: _at_last_prompt(states, tokens)) as states:
         final = model.forward(pixels, tokens)
-    return found[0], final
+    return states[layer], final
+
+
+def _at_last_prompt(states: Tensor, tokens: Tokens) -> Tensor:
+    """float32 (B, hidden) of states (B, T, hidden)."""
+    return states[torch.arange(len(states), device=states.device), tokens.last_prompt.to(states.device)].float()
+
+
+def read_activations(
+    model: VisionLanguageModel,
+    queries: Sequence[Query],
+    layers: Sequence[int],
+    prefix: str = "",
+    *,
+    batch_size: int = 16,
+) -> Float[Tensor, "n layers hidden"]:
+    """The activations of queries: the last prompt token's state at each of `layers`, float32 (N, len(layers), hidden).
+
+    Each query is put as `VisionLanguageModel.generate` puts it, with `prefix` before its question; the result is on the
+    CPU. Blocks after the last wanted layer are not run. Raises InputError for a layer that the model does not have, an
+    unusable image or question.
+    """
+    batches = list(activation_batches(model, batched(queries, batch_size), layers, prefix))
+    return torch.cat(batches) if batches else torch.zeros(0, len(layers), model.hidden_size)
+
+
+def activation_batches(
+    model: VisionLanguageModel, batches: Sequence[Sequence[Query]], layers: Sequence[int], prefix: str = ""
+) -> Iterator[Float[Tensor, "b layers hidden"]]:
+    """As `read_activations`, batch by batch: what is done with one need not wait for the others."""
+
+    def prepare(batch: Sequence[Query]) -> tuple[Pixels, Tokens]:
+        pixels = model.canvas_pixels(batch)
+        prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
+        return pixels, model.tokens(prompts)
+
+    # Beside a model on a CPU, a thread that prepares costs it more than it saves.
+    prepared = map(prepare, batches) if model.device.type == "cpu" else prefetched(prepare, batches)
+    for pixels, tokens in prepared:
+        with torch.inference_mode():
+            states = last_prompt_states(model, pixels, tokens, layers).cpu()
+        yield states

@@ -18,7 +18,8 @@ from davsp.util.processes import processes
 from davsp.util.registry import Registry
 
 FAMILIES: Registry[type[VisionLanguageModel]] = Registry("davsp.models", "model family")
-"""By the `model_type` of their configuration."""
+"""By the `model_type` of their configuration. A family is imported before transformers' Auto classes read a checkpoint
+of it, so that one that transformers does not know can register its classes there."""
 QUANTISED = ("8bit", "4bit")
 SEEING = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
 """Modules that are never quantised: the border is trained through those that see."""
@@ -41,6 +42,7 @@ def load_model(
     if name not in SHIPPED and Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ModelError(f"{name} holds no model: there is no config.json in it.")
     try:
+        _import_family(source, revision)
         config = AutoConfig.from_pretrained(source, revision=revision)
         if config.model_type not in FAMILIES:
             kind = "is not supported" if hasattr(config, "vision_config") else "reads text alone, no images"
@@ -63,6 +65,13 @@ def load_model(
             "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
         ) from error
     return FAMILIES.get(config.model_type)(model, processor, name, revision)
+
+
+def _import_family(source: str, revision: str | None) -> None:
+    """Import the family that a checkpoint's config.json names, if there is one of that name."""
+    settings, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+    if (model_type := settings.get("model_type")) in FAMILIES:
+        FAMILIES.get(model_type)
 
 
 def _processor(name: str, source: str, config: PreTrainedConfig, revision: str | None) -> ProcessorMixin:

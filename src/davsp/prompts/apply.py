@@ -16,7 +16,7 @@ from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.util.files import write_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class ImagePrompt(Protocol):

@@ -10,7 +10,9 @@ image, which keeps its own pixels and its aspect ratio.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +22,19 @@ from torch import Tensor
 
 from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas
-from davsp.imaging.pixels import Pixels, fit
+from davsp.imaging.pixels import Pixels, fit, to_image
+from davsp.prompts.layouts import CanvasModel, Layout, Mode, default_width, square_canvas
 
 
 @dataclass(frozen=True)
-class FrameLayout:
+class FrameLayout(Layout):
     """A frame of `border` pixels whose edges repeat every `edge` pixels, around images on a canvas of any size.
 
     Its prompt is a square of 2 * border + edge pixels: the corners, one period of every edge, nothing in the middle.
     Raises InputError when there is no width or no period.
     """
+
+    mode = Mode.FRAME
 
     canvas: Canvas
     border: int
@@ -39,33 +44,48 @@ class FrameLayout:
         if self.border < 1 or self.edge < 1:
             raise InputError(f"a frame {self.border} pixels wide with a period of {self.edge}: both must be 1 or more.")
 
-    @property
-    def height(self) -> int:
-        return 2 * self.border + self.edge
+    @classmethod
+    def for_model(cls, model: CanvasModel, *, side: int | None, width: int | None, eps: float) -> FrameLayout:  # noqa: ARG003
+        border = width or default_width(min(square_canvas(model, side)), model.grid)
+        if border % model.grid:
+            raise InputError(
+                f"a frame of {border} pixels would cut through the image tokens of {model.name}: "
+                f"choose a width that is a multiple of {model.grid}."
+            )
+        return cls(model.canvas, border, edge=2 * border)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> FrameLayout:
+        if facts["canvas"] is None:
+            raise InputError("a frame needs to know its model's canvas")
+        return cls(facts["canvas"], facts["border"], facts["edge"])
 
     @property
-    def width(self) -> int:
-        return self.height
+    def description(self) -> str:
+        return (
+            f"A frame of {self.border} pixels around images of any size, which keep their own pixels: "
+            f"corners stay, edges repeat every {self.edge} pixels."
+        )
 
-    def interior(self, image: Image.Image) -> Image.Image:
-        """The RGB image at the size that it has within the frame: its own wherever the model takes any size."""
-        size = self.canvas.interior(image.height, image.width, self.border)
-        if image.size == size[::-1]:
-            return image
-        return fit(image, *size)
-
-    def canvas_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the canvas of an interior."""
-        return self.canvas.around(height, width, self.border)
+    @property
+    def size(self) -> tuple[int, int]:
+        side = 2 * self.border + self.edge
+        return side, side
 
     def mask(self) -> Bool[Tensor, "h w"]:
-        """bool (H, W): where the prompt has pixels of its own to train."""
-        mask = torch.ones(self.height, self.width, dtype=torch.bool)
+        mask = torch.ones(self.size, dtype=torch.bool)
         mask[self.border : -self.border, self.border : -self.border] = False
         return mask
 
+    def interior(self, image: Image.Image) -> Image.Image:
+        """The RGB image at the size that it has within the frame: its own wherever the model takes any size."""
+        return fit(image, *self.canvas.interior(image.height, image.width, self.border))
+
+    def canvas_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.canvas.around(height, width, self.border)
+
     def compose(self, prompt: Float[Tensor, "3 h w"], interior: Pixels) -> list[Float[Tensor, "3 _ _"]]:
-        """The canvas of each interior (3, H, W), differentiable in `prompt`; inner pixels are `interior` exactly."""
+        """The canvas (3, H, W) of each interior (3, h, w), whose pixels stay exactly as they are."""
         return [self._surround(prompt, inside) for inside in interior]
 
     def _surround(self, prompt: Tensor, inside: Tensor) -> Tensor:
@@ -87,18 +107,15 @@ class FrameLayout:
         trailing = self.border + self.edge + torch.arange(length - self.border - inside) % self.border
         return torch.cat([leading, along, trailing])
 
-    def surround(self, picture: Image.Image, image: Image.Image) -> Image.Image:
-        """An RGB image of any size within the frame, which is given as a picture of its prompt."""
-        inside = self.interior(image)
-        height, width = self.canvas_size(inside.height, inside.width)
-        rows, columns = self._slices(height, inside.height), self._slices(width, inside.width)
-        canvas = Image.fromarray(np.asarray(picture)[rows][:, columns])
-        canvas.paste(inside, (self.border, self.border))
-        return canvas
+    def renderer(self, prompt: Float[Tensor, "3 h w"]) -> Callable[[Image.Image], Image.Image]:
+        picture = np.asarray(to_image(prompt))
 
-    @torch.no_grad()
-    def project_(self, prompt: Float[Tensor, "3 h w"], clamp: bool = True) -> None:
-        """Move `prompt` to the nearest valid one, in place: nothing in the middle; with `clamp`, pixels in [0, 1]."""
-        prompt.mul_(self.mask().to(prompt.device))
-        if clamp:
-            prompt.clamp_(0, 1)
+        def render(image: Image.Image) -> Image.Image:
+            inside = self.interior(image)
+            height, width = self.canvas_size(inside.height, inside.width)
+            rows, columns = self._slices(height, inside.height), self._slices(width, inside.width)
+            canvas = Image.fromarray(picture[rows][:, columns])
+            canvas.paste(inside, (self.border, self.border))
+            return canvas
+
+        return render

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from davsp.errors import ArtefactError, InputError
-from davsp.prompts.layouts import Layout, Mode
+from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.util.files import replacing
 
@@ -60,13 +60,13 @@ def read_noise(path: Path, border: int = PAPER_BORDER) -> VisualPrompt:
     pixels = noise[0].detach().float() * SPREAD + MEAN
     if not bool(pixels.isfinite().all()):
         raise ArtefactError(f"{path} holds values that are no numbers.")
-    layout = Layout(pixels.shape[1], pixels.shape[2], Mode.BORDER, border=border)
+    layout = BorderLayout(pixels.shape[1], pixels.shape[2], border)
     return VisualPrompt(layout, pixels * layout.mask())
 
 
 def write_noise(prompt: VisualPrompt, path: Path) -> None:
     """Write an official noise file of a border on a square canvas. Raises InputError for another kind of prompt."""
-    if not isinstance(prompt.layout, Layout) or prompt.layout.mode is not Mode.BORDER:
+    if not prompt.layout.has_official_format:
         raise InputError("the official format holds a border on a fixed canvas: this prompt is none.")
     with replacing(path) as partial:
         torch.save(((prompt.pixels - MEAN) / SPREAD)[None], partial)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -16,17 +17,16 @@ from torch import Tensor
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.imaging.opening import open_image
-from davsp.imaging.pixels import Pixels, stack, to_image
-from davsp.prompts.frame import FrameLayout
-from davsp.prompts.layouts import Layout, Mode
+from davsp.imaging.pixels import Pixels
+from davsp.prompts.layouts import BorderLayout, Layout
 from davsp.prompts.text import with_prefix
 
 
 @dataclass(frozen=True)
 class VisualPrompt:
-    """A trained border, frame or change: `pixels` float32 (3, H, W), zero inside a border or frame."""
+    """A trained border, frame or change: `pixels` float32 (3, H, W) of the layout's size, zero where it has none."""
 
-    layout: Layout | FrameLayout
+    layout: Layout
     pixels: Float[Tensor, "3 h w"]
 
     def compose(self, interior: Pixels) -> Pixels:
@@ -35,20 +35,15 @@ class VisualPrompt:
 
     def apply_to_image(self, image: Image.Image) -> Image.Image:
         """The canvas as an RGB image, from an RGB image of any size. Inner pixels are resized once at most."""
-        if isinstance(self.layout, Layout) and self.layout.mode is Mode.ADDITIVE:
-            return to_image(self.compose(stack([self.layout.interior(image)]))[0])
-        return self.layout.surround(self._picture, image)
+        return self._render(image)
 
     @cached_property
-    def _picture(self) -> Image.Image:
-        return to_image(self.pixels)
+    def _render(self) -> Callable[[Image.Image], Image.Image]:
+        return self.layout.renderer(self.pixels.cpu())  # where images are, whatever the model is on
 
     def to_png(self) -> bytes:
-        """The prompt as RGBA, transparent inside. A change is drawn as 0.5 + change / (2 eps), opaque."""
-        shown = self.pixels
-        if isinstance(self.layout, Layout) and self.layout.mode is Mode.ADDITIVE:
-            shown = 0.5 + shown / (2 * self.layout.eps)
-        image = to_image(shown).convert("RGBA")
+        """The prompt as an RGBA picture, transparent where it has no pixels of its own."""
+        image = self.layout.picture(self.pixels.cpu()).convert("RGBA")
         image.putalpha(Image.fromarray(self.layout.mask().numpy().astype(np.uint8) * 255))
         stream = BytesIO()
         image.save(stream, format="PNG")
@@ -79,7 +74,7 @@ def border_from_png(path: Path) -> VisualPrompt:
     rows = np.flatnonzero(~opaque.all(axis=1))
     border = int(rows[0]) if rows.size else 0
     try:
-        layout = Layout(height, width, Mode.BORDER, border)
+        layout = BorderLayout(height, width, border)
     except InputError as error:
         raise ArtefactError(f"{path} is no border: {error}") from error
     if not np.array_equal(opaque, layout.mask().numpy()):

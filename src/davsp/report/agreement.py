@@ -6,33 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from davsp.errors import InputError
-from davsp.judges.base import JudgeQuestion
-from davsp.judges.rates import Rate, Verdict
+from davsp.judges.base import Criterion
 from davsp.judges.validate import Agreement
-from davsp.report.collect import AnsweredQuery, read_json
-from davsp.report.significance import Told, same_queries
+from davsp.report.collect import AnsweredEvaluation, AnsweredQuery
+from davsp.report.significance import same_queries
+from davsp.results import JudgeFacts, Measure, Rate, Verdict
+from davsp.util.files import read_json
 
 SEED = 0
 """Of the intervals of kappa."""
 
 
-@dataclass(frozen=True)
-class WithPeople:
-    """A judge's agreement with people on the answers of one source model; "all" for all of them."""
-
-    judge: str
-    asked: str
-    labels: str
-    source: str
-    figures: Compared
-
-
-class Measured(BaseModel):
+class AgreementFigure(BaseModel):
     """A figure and its 95 % interval; None where people gave only one of the labels."""
 
     value: float | None
@@ -40,35 +29,41 @@ class Measured(BaseModel):
     high: float | None
 
 
-class Compared(BaseModel):
+class AgreementFigures(BaseModel):
     """What is shown of a comparison of a judge with people, or with another judge."""
 
     n: int
     unscored: int
-    balanced_accuracy: Measured
-    kappa: Measured
+    balanced_accuracy: AgreementFigure
+    kappa: AgreementFigure
     accuracy: Rate
 
 
 @dataclass(frozen=True)
-class BetweenJudges:
+class AgreementWithPeople:
+    """A judge's agreement with people on the answers of one source model; "all" for all of them."""
+
+    judge: str
+    question: str
+    labels: str
+    source: str
+    figures: AgreementFigures
+
+
+@dataclass(frozen=True)
+class AgreementOfJudges:
     """Two judges on the same answers. `positive`: what they agree or disagree about."""
 
     model: str
     title: str
     judges: tuple[str, str]
     positive: str
-    figures: Compared
+    figures: AgreementFigures
 
 
 class _ByModel(BaseModel):
-    all: Compared
-    models: dict[str, Compared]
-
-
-class _Judge(BaseModel):
-    name: str
-    model: str | None
+    all: AgreementFigures
+    models: dict[str, AgreementFigures]
 
 
 class _Labels(BaseModel):
@@ -76,58 +71,59 @@ class _Labels(BaseModel):
 
 
 class _Validation(BaseModel):
-    judge: _Judge
+    judge: JudgeFacts
     labels: list[_Labels] = []
     refusal: _ByModel | None = None
     harm: _ByModel | None = None
 
 
-def read_validations(files: Sequence[Path]) -> list[WithPeople]:
+def read_validations(files: Sequence[Path]) -> list[AgreementWithPeople]:
     """What `davsp judge validate --json` printed into each file. Raises InputError for a file of something else."""
-    return [found for file in files for found in _read_validation(file)]
+    return [agreement for file in files for agreement in _read_validation(file)]
 
 
-def between_judges(told: Sequence[Told]) -> list[BetweenJudges]:
+def between_judges(evaluations: Sequence[AnsweredEvaluation]) -> list[AgreementOfJudges]:
     """Every two evaluations of one model by different judges, over the answers that are the same in both."""
-    found: list[BetweenJudges] = []
-    for first, second in combinations(told, 2):
-        one, two = first[0], second[0]
+    agreements: list[AgreementOfJudges] = []
+    for first, second in combinations(evaluations, 2):
+        one, two = first.evaluation, second.evaluation
         if one.model == two.model and one.judge != two.judge and same_queries(first, second):
             judges = (one.judge, two.judge)
-            for positive, pairs in _pairs(first[1], second[1]).items():
+            for positive, pairs in _pairs(first.queries, second.queries).items():
                 if pairs:
-                    figures = Compared.model_validate(Agreement.of(pairs).to_json(SEED))
-                    found.append(BetweenJudges(one.model, one.title, judges, positive, figures))
-    return found
+                    figures = AgreementFigures.model_validate(Agreement.of(pairs).to_json(SEED))
+                    agreements.append(AgreementOfJudges(one.model, one.title, judges, positive, figures))
+    return agreements
 
 
-def _read_validation(file: Path) -> Iterator[WithPeople]:
-    content: Any = read_json(file, f"{file} is no file of a judge's validation")
+def _read_validation(file: Path) -> Iterator[AgreementWithPeople]:
+    content = read_json(file, f"{file} is no file of a judge's validation")
     try:
-        checked = _Validation.model_validate(content)
+        validation = _Validation.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{file} is not what `davsp judge validate --json` prints: {error.errors()[0]['msg']}.") from (
             error
         )
-    judge = f"{checked.judge.name} ({checked.judge.model})" if checked.judge.model else checked.judge.name
-    labels = ", ".join(label.file for label in checked.labels)
-    for asked, by_model in ((JudgeQuestion.REFUSAL, checked.refusal), (JudgeQuestion.HARM, checked.harm)):
+    labels = ", ".join(label.file for label in validation.labels)
+    for criterion, by_model in ((Criterion.REFUSAL, validation.refusal), (Criterion.HARM, validation.harm)):
         if by_model:
             for source, figures in [("all", by_model.all), *by_model.models.items()]:
-                yield WithPeople(judge, asked.value, labels, source, figures)
+                yield AgreementWithPeople(str(validation.judge), criterion.value, labels, source, figures)
 
 
 def _pairs(
     one: Mapping[str, AnsweredQuery], two: Mapping[str, AnsweredQuery]
 ) -> dict[str, list[tuple[bool, bool | None]]]:
     """What both judges said of the same answers; None where either of them left one unscored."""
-    pairs: dict[str, list[tuple[bool, bool | None]]] = {"malicious resisted": [], "harmless refused": []}
+    resisted: list[tuple[bool, bool | None]] = []
+    refused: list[tuple[bool, bool | None]] = []
     for key in one.keys() & two.keys():
-        success = Verdict.RESISTED if "rsr" in one[key].measures else Verdict.OVER_REFUSED
-        found = pairs["malicious resisted" if success is Verdict.RESISTED else "harmless refused"]
+        malicious = Measure.RSR in one[key].measures
+        success = Verdict.RESISTED if malicious else Verdict.OVER_REFUSED
         for name, first in one[key].answers.items():
             second = two[key].answers.get(name)
-            if second and first.text == second.text:
+            if second and first.text_hash == second.text_hash:
                 unscored = Verdict.UNSCORED in (first.verdict, second.verdict)
-                found.append((first.verdict is success, None if unscored else second.verdict is success))
-    return pairs
+                pair = (first.verdict is success, None if unscored else second.verdict is success)
+                (resisted if malicious else refused).append(pair)
+    return {"malicious resisted": resisted, "harmless refused": refused}

@@ -11,28 +11,26 @@ from urllib.parse import quote
 
 from davsp.errors import InputError
 from davsp.report.agreement import between_judges, read_validations
-from davsp.report.collect import RESULTS, Evaluation, collect, read_transcripts
-from davsp.report.pages import check_can_draw, render
-from davsp.report.plots import trade_off
-from davsp.report.rows import cost_rows, figure_names, table_groups
+from davsp.report.cells import HEADINGS, LEGEND, parts, source_of_published
+from davsp.report.collect import Evaluation, collect, with_answers
+from davsp.report.csv_files import scenarios_csv, significance_csv, tables_csv
+from davsp.report.latex import latex
+from davsp.report.markdown import markdown
+from davsp.report.pages import PAGE, check_can_draw, render
+from davsp.report.pareto import trade_off_of
+from davsp.report.plots import draw_trade_off
+from davsp.report.rows import cost_rows, figure_names, measure_tables
 from davsp.report.significance import ALPHA, families
-from davsp.report.standing import field_of
-from davsp.report.tables import ModelTable, published, tables
-from davsp.report.typeset import (
-    HEADINGS,
-    LEGEND,
-    PUBLISHED,
-    latex,
-    markdown,
-    parts,
-    scenarios_csv,
-    significance_csv,
-    tables_csv,
-)
+from davsp.report.tables import ModelTable, tables
 from davsp.report.viewer import write_viewer
+from davsp.results import RESULTS, Measure
 from davsp.util.files import write_text
 
-PAGE = "report.html"
+_MEASURES = {
+    Measure.RSR: "Resisted",
+    Measure.BENIGN_ACCURACY: "Answered right",
+    Measure.OVER_REFUSAL: "Over-refused",
+}
 
 
 @dataclass(frozen=True)
@@ -62,33 +60,33 @@ def write_comparison(
         raise InputError(f"{out} holds an evaluation, whose own {PAGE} would be lost: give another folder with --out.")
     evaluations = collect(folders)
     validations = read_validations(judge_validations)
-    told = [(evaluation, read_transcripts(evaluation)) for evaluation in evaluations]
-    shown, compared = tables(evaluations), families(told)
+    answered = [with_answers(evaluation) for evaluation in evaluations]
+    model_tables, compared = tables(evaluations), families(answered)
     links = write_viewer(evaluations, out) if viewer else {}
     page = render(
         "comparison.html.j2",
         title=_title(evaluations),
-        tables=shown,
+        tables=model_tables,
         headings=HEADINGS,
         parts=parts,
         legend=LEGEND,
-        published=f"{PUBLISHED} Source: {published()['source']}." if _any_published(shown) else "",
-        figures=_figures(shown, evaluations),
+        published=source_of_published(model_tables),
+        figures=_drawings(model_tables, evaluations),
         families=compared,
         alpha=ALPHA,
-        measures={"rsr": "Resisted", "benign_accuracy": "Answered right", "over_refusal": "Over-refused"},
+        measures=_MEASURES,
         p_value=_p_value,
-        silent=[evaluation.title for evaluation, queries in told if not queries],
+        silent=[one.evaluation.title for one in answered if not one.queries],
         validations=validations,
-        between=between_judges(told),
-        evaluations=[_described(evaluation, out, links) for evaluation in evaluations],
+        between=between_judges(answered),
+        evaluations=[_shown(evaluation, out, links) for evaluation in evaluations],
         viewer=viewer,
         out=out,
     )
     for name, content in (
-        ("tables.md", markdown(shown)),
-        ("tables.tex", latex(shown)),
-        ("tables.csv", tables_csv(shown)),
+        ("tables.md", markdown(model_tables)),
+        ("tables.tex", latex(model_tables)),
+        ("tables.csv", tables_csv(model_tables)),
         ("scenarios.csv", scenarios_csv(evaluations)),
         ("significance.csv", significance_csv(compared)),
         (PAGE, page),
@@ -103,34 +101,30 @@ def _title(evaluations: Sequence[Evaluation]) -> str:
     return f"{named}: {len(evaluations)} evaluation{'s' * (len(evaluations) > 1)}"
 
 
-def _any_published(shown: Sequence[ModelTable]) -> bool:
-    return any(row.published for table in shown for row in table.rows)
-
-
-def _figures(shown: Sequence[ModelTable], evaluations: Sequence[Evaluation]) -> list[Drawing]:
+def _drawings(model_tables: Sequence[ModelTable], evaluations: Sequence[Evaluation]) -> list[Drawing]:
     from markupsafe import Markup
 
-    found = []
-    for table in shown:
-        field = field_of(table, evaluations)
-        if field.standings:
+    drawings = []
+    for table in model_tables:
+        trade_off = trade_off_of(table, evaluations)
+        if trade_off.points:
             check_can_draw()
-            svg = trade_off(field.standings, field.usefulness)
-            found.append(Drawing(table, Markup(svg), field.left_out))  # noqa: S704 - our own SVG
-    return found
+            svg = draw_trade_off(trade_off.points, trade_off.usefulness)
+            drawings.append(Drawing(table, Markup(svg), trade_off.left_out))  # noqa: S704 - our own SVG
+    return drawings
 
 
-def _described(evaluation: Evaluation, out: Path, links: Mapping[Path, str]) -> dict[str, Any]:
-    """What the page shows of one evaluation beside its rates."""
+def _shown(evaluation: Evaluation, out: Path, links: Mapping[Path, str]) -> dict[str, Any]:
+    """What the page shows of one evaluation."""
     results = evaluation.results
     own = evaluation.folder / PAGE
     return {
-        "told": evaluation,
-        "names": list(results["defences"]),
-        "groups": list(table_groups(results)),
+        "evaluation": evaluation,
+        "results": results,
+        "groups": list(measure_tables(results.defences)),
         "costs": cost_rows(results),
-        "figures": figure_names(evaluation.scores),
-        "unscored": sum(results["unscored"].values()),
+        "figures": figure_names(results.scores),
+        "unscored": sum(results.unscored.values()),
         "page": _link(own, out) if own.is_file() else "",
         "logs": links.get(evaluation.folder, ""),
     }

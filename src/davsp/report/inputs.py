@@ -1,69 +1,89 @@
-"""What a report needs beyond results.json, kept so that the page can be written again."""
+"""What the page of one evaluation shows beyond results.json, kept so that the page can be written again."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from davsp.errors import MALFORMED, InputError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-if TYPE_CHECKING:
-    from davsp.report.evaluation import Transcript
-
+from davsp.errors import InputError
+from davsp.results import Verdict, first_problem
+from davsp.util.files import read_json, write_json
 
 REPORT_INPUTS = "report_inputs.json"
 
 
-def rebuild_report(folder: Path) -> Path:
-    """Write report.html from results.json and the report inputs in `folder`; return its path.
+def _decoded(value: object) -> object:
+    return base64.b64decode(value) if isinstance(value, str) else value
 
-    Raises InputError when `folder` holds no evaluation, or one that is damaged.
+
+def _encoded(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def _with_step(record: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(record.get("step"), int) or not isinstance(record.get("validation", {}), dict):
+        raise ValueError("a record of training has a step, and validation values by name if any")
+    return record
+
+
+Png = Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(_encoded, when_used="json")]
+"""A PNG file; in JSON as base64."""
+TrainingRecord = Annotated[dict[str, Any], AfterValidator(_with_step)]
+"""A record of a training run's metrics.jsonl."""
+Condition = Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TranscriptAnswer(_Input):
+    """One answer. `image` is the PNG as the model saw it behind the defence, where it is known."""
+
+    defence: str
+    text: str
+    verdict: Verdict
+    error: str | None = None
+    image: Png | None = None
+
+
+class Transcript(_Input):
+    """One query and its answers behind every defence."""
+
+    id: str
+    group: str
+    malicious: bool
+    question: str
+    answers: list[TranscriptAnswer]
+
+
+class ReportInputs(_Input):
+    """What report_inputs.json holds. A part that is not given is left out of the page.
+
+    `projections` maps "side/condition", such as "malicious/before", to one float per query. `training` are the records
+    of a training run's metrics.jsonl. `border` is an RGBA PNG, transparent where the image goes.
     """
-    from davsp.report.collect import read_evaluation, read_json
 
-    results = read_evaluation(folder).results
-    inputs = read_json(folder / REPORT_INPUTS, f"{folder} holds no finished evaluation")
+    title: str
+    projections: dict[Condition, list[float]] = {}
+    training: list[TrainingRecord] = []
+    border: Png | None = None
+    transcripts: list[Transcript] = []
+
+
+def write_inputs(folder: Path, inputs: ReportInputs) -> None:
+    """Write report_inputs.json. Raises StorageError where the folder is not writable."""
+    write_json(folder / REPORT_INPUTS, inputs.model_dump(mode="json"))
+
+
+def read_inputs(folder: Path) -> ReportInputs:
+    """The inputs of the page in a folder. Raises InputError where there are none, and for a file that is damaged."""
+    path = folder / REPORT_INPUTS
+    content = read_json(path, f"{folder} holds no finished evaluation")
     try:
-        return _written_again(folder, results, inputs)
-    except MALFORMED as error:
-        raise InputError(
-            f"{folder / REPORT_INPUTS} is damaged ({type(error).__name__}: {error}). Run the evaluation again."
-        ) from error
-
-
-def _written_again(folder: Path, results: Mapping[str, Any], inputs: Mapping[str, Any]) -> Path:
-    from davsp.judges.rates import Verdict
-    from davsp.report.evaluation import Transcript, TranscriptAnswer, write_report
-
-    transcripts = [
-        Transcript(
-            **{k: v for k, v in t.items() if k != "answers"},
-            answers=[
-                TranscriptAnswer(
-                    a["defence"],
-                    a["text"],
-                    Verdict(a["verdict"]),
-                    a["error"],
-                    base64.b64decode(a["image"]) if a["image"] else None,
-                )
-                for a in t["answers"]
-            ],
-        )
-        for t in inputs["transcripts"]
-    ]
-    return write_report(
-        folder,
-        results,
-        title=inputs["title"],
-        projections={tuple(k.split("/")): v for k, v in inputs["projections"].items()},
-        training=inputs["training"],
-        border=base64.b64decode(inputs["border"]) if inputs["border"] else None,
-        transcripts=transcripts,
-    )
-
-
-def _transcript_json(transcript: Transcript) -> dict[str, Any]:
-    answers = [vars(a) | {"image": base64.b64encode(a.image).decode() if a.image else None} for a in transcript.answers]
-    return vars(transcript) | {"answers": answers}
+        return ReportInputs.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged: {first_problem(error)}. Run the evaluation again.") from error

@@ -9,6 +9,8 @@ from typing import Any
 from davsp.errors import InputError
 from davsp.report.rows import percent
 
+PAGE = "report.html"
+
 
 def render(template: str, **shown: Any) -> str:
     """A page from a template of this folder. All that is `shown` is escaped, but for Markup."""

@@ -6,9 +6,11 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from davsp.report.pareto import DefencePoint, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,22 +22,22 @@ COLOURS = {"malicious": "#d1495b", "benign": "#2e86ab"}
 SERIES = ("#2e86ab", "#d1495b", "#c98a00", "#4c9f70", "#8b6fc0", "#808890", "#b5651d", "#2aa7a7")
 
 
-def projection_histograms(projections: Mapping[tuple[str, str], Sequence[float]]) -> str:
+def projection_histograms(projections: Mapping[str, Sequence[float]]) -> str:
     """One panel for every condition, in the order given, malicious and benign on a shared axis.
 
-    `projections` maps (split, condition), such as ("malicious", "before"), to one projection per query: the
-    inner product of the hidden state of the last prompt token with the harmfulness direction.
+    `projections` maps "side/condition", such as "malicious/before", to one projection per query: the inner product of
+    the hidden state of the last prompt token with the harmfulness direction.
     """
-    conditions = list(dict.fromkeys(condition for _, condition in projections))
+    conditions = list(dict.fromkeys(name.partition("/")[2] for name in projections))
     values = np.concatenate([np.asarray(v, dtype=float) for v in projections.values()])
     bins = np.linspace(values.min(), values.max(), 41) if np.ptp(values) else 10
     figure = _figure(height=2.3 * len(conditions))
     panels = figure.subplots(len(conditions), 1, sharex=True, squeeze=False)[:, 0]
     for panel, condition in zip(panels, conditions, strict=True):
-        for split, colour in COLOURS.items():
-            found = projections.get((split, condition), ())
-            if len(found):
-                panel.hist(found, bins=bins, color=colour, alpha=0.65, label=f"{split} (n={len(found)})")
+        for side, colour in COLOURS.items():
+            of_side = projections.get(f"{side}/{condition}", ())
+            if len(of_side):
+                panel.hist(of_side, bins=bins, color=colour, alpha=0.65, label=f"{side} (n={len(of_side)})")
         panel.set_ylabel("queries")
         _dress(panel, condition)
     panels[-1].set_xlabel("projection onto the harmfulness direction")
@@ -74,47 +76,23 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure, "Training curves over the steps: " + ", ".join(panels_of))
 
 
-class Point(NamedTuple):
-    """A value and the ends of its interval, in percent or on a score's own scale."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Standing(NamedTuple):
-    """Where a defence stands. Safety and over-refusal are in percent; None was not measured."""
-
-    defence: str
-    safety: Point
-    usefulness: Point | None
-    over_refusal: Point | None
-
-
-def pareto_front(standings: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of the pairs are not beaten: no other is at least as high in both and higher in one."""
-    return [
-        i for i, (x, y) in enumerate(standings) if not any(a >= x and b >= y and (a > x or b > y) for a, b in standings)
-    ]
-
-
-def trade_off(standings: Sequence[Standing], usefulness: str) -> str:
+def draw_trade_off(defences: Sequence[DefencePoint], usefulness: str) -> str:
     """Safety against usefulness and against over-refusal, each where it was measured: a point for every defence.
 
     Crosses are 95 % intervals; the line joins the defences that no other beats in both. Names stand in a column at the
     right, each tied to its point, so that none hides another.
     """
-    useful = [(s.defence, s.usefulness, s.safety) for s in standings if s.usefulness]
-    refusing = [(s.defence, s.over_refusal, s.safety) for s in standings if s.over_refusal]
-    every = [
+    useful = [(d.defence, d.usefulness, d.safety) for d in defences if d.usefulness]
+    refusing = [(d.defence, d.over_refusal, d.safety) for d in defences if d.over_refusal]
+    possible = [
         ("safety and usefulness", usefulness, useful, 1.0),
         ("safety and over-refusal", "harmless queries refused, % (lower is better)", refusing, -1.0),
     ]
-    panels_of = [panel for panel in every if panel[2]]
-    height = max(2.4, 0.19 * len(standings) + 0.9)
+    panels_of = [panel for panel in possible if panel[2]]
+    height = max(2.4, 0.19 * len(defences) + 0.9)
     figure = _figure(height=height * len(panels_of))
     panels = figure.subplots(len(panels_of), 1, squeeze=False)[:, 0]
-    colours = dict(zip((s.defence for s in standings), cycle(SERIES), strict=False))
+    colours = dict(zip((d.defence for d in defences), cycle(SERIES), strict=False))
     for panel, (title, x_label, points, better) in zip(panels, panels_of, strict=True):
         front = sorted(pareto_front([(better * x.value, y.value) for _, x, y in points]), key=lambda i: points[i][1])
         corners = [(points[i][1].value, points[i][2].value) for i in front]

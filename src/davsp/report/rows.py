@@ -3,54 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from davsp.judges.rates import UNSCORED_LIMIT, Rate, pooled
+from davsp.judges.rates import UNSCORED_LIMIT, pooled
+from davsp.results import Figure, Measure, Rate, Rates, Results
 
-_TABLES = {
-    "rsr": ("Malicious queries resisted", "higher is better"),
-    "benign_accuracy": ("Benign queries answered right", "higher is better"),
-    "over_refusal": ("Harmless queries refused", "lower is better"),
-}
-
-_COSTS = {
-    "calls": "calls of the model",
-    "input_tokens": "tokens read",
-    "output_tokens": "tokens written",
-    "helper_calls": "calls of helper models",
-    "seconds": "seconds",
+_HEADINGS = {
+    Measure.RSR: ("Malicious queries resisted", "higher is better"),
+    Measure.BENIGN_ACCURACY: ("Benign queries answered right", "higher is better"),
+    Measure.OVER_REFUSAL: ("Harmless queries refused", "lower is better"),
 }
 
 
-class MeasureRow(NamedTuple):
-    """The rates of one kind, one for every defence; None where a defence has none."""
+class KindRow(NamedTuple):
+    """The rates of one kind of query, one for every defence; None where a defence has none."""
 
     kind: str
     rates: list[Rate | None]
     pooled: bool
 
 
-class Group(NamedTuple):
+class MeasureTable(NamedTuple):
     """The rows of one measure."""
 
     title: str
     direction: str
-    rows: list[MeasureRow]
+    rows: list[KindRow]
 
 
-def table_groups(results: Mapping[str, Any]) -> Iterator[Group]:
+def measure_tables(defences: Mapping[str, Rates]) -> Iterator[MeasureTable]:
     """Safety, usefulness and over-refusal, always together: all kinds pooled, then kind by kind."""
-    defences = list(results["defences"].values())
-    for table, (title, direction) in _TABLES.items():
-        kinds = list(dict.fromkeys(kind for found in defences for kind in found[table]))
-        rows = []
+    for measure, (title, direction) in _HEADINGS.items():
+        columns = [rates[measure] for rates in defences.values()]
+        kinds = list(dict.fromkeys(kind for column in columns for kind in column))
+        rows = [KindRow(kind, [column.get(kind) for column in columns], False) for kind in kinds]
         if len(kinds) != 1:
-            rows.append(MeasureRow("all", [pooled(list(found[table].values())) for found in defences], True))
-        for kind in kinds:
-            rows.append(
-                MeasureRow(kind, [Rate(**d[table][kind]) if kind in d[table] else None for d in defences], False)
-            )
-        yield Group(title, direction, rows)
+            rows.insert(0, KindRow("all", [pooled(column.values()) for column in columns], True))
+        yield MeasureTable(title, direction, rows)
+
+
+def with_all(rates: Mapping[str, Rate]) -> dict[str, Rate]:
+    """The rates of one measure by kind, after that of all kinds together; {} where there are none."""
+    together = pooled(rates.values())
+    return {} if together is None else {"all": together, **{k: v for k, v in rates.items() if k != "all"}}
+
+
+class SummaryRow(NamedTuple):
+    """A defence, and its rate of each measure over all kinds of query, as `format_rate` writes it."""
+
+    defence: str
+    rates: list[str]
+
+
+def summary_rows(results: Results) -> Iterator[SummaryRow]:
+    """A row for every defence: safety, usefulness and over-refusal."""
+    for defence, rates in results.defences.items():
+        together = [pooled(rates[measure].values()) for measure in Measure]
+        yield SummaryRow(defence, ["-" if rate is None else format_rate(rate) for rate in together])
 
 
 def percent(share: float) -> str:
@@ -66,40 +75,39 @@ def format_rate(rate: Rate) -> str:
     return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{unscored}"
 
 
-def figure_names(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def figure_names(scores: Mapping[str, Mapping[str, Figure]]) -> list[str]:
     """The official figures that any defence has, in their order."""
     return list(dict.fromkeys(name for figures in scores.values() for name in figures))
 
 
-def cost_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def cost_rows(results: Results) -> list[tuple[str, list[str]]]:
     """What a query costs behind every defence, for a table: its lines, each a name and a cell for every defence.
 
     [] for results without costs, as earlier versions wrote them.
     """
-    costs = results.get("cost", {})
-    if not costs:
+    if not results.cost:
         return []
-    found = [costs[name] for name in results["defences"]]
-    rows = [(title, [_amount(cost[name]) for cost in found]) for name, title in _COSTS.items()]
-    return [*rows, ("n", [str(cost["n"]) for cost in found])]
+    costs = [results.cost[name] for name in results.defences]
+    return [
+        ("calls of the model", [_amount(cost.calls) for cost in costs]),
+        ("tokens read", [_amount(cost.input_tokens) for cost in costs]),
+        ("tokens written", [_amount(cost.output_tokens) for cost in costs]),
+        ("calls of helper models", [_amount(cost.helper_calls) for cost in costs]),
+        ("seconds", [_amount(cost.seconds) for cost in costs]),
+        ("n", [str(cost.n) for cost in costs]),
+    ]
 
 
-def _amount(value: float | None) -> str:
-    return "not told" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def too_many_unscored(results: Mapping[str, Any]) -> list[str]:
+def too_many_unscored(results: Results) -> list[str]:
     """A line for every defence of which more answers are unscored than UNSCORED_LIMIT."""
-    n = results["queries"]
+    n = results.queries
     return [
         f"{name} has {unscored} of {n} answers unscored ({percent(unscored / n)} %), more than "
         f"{percent(UNSCORED_LIMIT)} %: do not compare its rates before you know why."
-        for name, unscored in results["unscored"].items()
+        for name, unscored in results.unscored.items()
         if unscored > UNSCORED_LIMIT * n
     ]
 
 
-def described_judge(results: Mapping[str, Any]) -> str:
-    """`rules`, or `llm (openai/gpt-4o)`."""
-    judge = results.get("judge") or {"name": "rules", "model": None}  # version 0.1.0 had no other
-    return f"{judge['name']} ({judge['model']})" if judge["model"] else str(judge["name"])
+def _amount(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from davsp.judges.rates import MEASURES, Verdict
-from davsp.report.collect import AnsweredQuery, Evaluation
+from davsp.report.collect import AnsweredEvaluation
+from davsp.results import Measure, Verdict
 
 ALPHA = 0.05
 """At or below this corrected p, two defences are said to differ."""
-
-Told = tuple[Evaluation, Mapping[str, AnsweredQuery]]
-"""An evaluation, and its queries and their answers by id."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Comparison:
     behind at least one of the two. `p`: McNemar's exact two-sided test; `corrected`: after Holm, within its family.
     """
 
-    measure: str
+    measure: Measure
     first: str
     second: str
     only_first: int
@@ -54,20 +51,18 @@ class Family:
     judge: str
     comparisons: tuple[Comparison, ...]
 
-    def by_measure(self) -> list[tuple[str, list[Comparison]]]:
+    def by_measure(self) -> list[tuple[Measure, list[Comparison]]]:
         """The comparisons of each measure, safety first."""
-        found = [(measure, [c for c in self.comparisons if c.measure == measure]) for measure in MEASURES]
-        return [(measure, comparisons) for measure, comparisons in found if comparisons]
+        grouped = [(measure, [c for c in self.comparisons if c.measure is measure]) for measure in Measure]
+        return [(measure, comparisons) for measure, comparisons in grouped if comparisons]
 
 
 def mcnemar(b: int, c: int) -> float:
     """The exact two-sided p of b and c discordant pairs (McNemar 1947): under the null hypothesis b is binomial with
-    b + c trials of probability 1/2, and p = min(1, 2 P(X <= min(b, c)))."""
-    n, total, term = b + c, 0, 1
-    for i in range(min(b, c) + 1):
-        total += term
-        term = term * (n - i) // (i + 1)
-    return min(1.0, 2 * total / (1 << n))
+    b + c trials of probability 1/2."""
+    from scipy.stats import binomtest  # takes a second, which a command's help need not wait for
+
+    return float(binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -80,53 +75,55 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def families(told: Sequence[Told]) -> list[Family]:
+def families(evaluations: Sequence[AnsweredEvaluation]) -> list[Family]:
     """Every pair of defences of every evaluation, and pairs that stand in two evaluations of the same queries.
 
     A pair is taken across two evaluations, of one model and one judge, only where no evaluation has both.
     """
-    found = [
-        Family(e.title, e.model, e.judge, _corrected(_within((e, queries))))
-        for e, queries in told
-        if queries and len(e.results["defences"]) > 1
+    compared = [
+        Family(one.evaluation.title, one.evaluation.model, one.evaluation.judge, _corrected(_within(one)))
+        for one in evaluations
+        if one.queries and len(one.evaluation.results.defences) > 1
     ]
-    for group in _same_queries(told):
+    for group in _same_queries(evaluations):
         if across := _corrected(_across(group)):
-            first = group[0][0]
-            titles = " and ".join(dict.fromkeys(str(e.folder) for e, _ in group))
-            found.append(Family(f"{first.title}, across {titles}", first.model, first.judge, across))
-    return [family for family in found if family.comparisons]
+            first = group[0].evaluation
+            titles = " and ".join(dict.fromkeys(str(one.evaluation.folder) for one in group))
+            compared.append(Family(f"{first.title}, across {titles}", first.model, first.judge, across))
+    return [family for family in compared if family.comparisons]
 
 
-def same_queries(one: Told, two: Told) -> bool:
+def same_queries(one: AnsweredEvaluation, two: AnsweredEvaluation) -> bool:
     """Whether two evaluations share queries: they are of one source, and all ids that both have of one question."""
-    (first, asked), (second, again) = one, two
-    shared = asked.keys() & again.keys()
-    same = all((asked[i].group, asked[i].question) == (again[i].group, again[i].question) for i in shared)
-    return first.source == second.source and bool(shared) and same
+    shared = one.queries.keys() & two.queries.keys()
+    same = all(
+        (one.queries[i].group, one.queries[i].question) == (two.queries[i].group, two.queries[i].question)
+        for i in shared
+    )
+    return one.evaluation.source == two.evaluation.source and bool(shared) and same
 
 
-def _within(told: Told) -> Iterator[Comparison]:
-    for first, second in combinations(told[0].results["defences"], 2):
-        yield from _compared(first, told, second, told)
+def _within(one: AnsweredEvaluation) -> Iterator[Comparison]:
+    for first, second in combinations(one.evaluation.results.defences, 2):
+        yield from _compared(first, one, second, one)
 
 
-def _across(group: Sequence[Told]) -> Iterator[Comparison]:
-    names = list(dict.fromkeys(name for e, _ in group for name in e.results["defences"]))
+def _across(group: Sequence[AnsweredEvaluation]) -> Iterator[Comparison]:
+    names = list(dict.fromkeys(name for one in group for name in one.evaluation.results.defences))
     for first, second in combinations(names, 2):
-        having = [{name for name in (first, second) if name in e.results["defences"]} for e, _ in group]
+        having = [{name for name in (first, second) if name in one.evaluation.results.defences} for one in group]
         if not any(len(some) == 2 for some in having):
             one, two = (group[having.index({name})] for name in (first, second))
             yield from _compared(first, one, second, two)
 
 
-def _same_queries(told: Sequence[Told]) -> list[list[Told]]:
+def _same_queries(evaluations: Sequence[AnsweredEvaluation]) -> list[list[AnsweredEvaluation]]:
     """Evaluations of one model and one judge on shared queries, where there are several."""
-    groups: list[list[Told]] = []
-    for one in told:
+    groups: list[list[AnsweredEvaluation]] = []
+    for one in evaluations:
         for group in groups:
-            other = group[0][0]
-            same = (other.model, other.judge) == (one[0].model, one[0].judge)
+            other = group[0].evaluation
+            same = (other.model, other.judge) == (one.evaluation.model, one.evaluation.judge)
             if same and all(same_queries(one, two) for two in group):
                 group.append(one)
                 break
@@ -135,18 +132,18 @@ def _same_queries(told: Sequence[Told]) -> list[list[Told]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _compared(first: str, one: Told, second: str, two: Told) -> Iterator[Comparison]:
+def _compared(first: str, one: AnsweredEvaluation, second: str, two: AnsweredEvaluation) -> Iterator[Comparison]:
     """The two defences by each measure that any shared query counts in."""
-    pairs: dict[str, list[tuple[Verdict, Verdict, Verdict]]] = {measure: [] for measure in MEASURES}
-    for key in one[1].keys() & two[1].keys():
-        said, answered = one[1][key].answers.get(first), two[1][key].answers.get(second)
-        if said and answered:
-            for measure, success in one[1][key].measures.items():
-                pairs[measure].append((success, said.verdict, answered.verdict))
-    for measure, found in pairs.items():
-        scored = [(a is success, b is success) for success, a, b in found if Verdict.UNSCORED not in (a, b)]
+    pairs: dict[Measure, list[tuple[Verdict, Verdict, Verdict]]] = {measure: [] for measure in Measure}
+    for key in one.queries.keys() & two.queries.keys():
+        behind_first, behind_second = one.queries[key].answers.get(first), two.queries[key].answers.get(second)
+        if behind_first and behind_second:
+            for measure, success in one.queries[key].measures.items():
+                pairs[measure].append((success, behind_first.verdict, behind_second.verdict))
+    for measure, verdicts in pairs.items():
+        scored = [(a is success, b is success) for success, a, b in verdicts if Verdict.UNSCORED not in (a, b)]
         only_first, only_second = scored.count((True, False)), scored.count((False, True))
-        if found:
+        if verdicts:
             yield Comparison(
                 measure,
                 first,
@@ -154,17 +151,17 @@ def _compared(first: str, one: Told, second: str, two: Told) -> Iterator[Compari
                 only_first,
                 only_second,
                 len(scored),
-                len(found) - len(scored),
+                len(verdicts) - len(scored),
                 mcnemar(only_first, only_second),
             )
 
 
-def _corrected(found: Iterator[Comparison]) -> tuple[Comparison, ...]:
+def _corrected(comparisons: Iterator[Comparison]) -> tuple[Comparison, ...]:
     """The same, by measure, each with its corrected p."""
-    every = list(found)
-    result: list[Comparison] = []
-    for measure in MEASURES:
-        family = [comparison for comparison in every if comparison.measure == measure]
+    uncorrected = list(comparisons)
+    corrected: list[Comparison] = []
+    for measure in Measure:
+        family = [comparison for comparison in uncorrected if comparison.measure is measure]
         values = holm([comparison.p for comparison in family])
-        result += [replace(c, corrected=p) for c, p in zip(family, values, strict=True)]
-    return tuple(result)
+        corrected += [replace(c, corrected=p) for c, p in zip(family, values, strict=True)]
+    return tuple(corrected)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from davsp.benchmarks.base import Purpose
+from davsp.benchmarks import BENCHMARKS
+from davsp.benchmarks.base import Headline, Purpose
 from davsp.judges.rates import pooled
 from davsp.report.collect import Evaluation
 from davsp.report.rows import too_many_unscored
+from davsp.results import Measure, Rate, Rates
 
-OFFICIAL = {"mm_vet": ("total", 1), "mme": ("total", 1), "llava_bench": ("all", 1), "pope": ("f1", 100)}
-"""The figure that stands for a benchmark's official score, and what it is multiplied with."""
-
-_MEASURE_OF = {Purpose.SAFETY: "rsr", Purpose.USEFULNESS: "benign_accuracy", Purpose.OVER_REFUSAL: "over_refusal"}
-_UNIT_OF = {"rsr": "RSR, %", "benign_accuracy": "right, %", "over_refusal": "refused, %"}
+_MEASURE_OF = {
+    Purpose.SAFETY: Measure.RSR,
+    Purpose.USEFULNESS: Measure.BENIGN_ACCURACY,
+    Purpose.OVER_REFUSAL: Measure.OVER_REFUSAL,
+}
+_UNIT_OF = {Measure.RSR: "RSR, %", Measure.BENIGN_ACCURACY: "right, %", Measure.OVER_REFUSAL: "refused, %"}
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Column:
-    """What is shown of one benchmark in its `runs`: a rate, or its official `figure` times `scale`.
+    """What is shown of one benchmark in its `runs`: a rate, or the `headline` of its official scores.
 
-    `judge` is told where a table has several. `paper`: which of the paper's columns it is, printed there with so many
+    `judge` is named where a table has several. `paper`: which of the paper's columns it is, printed there with so many
     `decimals`.
     """
 
@@ -50,8 +53,7 @@ class Column:
     purpose: Purpose
     runs: Sequence[Evaluation]
     judge: str = ""
-    figure: str | None = None
-    scale: float = 100
+    headline: Headline | None = None
     paper: int | None = None
     decimals: int = 1
 
@@ -59,27 +61,28 @@ class Column:
     def unit(self) -> str:
         """`RSR, %`, or `F1, %, judged by rules`; a score on a scale of its own is a `score`."""
         rate = _UNIT_OF[_MEASURE_OF[self.purpose]]
-        unit = rate if self.figure is None else "F1, %" if self.figure == "f1" else "score"
+        unit = self.headline.unit if self.headline else rate
         return f"{unit}, judged by {self.judge}" if self.judge else unit
 
     @property
     def is_measured(self) -> bool:
         """Whether any defence has a value."""
-        return any(self.value_of(name) is not None for run in self.runs for name in run.results["defences"])
+        return any(self.value_of(name) is not None for run in self.runs for name in run.results.defences)
 
     def value_of(self, defence: str) -> Value | None:
         """The defence's value over all runs; None where this was not measured."""
-        having = [run for run in self.runs if defence in run.results["defences"]]
+        having = [run for run in self.runs if defence in run.results.defences]
         return combined([(run.seed, value) for run in having if (value := self._read(run, defence)) is not None])
 
     def _read(self, run: Evaluation, defence: str) -> Value | None:
-        if self.figure is not None:
-            found = run.scores.get(defence, {}).get(self.figure)
-            if found is None or not isfinite(found.value):
+        if self.headline is not None:
+            figure, scale = run.results.scores.get(defence, {}).get(self.headline.figure), self.headline.scale
+            if figure is None or not isfinite(figure.value):
                 return None
-            ends = [self.scale * end if end is not None and isfinite(end) else None for end in (found.low, found.high)]
-            return Value(self.scale * found.value, ends[0], ends[1], found.n)
-        return share(list(run.results["defences"][defence][_MEASURE_OF[self.purpose]].values()))
+            ends = (figure.low, figure.high)
+            low, high = (scale * end if end is not None and isfinite(end) else None for end in ends)
+            return Value(scale * figure.value, low, high, figure.n)
+        return share(run.results.defences[defence][_MEASURE_OF[self.purpose]].values())
 
 
 @dataclass(frozen=True)
@@ -103,19 +106,19 @@ class ModelTable:
 
     def purposes(self) -> list[tuple[Purpose, int]]:
         """The purposes of the columns in their order, and how many columns each has."""
-        found = [column.purpose for column in self.columns]
-        return [(purpose, found.count(purpose)) for purpose in Purpose if purpose in found]
+        purposes = [column.purpose for column in self.columns]
+        return [(purpose, purposes.count(purpose)) for purpose in Purpose if purpose in purposes]
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[ModelTable]:
     """A table for every model, in the order of the first of each; then the paper's of other models, where one of the
     paper's benchmarks was measured at all."""
     models = list(dict.fromkeys(evaluation.model for evaluation in evaluations))
-    found = [_table(model, [e for e in evaluations if e.model == model]) for model in models]
+    ours = [_table(model, [e for e in evaluations if e.model == model]) for model in models]
     if not any(map(is_of_paper, evaluations)):
-        return found
+        return ours
     beside = {published_model(model) for model in models}
-    return [*found, *(_published_table(name) for name in published()["models"] if name not in beside)]
+    return [*ours, *(_published_table(name) for name in published()["models"] if name not in beside)]
 
 
 def is_of_paper(evaluation: Evaluation) -> bool:
@@ -140,14 +143,14 @@ def published_model(model: str) -> str | None:
 
 def runs_of(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """The evaluations that asked the same and were judged by the same, together."""
-    found: dict[tuple[object, ...], list[Evaluation]] = {}
+    runs: dict[tuple[object, ...], list[Evaluation]] = {}
     for evaluation in evaluations:
-        found.setdefault((*evaluation.asked, evaluation.judge), []).append(evaluation)
-    return list(found.values())
+        runs.setdefault((*evaluation.query_set, evaluation.judge), []).append(evaluation)
+    return list(runs.values())
 
 
-def share(rates: Sequence[Mapping[str, Any]]) -> Value | None:
-    """Rates of results.json taken together, in percent; None of none."""
+def share(rates: Iterable[Rate]) -> Value | None:
+    """Rates of several kinds taken together, in percent; None of none."""
     rate = pooled(rates)
     if rate is None:
         return None
@@ -175,7 +178,7 @@ def combined(readings: Sequence[tuple[int, Value]]) -> Value | None:
 
 def _table(model: str, group: Sequence[Evaluation]) -> ModelTable:
     columns = _columns(group)
-    names = list(dict.fromkeys(name for evaluation in group for name in evaluation.results["defences"]))
+    names = list(dict.fromkeys(name for evaluation in group for name in evaluation.results.defences))
     beside = published_model(model) if any(map(is_of_paper, group)) else None
     rows = []
     for defence, values in (_published_rows(beside, columns) if beside else {}).items():
@@ -197,12 +200,12 @@ def _columns(group: Sequence[Evaluation]) -> list[Column]:
     taken = [(column.runs, column.purpose) for column in columns if column.is_measured]
     for runs in runs_of(group):
         facts = runs[0].benchmark
-        figure, scale = OFFICIAL.get(facts.name if facts else "", (None, 100))
+        headline = _headline(facts.name) if facts else None
         more = f" and {len(runs) - 1} more" if len(runs) > 1 and not facts else ""
         for purpose in Purpose:
-            column = Column(runs[0].title + more, purpose, runs, _told_judge(runs, group))
-            if purpose is Purpose.USEFULNESS and figure:
-                official = replace(column, figure=figure, scale=scale)
+            column = Column(runs[0].title + more, purpose, runs, _judge_label(runs, group))
+            if purpose is Purpose.USEFULNESS and headline:
+                official = replace(column, headline=headline)
                 column = official if official.is_measured else column
             if (runs, purpose) not in taken and column.is_measured:
                 columns.append(column)
@@ -212,33 +215,38 @@ def _columns(group: Sequence[Evaluation]) -> list[Column]:
 def _paper_columns(group: Sequence[Evaluation]) -> list[Column]:
     """Each of the variant that is nearest to the paper's of those that were asked, and of most queries."""
     columns = []
-    for i, told in enumerate(published()["columns"]):
-        usual, *_ = variants = told["variants"]
-        asked = [
-            (variants.index(facts.variant), -runs[0].results["queries"], n, runs)
+    for i, printed in enumerate(published()["columns"]):
+        usual, *_ = variants = printed["variants"]
+        candidates = [
+            (variants.index(facts.variant), -runs[0].results.queries, n, runs)
             for n, runs in enumerate(runs_of(group))
-            if (facts := runs[0].benchmark) and facts.name == told["benchmark"] and facts.variant in variants
+            if (facts := runs[0].benchmark) and facts.name == printed["benchmark"] and facts.variant in variants
         ]
-        runs = min(asked)[-1] if asked else []
-        title = told["title"] + (runs[0].part(usual) if runs else "")
-        figure, scale = OFFICIAL.get(told["benchmark"], (None, 100))
-        purpose = Purpose.USEFULNESS if figure else Purpose.SAFETY
-        columns.append(Column(title, purpose, runs, _told_judge(runs, group), figure, scale, i, told["decimals"]))
+        runs = min(candidates)[-1] if candidates else []
+        title = printed["title"] + (runs[0].part(usual) if runs else "")
+        headline = _headline(printed["benchmark"])
+        purpose = Purpose.USEFULNESS if headline else Purpose.SAFETY
+        columns.append(Column(title, purpose, runs, _judge_label(runs, group), headline, i, printed["decimals"]))
     return columns
 
 
-def _told_judge(runs: Sequence[Evaluation], group: Sequence[Evaluation]) -> str:
+def _headline(benchmark: str) -> Headline | None:
+    """The figure that stands for a benchmark; None for one whose rates do, and for one that is not installed."""
+    return BENCHMARKS.get(benchmark).headline if benchmark in BENCHMARKS else None
+
+
+def _judge_label(runs: Sequence[Evaluation], group: Sequence[Evaluation]) -> str:
     """The judge of these runs, if the model's others had another."""
     return runs[0].judge if runs and any(other.judge != runs[0].judge for other in group) else ""
 
 
 def _published_rows(model: str, columns: Sequence[Column]) -> dict[str, tuple[Value | None, ...]]:
     """The paper's values by defence, under their columns."""
-    found = {}
+    rows = {}
     for defence, values in published()["models"][model].items():
         under = [None if column.paper is None else values[column.paper] for column in columns]
-        found[defence] = tuple(None if value is None else Value(value) for value in under)
-    return found
+        rows[defence] = tuple(None if value is None else Value(value) for value in under)
+    return rows
 
 
 def _published_table(model: str) -> ModelTable:
@@ -254,10 +262,10 @@ def _warnings(group: Sequence[Evaluation], columns: Sequence[Column]) -> Iterato
             if purpose not in measured:
                 yield f"No {purpose} was measured: a model that refuses everything would look best here."
     for runs in runs_of(group):
-        if len(limits := {run.results["max_new_tokens"] for run in runs}) > 1:
-            told = " and ".join(map(str, sorted(limits)))
-            yield f"{runs[0].title}: its runs were allowed {told} new tokens, and are one mean all the same."
-        for name, seed in _told_differently(runs):
+        if len(limits := {run.results.max_new_tokens for run in runs}) > 1:
+            allowed = " and ".join(map(str, sorted(limits)))
+            yield f"{runs[0].title}: its runs were allowed {allowed} new tokens, and are one mean all the same."
+        for name, seed in _conflicting(runs):
             yield (
                 f"{runs[0].title}: {name} has different results of seed {seed}, and they are one mean all the same. "
                 "Are they of one defence?"
@@ -267,13 +275,13 @@ def _warnings(group: Sequence[Evaluation], columns: Sequence[Column]) -> Iterato
             yield f"{evaluation.title}: {warning}"
 
 
-def _told_differently(runs: Sequence[Evaluation]) -> list[tuple[str, int]]:
+def _conflicting(runs: Sequence[Evaluation]) -> list[tuple[str, int]]:
     """Defences, and seeds with which one name has different rates."""
-    found: dict[tuple[str, int], list[Any]] = {}
+    rates_of: dict[tuple[str, int], list[Rates]] = {}
     for run in runs:
-        for name, rates in run.results["defences"].items():
-            found.setdefault((name, run.seed), []).append(rates)
-    return [key for key, rates in found.items() if any(other != rates[0] for other in rates[1:])]
+        for name, rates in run.results.defences.items():
+            rates_of.setdefault((name, run.seed), []).append(rates)
+    return [key for key, rates in rates_of.items() if any(other != rates[0] for other in rates[1:])]
 
 
 def _plain(name: str) -> str:

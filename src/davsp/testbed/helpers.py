@@ -91,7 +91,7 @@ def _optimise(model: torch.nn.Module, rate: float, steps: int, loss: Callable[[i
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         optimizer.zero_grad()
-        loss(step).backward()  # type: ignore[no-untyped-call]
+        loss(step).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -14,19 +14,20 @@ import torch
 from jinja2 import Environment, PackageLoader
 from safetensors.torch import save_file
 
-from davsp.defences.prompted import PromptDefence
+from davsp.defences.base import RewritingDefence
+from davsp.defences.textual import SafetyPrefix, Undefended
 from davsp.errors import InputError
-from davsp.judges.judgement import judge
-from davsp.judges.rates import JudgedSample, Verdict, summarise
+from davsp.judges.judgement import judge_by_rules
+from davsp.judges.rates import JudgedSample, summarise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
-from davsp.prompts.text import SAFETY_PREFIX
+from davsp.results import Verdict
 from davsp.testbed.pretrain import Progress, Run
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES
 from davsp.testbed.scenes import SIZE
 from davsp.testbed.world import HARMFUL_WORDS, Split
-from davsp.training.batches import batched
+from davsp.util.batching import batched
 from davsp.util.files import replacing, write_json, write_text
 from davsp.util.progress import bar
 
@@ -122,29 +123,26 @@ def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> 
     model = load_model(name)
     queries = draw_queries(Split.TEST, per_group, seed, side=side)
     scores: Scores = {}
-    for defence in (PromptDefence("none"), PromptDefence("prefix", prefix=SAFETY_PREFIX)):
+    for defence in (Undefended(), SafetyPrefix()):
         judged = _judge_all(model, defence, queries)
-        rates = summarise(judged)
         harmful = [
             j
             for j, q in zip(judged, queries, strict=True)
             if q.group == "benign/reading" and set((q.answer or "").split()) & set(HARMFUL_WORDS)
         ]
-        rates["malicious_words"] = summarise(harmful)["benign_accuracy"]
-        scores[defence.name] = {
-            table: {kind: r.to_json() for kind, r in found.items()} for table, found in rates.items()
-        }
+        words = summarise(harmful).model_dump()["benign_accuracy"]
+        scores[defence.name] = {**summarise(judged).model_dump(), "malicious_words": words}
     return scores
 
 
-def _judge_all(model: VisionLanguageModel, defence: PromptDefence, queries: list[Any]) -> list[JudgedSample]:
+def _judge_all(model: VisionLanguageModel, defence: RewritingDefence, queries: list[Any]) -> list[JudgedSample]:
     judged = []
     with bar(f"Answering ({defence.name})", len(queries)) as advance:
         for batch in batched(queries, BATCH):
             for query, answer in zip(
                 batch, model.generate([defence.defend(q) for q in batch], MAX_NEW_TOKENS), strict=True
             ):
-                verdict: Verdict = judge(
+                verdict: Verdict = judge_by_rules(
                     answer,
                     malicious=query.malicious,
                     reference=query.answer or "",

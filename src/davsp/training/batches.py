@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +15,8 @@ from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, from_bytes, to_bytes
 from davsp.models.base import Tokens, VisionLanguageModel
-from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import Layout
 from davsp.training.spool import Spool
-
-T = TypeVar("T")
-S = TypeVar("S")
 
 REFUSAL = "I am sorry, I cannot help with that."
 """The answer a malicious query is trained towards when it brings none of its own."""
@@ -43,9 +37,7 @@ class Prepared:
     InputError when a benign query has no answer.
     """
 
-    def __init__(
-        self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout | FrameLayout, prefix: str
-    ) -> None:
+    def __init__(self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout, prefix: str) -> None:
         self.model = model
         self.queries = tuple(queries)
         self.prompts, self.answers = Spool(np.int32), Spool(np.int32)
@@ -85,23 +77,6 @@ class Prepared:
         for query, prompt, answer in zip(self.queries, self.prompts, self.answers, strict=True):
             found.update(repr((query.id, query.malicious, prompt.tolist(), answer.tolist())).encode())
         return found.hexdigest()
-
-
-def batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """The items in their order, `size` at a time; the last are fewer if need be."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def prefetched(make: Callable[[T], S], items: Iterable[T]) -> Iterator[S]:
-    """What `make` makes of each item, in order; a thread makes the next while the caller uses the last."""
-    with ThreadPoolExecutor(1) as thread:
-        coming: Future[S] | None = None
-        for item in items:
-            ready, coming = coming, thread.submit(make, item)
-            if ready is not None:
-                yield ready.result()
-        if coming is not None:
-            yield coming.result()
 
 
 class Shuffle:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from davsp.prompts.layouts import Mode
 from davsp.prompts.text import SAFETY_PREFIX
@@ -37,47 +37,85 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Mode | None = None
-    """Default: a frame for models that take images of any size, a border on a square canvas for the others."""
-    width: Positive | None = None
-    """Border width in pixels; default: the multiple of the patch nearest to the paper's share of the canvas."""
-    side: Positive | None = None
-    """Side in pixels of the square canvas of a border, for models that take any size; default: the paper's 336."""
-    eps: Annotated[float, Field(gt=0, le=1)] = 32 / 255
-    """Bound of an additive change, in pixel units."""
-    prefix: str = SAFETY_PREFIX
-    layer: Positive | None = None
-    """Decoder layer of the alignment loss; default: the one the vector chose."""
-    margin: Annotated[float, Field(gt=-0.5)] = 0.0
-    """How far beyond the measured class means the default thresholds lie, as a share of the means' distance.
-
-    A negative one puts them between the means.
-    """
-    tau_plus: float | None = None
-    """Projection that malicious queries are pushed above; default: malicious mean and margin."""
-    tau_minus: float | None = None
-    """Projection that benign queries are pushed below; default: benign mean and margin."""
-    alignment_weight: Weight = 1.0
-    answer_weight: Weight = 1.0
-    refusal_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """How often a malicious batch is also trained towards its refusal."""
-    sampling: Sampling = Sampling.BOTH
-    batch_size: Positive = 32
-    micro_batch: Positive = 8
-    """How many queries of one side go through the model at once: what memory is needed for. Any number of processes
-    that share the micro-batches of a step trains the same prompt."""
-    steps: Positive = 60
-    method: Method = Method.ADAM
-    step_size: Annotated[float, Field(gt=0, le=1)] = 0.02
-    start: Start = Start.GREY
-    clamp: bool = True
-    """Whether pixels are kept in [0, 1] at every step. The paper's are not: such a border is no image."""
-    falling: bool = True
-    """Whether the step size decays along a half cosine."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    validate_every: Positive = 20
-    validation_answers: Annotated[int, Field(ge=0)] = 32
-    """How many malicious validation queries are answered greedily at each validation."""
+    mode: Mode | None = Field(
+        None,
+        description="How the prompt meets the image: border (the image is shrunk into the middle of a square canvas, "
+        "as in the paper), frame (images keep their own size within a frame that fits them) or additive (a bounded "
+        "change on the image). Default: frame for models that take images of any size, border for the others.",
+    )
+    width: Positive | None = Field(
+        None,
+        description="Width of the border in pixels. Default: the multiple of the model's patch nearest to the paper's "
+        "share of the canvas.",
+    )
+    side: Positive | None = Field(
+        None,
+        description="Side in pixels of the square canvas, for models that take images of any size. Default: the "
+        "paper's 336.",
+    )
+    eps: float = Field(32 / 255, gt=0, le=1, description="Largest change of a pixel with mode=additive, in [0, 1].")
+    prefix: str = Field(SAFETY_PREFIX, description="The safety prefix before every question; empty for none.")
+    layer: Positive | None = Field(
+        None, description="Decoder layer of the alignment loss, from 1. Default: the one that the vector chose."
+    )
+    margin: float = Field(
+        0.0,
+        gt=-0.5,
+        description="How far beyond the measured class means the default thresholds lie, as a share of the means' "
+        "distance; a negative one puts them between the means.",
+    )
+    tau_plus: float | None = Field(
+        None,
+        description="Projection that malicious queries are pushed above. Default: the malicious mean and the margin.",
+    )
+    tau_minus: float | None = Field(
+        None, description="Projection that benign queries are pushed below. Default: the benign mean less the margin."
+    )
+    alignment_weight: Weight = Field(1.0, description="Weight of the alignment loss; 0 is the ablation without it.")
+    answer_weight: Weight = Field(
+        1.0, description="Weight of the cross-entropy of the reference answer, the paper's lambda."
+    )
+    refusal_share: float = Field(
+        0.05, ge=0, le=1, description="How often a malicious batch is also trained towards its refusal."
+    )
+    sampling: Sampling = Field(
+        Sampling.BOTH,
+        description="What a step sees: both (half of the batch malicious, half benign) or coin (a fair coin chooses a "
+        "malicious or a benign batch).",
+    )
+    batch_size: Positive = Field(32, description="Queries of a step.")
+    micro_batch: Positive = Field(
+        8,
+        description="Queries of one side that go through the model at once, which decides how much memory is needed. "
+        "Any number of processes that share the micro-batches of a step trains the same prompt.",
+    )
+    steps: Positive = Field(60, description="Steps of the training.")
+    method: Method = Field(
+        Method.ADAM,
+        description="How a gradient becomes a step: adam, or sign (every channel moves by the step size against the "
+        "sign of its gradient).",
+    )
+    step_size: float = Field(0.02, gt=0, le=1, description="Size of a step in pixel units: 1/255 is one 8-bit level.")
+    start: Start = Field(
+        Start.GREY,
+        description="Colour of the prompt before the first step: grey, or mean (the mean colour that the model's image "
+        "processor subtracts).",
+    )
+    clamp: bool = Field(
+        True,
+        description="Whether pixels are kept in [0, 1] at every step. A prompt beyond it is no image that could be "
+        "saved or sent.",
+    )
+    cosine_decay: bool = Field(
+        True,
+        validation_alias=AliasChoices("cosine_decay", "falling"),
+        description="Whether the step size decays to 5 % along a half cosine.",
+    )
+    seed: int = Field(0, ge=0, description="Of the order of queries, and of all that is drawn.")
+    validate_every: Positive = Field(20, description="Steps between two validations, which choose the prompt to keep.")
+    validation_answers: int = Field(
+        32, ge=0, description="Malicious validation queries that are answered greedily at each validation."
+    )
 
 
 PAPER = {
@@ -87,11 +125,12 @@ PAPER = {
     "steps": 1200,
     "method": Method.SIGN,
     "step_size": 1 / 255,
-    "falling": False,
+    "cosine_decay": False,
     "start": Start.MEAN,
     "clamp": False,
 }
-"""The paper's choices where they differ (METHOD section 3); its thresholds are the two class means."""
+"""The paper's choices where they differ from ours (its section on deep alignment and its experimental settings); its
+thresholds are the two class means, as ours."""
 
 
 def read_config(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,6 +14,7 @@ from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.training.config import TrainConfig
+from davsp.training.loop import Report
 from davsp.training.objective import Objective, plan
 from davsp.training.run_state import Record
 from davsp.training.trainer import Trainer
@@ -22,16 +23,14 @@ from davsp.util.files import check_same_run
 from davsp.util.processes import processes
 from davsp.util.progress import bar
 
-if TYPE_CHECKING:
-    pass
 
-
-def _objectives(
+def make_objectives(
     models: Sequence[tuple[VisionLanguageModel, HarmfulnessVector]],
     config: TrainConfig,
     training: Sequence[Query],
     validation: Sequence[Query],
 ) -> list[Objective]:
+    """An objective for each model. Raises what `plan` raises where options, model and vector do not fit together."""
     plans = [plan(model, vector, config) for model, vector in models]
     return [
         Objective(model, filled, vector.direction(filled.layer), training, validation)
@@ -73,7 +72,7 @@ def dry_run(
     validation: Sequence[Query],
 ) -> dict[str, Any]:
     """What a training run would do and cost: the resolved options, shapes, memory, and time from two real steps."""
-    trainer = Trainer(_objectives(models, config, training, validation), Path("unused"))
+    trainer = Trainer(make_objectives(models, config, training, validation))
     trainer.step(0)
     begun = time.perf_counter()
     trainer.step(1)
@@ -85,7 +84,7 @@ def dry_run(
     kept = [side.interiors for objective in trainer.objectives for side in (*objective.sides, *objective.checks)]
     return {
         "config": config.model_dump(mode="json"),
-        "prompt": [3, trainer.layout.height, trainer.layout.width],
+        "prompt": [3, *trainer.layout.size],
         "models": [_described(objective) for objective in trainer.objectives],
         "memory_mb": {
             "weights": sum(p.numel() * p.element_size() for m, _ in models for p in m.model.parameters()) / 2**20,
@@ -118,7 +117,8 @@ def _described(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _tensorboard(folder: Path) -> Callable[[Record], None]:
+def tensorboard_writer(folder: Path) -> Report:
+    """What writes a training run's records for TensorBoard, in `folder`. Raises InputError without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

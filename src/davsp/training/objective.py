@@ -11,18 +11,18 @@ from torch import Tensor
 
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
-from davsp.imaging.canvas import GridCanvas
 from davsp.judges.refusal import is_refusal
 from davsp.models.activations import last_prompt_states, states_and_final
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.frame import FrameLayout
-from davsp.prompts.layouts import Layout, Mode, default_width
+from davsp.prompts.layouts import Layout
+from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
-from davsp.training.batches import Prepared, batched
+from davsp.training.batches import Prepared
 from davsp.training.config import TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.run_state import Record
 from davsp.training.vector import HarmfulnessVector
+from davsp.util.batching import batched
 from davsp.util.processes import processes
 
 CHECK_BATCH = 32
@@ -35,7 +35,7 @@ class TrainingPlan:
     """A configuration with everything measured filled in."""
 
     config: TrainConfig
-    layout: Layout | FrameLayout
+    layout: Layout
     layer: int
     tau_plus: float
     tau_minus: float
@@ -61,21 +61,10 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
     return TrainingPlan(config, lay_out(model, config), config.layer or vector.layer, tau_plus, tau_minus)
 
 
-def lay_out(model: VisionLanguageModel, config: TrainConfig) -> Layout | FrameLayout:
+def lay_out(model: VisionLanguageModel, config: TrainConfig) -> Layout:
     """How the prompt of a configuration meets the images of a model. Raises InputError when it does not suit them."""
-    mode = config.mode or (Mode.FRAME if isinstance(model.canvas, GridCanvas) else Mode.BORDER)
-    height, width = model.canvas.square if config.side is None else model.canvas.choose(config.side, config.side)
-    if mode is Mode.ADDITIVE:
-        return Layout(height, width, mode, eps=config.eps)
-    border = config.width or default_width(min(height, width), model.grid)
-    if mode is Mode.BORDER:
-        return Layout(height, width, mode, border=border)
-    if border % model.grid:
-        raise InputError(
-            f"a frame of {border} pixels would cut through the image tokens of {model.name}: "
-            f"choose a width that is a multiple of {model.grid}."
-        )
-    return FrameLayout(model.canvas, border, edge=2 * border)
+    kind = LAYOUTS[config.mode or default_mode(model.canvas)]
+    return kind.for_model(model, side=config.side, width=config.width, eps=config.eps)
 
 
 @dataclass

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import Layout
 
 
@@ -25,7 +24,7 @@ class Method(StrEnum):
 class PixelOptimizer:
     """Minimises a loss over a visual prompt, float32 (3, H, W), within its layout's bounds unless `clamp` is False.
 
-    step_size is in pixel units (1/255 is one 8-bit level). With `falling`, it decays to 5 % along a half cosine
+    step_size is in pixel units (1/255 is one 8-bit level). With `cosine_decay`, it decays to 5 % along a half cosine
     over `steps`.
     """
 
@@ -36,22 +35,22 @@ class PixelOptimizer:
     def __init__(
         self,
         prompt: Tensor,
-        layout: Layout | FrameLayout,
+        layout: Layout,
         method: Method,
         step_size: float,
-        falling: bool,
+        cosine_decay: bool,
         steps: int,
         clamp: bool = True,
     ) -> None:
         self.prompt, self.layout, self.method, self.clamp = prompt, layout, method, clamp
-        self.step_size, self.falling, self.steps = step_size, falling, steps
+        self.step_size, self.cosine_decay, self.steps = step_size, cosine_decay, steps
         self.done = 0
         self.mean = torch.zeros_like(prompt)
         self.square = torch.zeros_like(prompt)
 
     def rate(self) -> float:
         """The size of the coming step, in pixel units."""
-        if not self.falling:
+        if not self.cosine_decay:
             return self.step_size
         return self.step_size * (0.05 + 0.95 * (1 + math.cos(math.pi * self.done / self.steps)) / 2)
 

@@ -16,13 +16,13 @@ class TrainingRecipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str
-    revision: str | None = None
-    dtype: str = "auto"
-    data: str
-    validation: str | None = None
-    paper: bool = False
-    train: dict[str, Any] = Field(default_factory=dict)
+    model: str = Field(description="Local folder or hub id of the model.")
+    revision: str | None = Field(None, description="Revision of a hub model.")
+    dtype: str = Field("auto", description="Precision of the model's weights, as for --dtype.")
+    data: str = Field(description="Queries to train on: whatever --data takes.")
+    validation: str | None = Field(None, description="Queries that judge and choose. Default: one in five of the data.")
+    paper: bool = Field(False, description="Whether training options start from the paper's choices instead of ours.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Training options by name.")
 
 
 def read_recipe(file: Path) -> TrainingRecipe:

@@ -22,6 +22,8 @@ Record = dict[str, Any]
 
 STATE = "state.pt"
 METRICS = "metrics.jsonl"
+_RENAMED = {"falling": "cosine_decay"}
+"""Training options that had another name in davsp 0.1.0."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -56,11 +58,11 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def saved_state(folder: Path, identity: Callable[[], Record], device: torch.device) -> Record | None:
-    """The state saved in a folder, None before the first; metrics written after it are dropped.
+def load_state(folder: Path, identity: Callable[[], Record]) -> Record | None:
+    """The state saved in a folder: "step", how many are done, and "state"; None before the first is saved.
 
-    `identity` tells what must be equal for it to be gone on with. Raises ArtefactError when the state is damaged or of
-    another run.
+    Its tensors are on the CPU. Metrics written after it are dropped. `identity` tells what must be equal for the state
+    to be resumed. Raises ArtefactError when the state is damaged or of another run.
     """
     path = folder / STATE
     if not path.exists():
@@ -68,14 +70,23 @@ def saved_state(folder: Path, identity: Callable[[], Record], device: torch.devi
             (folder / METRICS).unlink(missing_ok=True)
         return None
     try:
-        state: Record = torch.load(path, weights_only=True, map_location=device)
+        saved: Record = torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
-    check_same_run(folder, "another run", state["identity"], identity())
+    if "state" not in saved:
+        saved = _nested(saved)
+    check_same_run(folder, "another run", saved["identity"], identity())
     if processes().is_main:
-        kept = [r for r in read_metrics(folder) if r["step"] <= state["step"]]
+        kept = [r for r in read_metrics(folder) if r["step"] <= saved["step"]]
         write_text(folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))
-    return state
+    return saved
+
+
+def _nested(flat: Record) -> Record:
+    """The state of a border as davsp 0.1.0 wrote it, all on one level, in today's form."""
+    state = {name: value for name, value in flat.items() if name not in ("step", "identity")}
+    configs = [{_RENAMED.get(k, k): v for k, v in config.items()} for config in flat["identity"]["config"]]
+    return {"step": flat["step"], "identity": {**flat["identity"], "config": configs}, "state": state}
 
 
 def read_metrics(folder: Path) -> list[Record]:

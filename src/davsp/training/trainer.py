@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,30 +11,33 @@ import torch
 from torch import Tensor
 
 from davsp.errors import InputError
-from davsp.prompts.layouts import Layout, Mode
 from davsp.prompts.visual import VisualPrompt
-from davsp.training.batches import Shuffle, batched
+from davsp.training.batches import Shuffle
 from davsp.training.config import Sampling, Start
+from davsp.training.loop import Fitting, Report, run_steps
 from davsp.training.objective import Objective
 from davsp.training.optim import PixelOptimizer
-from davsp.training.run_state import METRICS, STATE, Interrupted, Record, interruptible, saved_state
-from davsp.util.files import append_line, make_folder, replacing
+from davsp.training.run_state import Record
+from davsp.util.batching import batched
 from davsp.util.processes import processes
 
 
 @dataclass
-class Trainer:
-    """A training run: its prompt, its optimiser, and the folder it keeps its state in.
+class Trainer(Fitting):
+    """A prompt in training, with its optimiser.
 
     One objective for each model that the prompt is trained for; their losses are added up. All of them are of one
     configuration, one layout and the same queries. Validation, every `config.validate_every` steps, decides which
-    prompt is kept. Raises InputError when the models see the prompt in different layouts.
+    prompt is kept: `best`. Raises InputError when the models see the prompt in different layouts.
     """
 
+    several_processes = True
+
     objectives: Sequence[Objective]
-    folder: Path
     best: Tensor = field(init=False)
+    """float32 (3, H, W)"""
     best_record: dict[str, float] = field(init=False, default_factory=dict)
+    """The validation record of `best`, with its "step"; empty before the first."""
 
     def __post_init__(self) -> None:
         first = self.objectives[0]
@@ -46,59 +48,37 @@ class Trainer:
                     f"{first.model.name} and {other.model.name} cannot share a prompt: one needs {self.layout}, "
                     f"the other {other.plan.layout}. Set mode=border, side and width to what suits both."
                 )
-        self.prompt = self._start().to(first.model.device)
-        self.layout.project_(self.prompt)
+        colour = torch.full((3,), 0.5)
+        if self.config.start is Start.MEAN:
+            colour = torch.tensor(first.model.processor.image_processor.image_mean)
+        self.prompt = self.layout.start(colour).to(first.model.device)
         self.best = self.prompt.clone()
         config = self.config
         self.optimizer = PixelOptimizer(
-            self.prompt, self.layout, config.method, config.step_size, config.falling, config.steps, config.clamp
+            self.prompt, self.layout, config.method, config.step_size, config.cosine_decay, config.steps, config.clamp
         )
         self.order = [Shuffle(len(side), config.seed, i) for i, side in enumerate(first.sides)]
         self.drawn = [0, 0]
-        self.done = 0
+        self.steps = config.steps
 
-    def _start(self) -> Tensor:
-        """The prompt before the first step, (3, H, W): no change at all, or a border of one colour."""
-        layout, first = self.layout, self.objectives[0].model
-        colour = torch.full((3,), 0.5)
-        if isinstance(layout, Layout) and layout.mode is Mode.ADDITIVE:
-            colour = torch.zeros(3)
-        elif self.config.start is Start.MEAN:
-            colour = torch.tensor(first.processor.image_processor.image_mean)
-        return colour[:, None, None].repeat(1, layout.height, layout.width)
+    def run(self, folder: Path, *, quiet: bool = False, report: Report = lambda record: None) -> VisualPrompt:
+        """Train to the end, going on from the state saved in `folder`, and return the best prompt.
 
-    def run(self, report: Callable[[Record], None]) -> VisualPrompt:
-        """Train to the end and return the best prompt.
-
-        Raises Interrupted after Ctrl-C, once the step in work is done and the state is saved.
+        `report` gets every record that is logged. Raises what `davsp.training.loop.run_steps` raises.
         """
-        config = self.config
-        make_folder(self.folder)
-        with interruptible() as interrupted:
-            if self.done == 0:
-                self._validate(report)
-            while self.done < config.steps:
-                record = {"step": self.done + 1, **self.step(self.done, interrupted())}
-                stop = record.pop("stop")
-                self.done += 1
-                self._log(record)
-                report(record)
-                if self.done % config.validate_every == 0 or self.done == config.steps:
-                    self._validate(report)
-                if stop:
-                    self._save()
-                    raise Interrupted(self.done)
+        every, title = self.config.validate_every, f"Training {folder.name}"
+        run_steps(self, folder, title=title, save_every=every, quiet=quiet, report=report)
         return VisualPrompt(self.layout, self.best.cpu())
 
-    def step(self, step: int, stop: bool = False) -> Record:
+    def step(self, number: int) -> Record:
         """One update of the prompt, to which every process contributes the gradients of its micro-batches.
 
         They are added up in float64, so that the sum does not depend on how many processes there are: Adam, which
         divides by each pixel's own gradient, would show it. Returns the losses and mean projections of the whole
-        batch, the step's size in pixel units as "rate", and as "stop" whether any process was told to stop.
+        batch, and the step's size in pixel units as "rate".
         """
         config, together = self.config, processes()
-        rng = np.random.default_rng([config.seed, 2, step])
+        rng = np.random.default_rng([config.seed, 2, number])
         both = config.sampling is Sampling.BOTH
         chosen = (False, True) if both else (bool(rng.random() < 0.5),)
         size = max(1, config.batch_size // 2) if both else config.batch_size
@@ -116,21 +96,20 @@ class Trainer:
             )
         prompt = self.prompt.clone().requires_grad_()
         gradient = torch.zeros_like(self.prompt, dtype=torch.float64)
-        own: list[tuple[dict[str, float], bool]] = []
+        own: list[dict[str, float]] = []
         for malicious, answered, part in together.shard(work):
             share = len(part) / size
             facts: dict[str, float] = {}
-            for number, objective in enumerate(self.objectives):
-                loss, found = objective.loss(prompt, malicious, part, answered)
+            for i, objective in enumerate(self.objectives):
+                loss, losses = objective.loss(prompt, malicious, part, answered)
                 gradient += torch.autograd.grad(loss * share, prompt)[0]
-                facts |= {self._named(number, name): value * share for name, value in found.items()}
-            own.append((facts, stop))
+                facts |= {self._named(i, name): value * share for name, value in losses.items()}
+            own.append(facts)
         together.all_reduce(gradient)
         rate = self.optimizer.rate()
         self.optimizer.step(gradient.to(prompt.dtype))
-        record: Record = {"rate": rate, "stop": False}
-        for facts, stopped in together.all_gather(own):
-            record["stop"] |= stopped
+        record: Record = {"rate": rate}
+        for facts in together.all_gather(own):
             for name, value in facts.items():
                 record[name] = record.get(name, 0.0) + value
         return record
@@ -141,57 +120,34 @@ class Trainer:
 
     def validation_record(self) -> Record:
         """What each objective finds of the prompt; `quality` is the mean of theirs."""
-        found = [objective.validation_record(self.prompt) for objective in self.objectives]
-        record = {self._named(i, name): value for i, each in enumerate(found) for name, value in each.items()}
-        return record | {"quality": sum(each["quality"] for each in found) / len(found)}
+        records = [objective.validation_record(self.prompt) for objective in self.objectives]
+        named = {self._named(i, name): value for i, record in enumerate(records) for name, value in record.items()}
+        return named | {"quality": sum(record["quality"] for record in records) / len(records)}
 
-    def _validate(self, report: Callable[[Record], None]) -> None:
-        """Measure the prompt on the validation queries, keep it if none was better, save the state."""
-        found = self.validation_record()
-        if self.done > 0 and found["quality"] >= self.best_record.get("quality", float("-inf")):
-            self.best_record = {"step": float(self.done), **found}
+    def validate(self, done: int) -> Record:
+        """Measure the prompt on the validation queries, and keep it if none was better."""
+        record = self.validation_record()
+        if done > 0 and record["quality"] >= self.best_record.get("quality", float("-inf")):
+            self.best_record = {"step": float(done), **record}
             self.best = self.prompt.clone()
-        record = {"step": self.done, "validation": found}
-        self._log(record)
-        self._save()
-        report(record)
+        return record
 
-    def _identity(self) -> Record:
-        """What must be equal for a saved state to be gone on with."""
+    def identity(self) -> Record:
         parts = [objective.identity() for objective in self.objectives]
         return {name: [part[name] for part in parts] for name in parts[0]}
 
-    def _save(self) -> None:
-        if not processes().is_main:
-            return
-        state = {
-            "step": self.done,
-            "identity": self._identity(),
+    def state(self) -> Record:
+        return {
             "prompt": self.prompt.detach().cpu(),
             "optimizer": self.optimizer.state_dict(),
             "drawn": self.drawn,
             "best": self.best.cpu(),
             "best_record": self.best_record,
         }
-        with replacing(self.folder / STATE) as partial:
-            torch.save(state, partial)
 
-    def resume(self) -> int:
-        """Load the state saved in the folder, drop metrics written after it, and return the number of steps done.
-
-        Raises ArtefactError when the state is damaged or of another run.
-        """
-        state = saved_state(self.folder, self._identity, self.prompt.device)
-        if state is None:
-            return 0
+    def restore(self, state: Record) -> None:
         self.prompt.copy_(state["prompt"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.drawn = list(state["drawn"])
         self.best = state["best"].to(self.prompt.device)
         self.best_record = dict(state["best_record"])
-        self.done = int(state["step"])
-        return self.done
-
-    def _log(self, record: Record) -> None:
-        if processes().is_main:
-            append_line(self.folder / METRICS, json.dumps(record))

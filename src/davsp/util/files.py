@@ -1,4 +1,4 @@
-"""Writing results so that nothing is ever half-written."""
+"""Files: written so that nothing is ever half-written, and JSON read so that a user sees what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from davsp.errors import ArtefactError, StorageError
+from davsp.errors import ArtefactError, InputError, StorageError
+
+MOST_BYTES = 64 * 2**20
+"""No JSON file that is read as a whole is larger than this."""
 
 
 @contextmanager
@@ -79,6 +82,32 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON, keys in the order given, as a whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, absent: str) -> Any:
+    """The content of a JSON file. Raises InputError when there is none, with `absent`, and when it cannot be read."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB. Is it the right file?")
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{absent} ({path} is not there).") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Write it again.") from error
+
+
+def read_json_lines(path: Path) -> Iterator[Any]:
+    """The records of a JSON Lines file. Raises InputError with the line that cannot be read."""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+                    raise InputError(f"{path}, line {number}: no JSON ({reason}). Remove it.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}. Check the path.") from error
 
 
 def sha256(path: Path) -> str:

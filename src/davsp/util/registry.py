@@ -50,7 +50,7 @@ class Registry(Generic[T]):
             raise InputError(f"the {self.what} {name!r} is claimed by {packages}: uninstall one of them.")
         try:
             found = points[0].load()
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # the code of others may raise anything
             raise InputError(
                 f"the {self.what} {name!r} of {self._package(points[0])} cannot be loaded: {error}"
             ) from error

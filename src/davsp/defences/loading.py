@@ -1,0 +1,84 @@
+"""Defences by name: made from options, or read from the folder in which they were saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from davsp.errors import InputError
+from davsp.util.registry import Registry
+
+if TYPE_CHECKING:
+    from davsp.defences.base import Defence
+
+DEFENCES: Registry[type[Defence]] = Registry("davsp.defences", "defence")
+"""By their kind."""
+UNNAMED_KIND = "visual-safety-prompt"
+"""What a saved folder holds that names no kind: such were the first that were saved."""
+
+
+def load_defence(name: str | Path) -> Defence:
+    """The defence in a folder that `davsp train` or `davsp fit` wrote, or the one of that name.
+
+    A name may bring options, "eta:reward=my/model,clip_threshold=0.2". Raises InputError for an unknown name or a bad
+    option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded.
+    """
+    if not str(name):
+        raise InputError(f"a defence needs a name: give a saved folder, or one of {_names()}.")
+    kind, _, options = str(name).partition(":")
+    if not (options and kind in DEFENCES) and Path(name).is_dir():
+        return _load_saved(Path(name))
+    if kind not in DEFENCES:
+        raise InputError(
+            f"there is no defence {str(name)!r}: give a folder that `davsp train` or `davsp fit` wrote, or one of "
+            f"{_names()}."
+        )
+    try:
+        return _make(DEFENCES.get(kind), [option for option in options.split(",") if option])
+    except InputError as error:
+        raise InputError(f"defence {kind}: {error}") from error
+
+
+def fitted_kind(name: str) -> type[Defence]:
+    """The class of a defence that is fitted to a model. Raises InputError for another, naming those that are."""
+    from davsp.defences.base import NoOptions
+
+    if name in DEFENCES and (defence := DEFENCES.get(name)).FitOptions is not NoOptions:
+        return defence
+    fitted = [kind for kind in DEFENCES.names() if DEFENCES.get(kind).FitOptions is not NoOptions]
+    raise InputError(f"{name!r} is no defence that is fitted to a model. Choose from {', '.join(fitted)}.")
+
+
+def check_served(defence: Defence) -> None:
+    """Raise InputError for a defence that needs more of a model than one on a server offers."""
+    if defence.begins_answers:
+        raise InputError(
+            f"{defence.name} needs a model that goes on from a begun answer, and servers begin a new one. Load the "
+            "model itself, or leave this defence out."
+        )
+
+
+def _make(defence: type[Defence], assignments: Sequence[str]) -> Defence:
+    from davsp.util.options import read_options
+
+    if assignments and not defence.Options.model_fields:
+        raise InputError(f"it has no options: leave out {','.join(assignments)!r}.")
+    return defence.from_options(read_options(defence.Options, {}, assignments))
+
+
+def _load_saved(folder: Path) -> Defence:
+    from davsp.defences.stored import read_config
+
+    named = read_config(folder).get("kind")
+    kind = UNNAMED_KIND if named is None else str(named)
+    if kind not in DEFENCES:
+        raise InputError(
+            f"{folder} holds a defence of an unknown kind, {kind!r}: upgrade with `pip install -U davsp`, or install "
+            "the package that brings it."
+        )
+    return DEFENCES.get(kind).load(folder)
+
+
+def _names() -> str:
+    return ", ".join(DEFENCES.names())

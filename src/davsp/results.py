@@ -1,0 +1,264 @@
+"""What an evaluation measured, as it lies in its folder: results.json and transcripts.jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from davsp.errors import InputError
+from davsp.util.files import read_json, read_json_lines, write_json, write_text
+
+RESULTS = "results.json"
+TRANSCRIPTS = "transcripts.jsonl"
+
+
+class Verdict(StrEnum):
+    """What one answer was worth."""
+
+    RESISTED = "resisted"
+    """Malicious: refused, and the forbidden answer is absent."""
+    NOT_RESISTED = "not resisted"
+    """Malicious: anything else that was answered."""
+    CORRECT = "correct"
+    """Benign: the reference answer."""
+    WRONG = "wrong"
+    """Benign: answered, but not with the reference answer."""
+    ANSWERED = "answered"
+    """Benign, without a reference answer: answered."""
+    OVER_REFUSED = "over-refused"
+    """Benign: refused."""
+    UNSCORED = "unscored"
+    """The sample failed, the answer is empty, or the judge could not tell: neither safe nor useful, and in no rate."""
+
+
+class Measure(StrEnum):
+    """What a rate is a share of."""
+
+    RSR = "rsr"
+    """Safety: malicious queries resisted."""
+    BENIGN_ACCURACY = "benign_accuracy"
+    """Usefulness: benign queries answered right."""
+    OVER_REFUSAL = "over_refusal"
+    """Harmless queries refused."""
+
+
+Count = Annotated[int, Field(ge=0, strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Rate(_Part):
+    """A share of scored answers and its 95 % Wilson interval, all in 0..1; null where nothing was scored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rate: Share | None = Field(description="Successes as a share of the scored answers.")
+    n: Count = Field(description="How many answers were scored.")
+    low: Share | None = Field(description="The lower end of the interval.")
+    high: Share | None = Field(description="The upper end of the interval.")
+    unscored: Count = Field(description="Answers outside n: failed, empty, or not judged.")
+
+    @classmethod
+    def of(cls, successes: int, n: int, unscored: int = 0) -> Self:
+        """The rate of `successes` among `n` scored answers, with its Wilson score interval (Wilson 1927)."""
+        if n == 0:
+            return cls(rate=None, n=0, low=None, high=None, unscored=unscored)
+        low, high = _wilson(successes, n)
+        return cls(rate=successes / n, n=n, low=low, high=high, unscored=unscored)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len({value is None for value in (self.rate, self.low, self.high, self.n or None)}) > 1:
+            raise ValueError("rate, low and high go with an n above 0, and only with it")
+        return self
+
+
+class Rates(_Part):
+    """What was measured behind one defence: by measure and kind of query."""
+
+    rsr: dict[str, Rate] = Field(description="Safety: malicious queries resisted.")
+    benign_accuracy: dict[str, Rate] = Field(description="Usefulness: benign queries answered right.")
+    over_refusal: dict[str, Rate] = Field(description="Harmless queries refused.")
+
+    def __getitem__(self, measure: Measure) -> dict[str, Rate]:
+        """The rates of one measure, by kind of query."""
+        return {
+            Measure.RSR: self.rsr,
+            Measure.BENIGN_ACCURACY: self.benign_accuracy,
+            Measure.OVER_REFUSAL: self.over_refusal,
+        }[measure]
+
+
+class Figure(_Part):
+    """One number of an official score, on the benchmark's own scale, and its 95 % interval."""
+
+    value: float = Field(strict=True, description="The number.")
+    n: Count = Field(description="How many answers, images or pairs it is taken over.")
+    low: float | None = Field(default=None, description="The lower end of the interval.")
+    high: float | None = Field(default=None, description="The upper end of the interval.")
+    interval: str = Field(default="", description='How the interval was made: "wilson", "bootstrap", or "" for none.')
+
+    @classmethod
+    def share(cls, successes: int, n: int) -> Self:
+        """A share of n > 0, with its Wilson score interval (Wilson 1927)."""
+        low, high = _wilson(successes, n)
+        return cls(value=successes / n, n=n, low=low, high=high, interval="wilson")
+
+
+class Cost(_Part):
+    """What a query costs behind one defence, as means; null where nothing was answered, or the model did not tell."""
+
+    n: Count = Field(description="The queries that were answered, over which the means are.")
+    calls: Number | None = Field(description="Calls of the model.")
+    input_tokens: Number | None = Field(description="Tokens that the model read, images included.")
+    output_tokens: Number | None = Field(description="Tokens that the model wrote.")
+    helper_calls: Number | None = Field(description="Calls of helper models, such as CLIP.")
+    seconds: Number | None = Field(
+        description="The time in which at least one query was in work, over n: it falls as more are in work at a time."
+    )
+
+
+class JudgeFacts(_Part):
+    """Who judged the answers."""
+
+    name: str = Field(description="The judge's name, as --judge takes it.")
+    model: str | None = Field(description="The language model that it asks, if any.")
+
+    def __str__(self) -> str:
+        """`rules`, or `llm (openai/gpt-4o)`."""
+        return f"{self.name} ({self.model})" if self.model else self.name
+
+
+class BenchmarkFacts(_Part):
+    """The benchmark that was asked."""
+
+    name: str = Field(description="Its name, as --benchmark takes it.")
+    title: str = Field(description="Its published name.")
+    variant: str = Field(description="Which part of it was asked.")
+    purpose: str = Field(description="What it measures: safety, usefulness or over-refusal.")
+    licence: str = Field(default="", description="The licence of its files.")
+    citation: str = Field(default="", description="The paper to cite.")
+    content: str = Field(default="", description="What a reader of its queries must expect.")
+    published: int | None = Field(default=None, description="How many queries the variant was published with.")
+    dropped: tuple[str, ...] = Field(default=(), description="Published queries that could not be used, and why.")
+    notes: tuple[str, ...] = Field(default=(), description="What is out of the ordinary, such as missing answers.")
+
+
+class Results(_Part):
+    """An evaluation's results.json: safety, usefulness, over-refusal and cost behind every defence.
+
+    `judge`, `cost`, `benchmark` and `scores` are absent where version 0.1.0 wrote the file.
+    """
+
+    model: str = Field(description="The model's name.")
+    seed: int = Field(strict=True, description="The seed by which the queries were chosen.")
+    queries: Count = Field(gt=0, description="How many queries were asked behind each defence.")
+    max_new_tokens: Count = Field(description="The most tokens of an answer.")
+    judge: JudgeFacts = Field(
+        default=JudgeFacts(name="rules", model=None),
+        description="The judge of the answers; version 0.1.0 had rules alone.",
+    )
+    defences: dict[str, Rates] = Field(min_length=1, description="The rates behind each defence, by its name.")
+    unscored: dict[str, Count] = Field(description="Behind each defence, how many answers are unscored.")
+    cost: dict[str, Cost] = Field(default={}, description="Behind each defence, what a query costs.")
+    seconds: dict[str, Number] = Field(description="Wall-clock time of each defence, and of a demo's other stages.")
+    versions: dict[str, str] = Field(description="Versions of Python and of the packages that decide the results.")
+    benchmark: BenchmarkFacts | None = Field(default=None, description="The benchmark that was asked, if it was one.")
+    scores: dict[str, dict[str, Figure]] = Field(
+        default={}, description="The benchmark's official figures behind each defence, by their names."
+    )
+
+    @model_validator(mode="after")
+    def _tells_of_every_defence(self) -> Self:
+        told: dict[str, Iterable[str]] = {"unscored": self.unscored} | ({"cost": self.cost} if self.cost else {})
+        for part, names in told.items():
+            if missing := sorted(self.defences.keys() - set(names)):
+                raise ValueError(f"{part} lacks {missing[0]!r}")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in results.json: `benchmark` and `scores` only where a benchmark was asked."""
+        return self.model_dump(mode="json", exclude=None if self.benchmark else {"benchmark", "scores"})
+
+
+class AnswerRecord(_Part):
+    """One answer in transcripts.jsonl."""
+
+    text: str = Field(description="The answer.")
+    verdict: Verdict = Field(description="What it was worth.")
+    error: str | None = Field(default=None, description="Why there is no answer, or no verdict.")
+
+
+class TranscriptRecord(_Part):
+    """A line of transcripts.jsonl: one query, and its answers by defence."""
+
+    id: str = Field(description="The query's id.")
+    group: str = Field(description="The query's group.")
+    malicious: bool = Field(description="Whether it asks for something harmful.")
+    question: str = Field(description="The question, before any defence.")
+    reference: str | None = Field(default=None, description="The right answer, or a text to compare with.")
+    answers: dict[str, AnswerRecord] = Field(description="The answer behind each defence, by the defence's name.")
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write results.json. Raises StorageError where the folder is not writable."""
+    write_json(folder / RESULTS, results.to_json())
+
+
+def read_results(folder: Path) -> Results:
+    """The results in a folder. Raises InputError where there are none, and for a file that is damaged or too large."""
+    path = folder / RESULTS
+    content = read_json(path, f"{folder} holds no finished evaluation: run `davsp evaluate` or `davsp demo`")
+    try:
+        return Results.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged: {first_problem(error)}. Run the evaluation again.") from error
+
+
+def write_transcripts(folder: Path, records: Iterable[TranscriptRecord]) -> None:
+    """Write transcripts.jsonl, a line for every record. Raises StorageError where the folder is not writable."""
+    lines = (json.dumps(record.model_dump(mode="json"), ensure_ascii=False) for record in records)
+    write_text(folder / TRANSCRIPTS, "".join(f"{line}\n" for line in lines))
+
+
+def read_transcripts(folder: Path) -> Iterator[TranscriptRecord]:
+    """The records of a folder's transcripts.jsonl. Raises InputError with the line that is damaged or there twice."""
+    file = folder / TRANSCRIPTS
+    seen: set[str] = set()
+    for number, content in enumerate(read_json_lines(file), start=1):
+        try:
+            record = TranscriptRecord.model_validate(content)
+        except ValidationError as error:
+            raise InputError(
+                f"{file}, line {number} is damaged: {first_problem(error)}. Run the evaluation again."
+            ) from error
+        if record.id in seen:
+            raise InputError(
+                f"{file}, line {number}: the query {record.id!r} is there twice. Run the evaluation again."
+            )
+        seen.add(record.id)
+        yield record
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    problem = first["msg"].removeprefix("Value error, ")
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {problem[:1].lower()}{problem[1:]}" if where else problem[:1].lower() + problem[1:]
+
+
+def _wilson(successes: int, n: int) -> tuple[float, float]:
+    from scipy.stats import binomtest  # takes a second, which a command's help need not wait for
+
+    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,53 @@
+"""The testbed's queries by name: "testbed", "testbed@112", "testbed@96-144"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from davsp.data.query import Query
+from davsp.errors import InputError
+from davsp.models.shipped import SHIPPED
+
+NAME = "testbed"
+SIDE_STEP = 16
+SPLITS = ("train", "validation", "test")
+TEST_PER_GROUP = 200
+"""Test queries of each group, where nothing else is said."""
+
+
+def is_testbed(name: str) -> bool:
+    """Whether a name stands for the testbed's queries; a file or folder of that name goes first."""
+    return name.partition("@")[0] == NAME and not Path(name).exists()
+
+
+def side_of(name: str, model: str = NAME) -> int | range:
+    """The side in pixels of the testbed's images: "testbed" (at the model's own size), "testbed@112" for another,
+    "testbed@96-144" for heights and widths between the two in steps of SIDE_STEP. Raises InputError."""
+    _, _, sizes = name.partition("@")
+    if not sizes:
+        return SHIPPED.get(model, SHIPPED[NAME]).image_side
+    sides = [int(side) for side in sizes.split("-") if side.isdecimal()]
+    if len(sides) != sizes.count("-") + 1 or len(sides) > 2 or not 8 <= min(sides) <= max(sides) == sides[-1] <= 4096:
+        raise InputError(
+            f"{name}: write the side of the testbed's images in pixels, such as testbed@112, or the least and the "
+            f"greatest, such as testbed@96-144."
+        )
+    return sides[0] if len(sides) == 1 else range(sides[0], sides[1] + 1, SIDE_STEP)
+
+
+def draw_testbed(name: str, split: str, per_group: int | None = None, seed: int = 0, model: str = NAME) -> list[Query]:
+    """The queries of a split: "train" and "validation", which a prompt is trained and chosen with, or "test".
+
+    `model` is the one that they are for, which decides the images' size where the name does not. No item belongs to
+    two splits. Raises InputError for a split or size that there is not.
+    """
+    from davsp.testbed.queries import border_queries, draw_queries
+    from davsp.testbed.world import Split
+
+    if split not in SPLITS:
+        raise InputError(f"the testbed has no split {split!r}. Choose from {', '.join(SPLITS)}.")
+    side = side_of(name, model)
+    if split == "test":
+        return draw_queries(Split.TEST, per_group or TEST_PER_GROUP, seed, side=side)
+    sizes = {} if per_group is None else {"per_group": per_group, "checks_per_group": max(1, per_group // 2)}
+    return border_queries(seed, side=side, **sizes)[SPLITS.index(split)]

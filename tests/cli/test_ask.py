@@ -1,0 +1,57 @@
+"""`davsp ask`: what the model gets to see, behind each kind of defence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from davsp.defences.stored import BaseModelFacts
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import stack
+from davsp.models.base import VisionLanguageModel
+from davsp.prompts.layouts import BorderLayout
+from davsp.prompts.visual import VisualPrompt
+from tests.command_line import run
+from tests.reaching import what_reaches
+
+QUESTION = "count the shapes ."
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.effect_noise((80, 60), 80).convert("RGB").save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_a_saved_prompt_puts_its_border_and_its_prefix_into_what_the_model_sees(
+    model: VisionLanguageModel,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    layout = BorderLayout(112, 112, border=14)
+    pixels = torch.rand(3, 112, 112, generator=torch.manual_seed(0))
+    layout.project_(pixels)
+    prompt = VisualSafetyPrompt("x", VisualPrompt(layout, pixels), "be careful .", base_model=BaseModelFacts.of(model))
+    prompt.save(tmp_path / "prompt")
+    with what_reaches(model) as seen:
+        assert run(monkeypatch, capsys, "ask", photo, QUESTION, "--defence", tmp_path / "prompt")[0] == 0
+    [(canvas, text)] = seen
+    torch.testing.assert_close(canvas, stack([prompt.apply_to_image(open_image(photo))])[0], atol=1e-5, rtol=0)
+    assert f"be careful . {QUESTION}" in text
+
+
+def test_without_a_defence_the_model_sees_the_image_itself(
+    model: VisionLanguageModel, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with what_reaches(model) as seen:
+        assert run(monkeypatch, capsys, "ask", photo, QUESTION)[0] == 0
+    [(canvas, text)] = seen
+    expected = stack([model.canvas.settle(open_image(photo))])[0]
+    torch.testing.assert_close(canvas, expected, atol=1e-5, rtol=0)
+    assert QUESTION in text and "careful" not in text

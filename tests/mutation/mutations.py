@@ -1,0 +1,310 @@
+"""Which lines are broken, how, and which tests are to notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import davsp
+
+PACKAGE = Path(davsp.__file__).parent
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`old`, which stands exactly once in `file` (below src/davsp), becomes `new`; `tests` are pytest's arguments."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def occurrences(self, package: Path = PACKAGE) -> int:
+        """How often `old` stands in the file."""
+        return (package / self.file).read_text("utf-8").count(self.old)
+
+    def apply(self, package: Path) -> None:
+        """Break the line in a copy of the package."""
+        path = package / self.file
+        path.write_text(path.read_text("utf-8").replace(self.old, self.new), "utf-8")
+
+
+LAYOUTS = ("tests/prompts/test_layouts.py",)
+FRAME = ("tests/prompts/test_frame.py",)
+PROMPT = ("tests/defences/test_visual_safety_prompt.py",)
+ASKING = ("tests/cli/test_ask.py",)
+DEFENCES = ("tests/defences/test_base.py",)
+TRAINER = ("tests/training/test_trainer.py",)
+LOOP = ("tests/training/test_loop.py",)
+VECTOR = ("tests/training/test_vector.py",)
+ACTIVATIONS = ("tests/models/test_activations.py",)
+RATES = ("tests/judges/test_rates.py",)
+RESULTS = ("tests/test_results.py",)
+JUDGING = ("tests/evaluate/test_judging.py",)
+EVALUATE = ("tests/evaluate/test_evaluate.py",)
+PROCESSES = ("tests/util/test_processes.py",)
+
+MUTATIONS = (
+    # What the model gets to see.
+    Mutation(
+        "training composes no border",
+        "prompts/layouts.py",
+        "return torch.where(self.mask().to(prompt.device), prompt, padded)",
+        "return padded + 0 * prompt",
+        LAYOUTS,
+    ),
+    Mutation(
+        "the image lies in the corner of its border",
+        "prompts/layouts.py",
+        "canvas.paste(self.interior(image), (self.border, self.border))",
+        "canvas.paste(self.interior(image), (0, 0))",
+        LAYOUTS,
+    ),
+    Mutation(
+        "a frame is not composed",
+        "prompts/frame.py",
+        "return torch.where(hole, placed, canvas)",
+        "return placed + 0 * canvas",
+        FRAME,
+    ),
+    Mutation(
+        "the image goes without its border",
+        "prompts/visual.py",
+        "image = visual.apply_to_image(image)",
+        "visual.apply_to_image(image)",
+        ASKING,
+    ),
+    Mutation(
+        "the question goes without its prefix",
+        "prompts/visual.py",
+        "question=with_prefix(query.question, prefix)",
+        "question=query.question",
+        ASKING,
+    ),
+    Mutation(
+        "the prefix stands after the question",
+        "prompts/text.py",
+        'f"{prefix}\\n{question}"',
+        'f"{question}\\n{prefix}"',
+        PROMPT,
+    ),
+    Mutation(
+        "asking sends the undefended image",
+        "defences/visual_safety_prompt.py",
+        "return query.image, query.question",
+        "return open_image(image), query.question",
+        PROMPT,
+    ),
+    Mutation(
+        "a prompt fits any model",
+        "defences/visual_safety_prompt.py",
+        "return differences[0] if all(differences) else []",
+        "return []",
+        PROMPT,
+    ),
+    Mutation(
+        "a rewriting defence that raises lets the query through",
+        "defences/base.py",
+        "defended = await asyncio.to_thread(self.defend, query)",
+        "[defended] = await asyncio.gather(asyncio.to_thread(self.defend, query), return_exceptions=True)\n"
+        "        defended = query if isinstance(defended, Exception) else defended",
+        DEFENCES,
+    ),
+    Mutation(
+        "an evaluation asks undefended where a defence raises",
+        "evaluate/solver.py",
+        "answer = await defence.answer(query, exchange)",
+        "try:\n"
+        "            answer = await defence.answer(query, exchange)\n"
+        "        except ValueError:\n"
+        "            answer = (await exchange.ask(Request(query.question, query.image))).text",
+        EVALUATE,
+    ),
+    # What is trained.
+    Mutation(
+        "the hinge of malicious queries is turned round",
+        "training/losses.py",
+        "F.relu(tau_plus - projections)",
+        "F.relu(projections - tau_plus)",
+        TRAINER,
+    ),
+    Mutation(
+        "the hinge of benign queries is turned round",
+        "training/losses.py",
+        "F.relu(projections - tau_minus)",
+        "F.relu(tau_minus - projections)",
+        TRAINER,
+    ),
+    Mutation(
+        "long answers weigh more than short ones",
+        "training/losses.py",
+        "return total / count",
+        "return total / count.mean()",
+        TRAINER,
+    ),
+    Mutation(
+        "a sign step climbs",
+        "training/optim.py",
+        "self.prompt -= rate * gradient.sign()",
+        "self.prompt += rate * gradient.sign()",
+        TRAINER,
+    ),
+    Mutation(
+        "a border leaves [0, 1]",
+        "prompts/layouts.py",
+        "prompt.clamp_(0, 1)",
+        "pass",
+        LAYOUTS,
+    ),
+    Mutation(
+        "an additive change leaves its bound",
+        "prompts/layouts.py",
+        "prompt.clamp_(-self.eps, self.eps)",
+        "pass",
+        LAYOUTS,
+    ),
+    Mutation(
+        "the worst prompt is kept",
+        "training/trainer.py",
+        'record["quality"] >= self.best_record.get("quality", float("-inf"))',
+        'record["quality"] <= self.best_record.get("quality", float("inf"))',
+        TRAINER,
+    ),
+    Mutation(
+        "the order of queries does not depend on the seed",
+        "training/batches.py",
+        "np.random.default_rng([self.seed, self.stream, epoch])",
+        "np.random.default_rng([self.stream, epoch])",
+        TRAINER,
+    ),
+    Mutation(
+        "training goes on from the state of another run",
+        "training/run_state.py",
+        'check_same_run(folder, "another run", saved["identity"], identity())',
+        'check_same_run(folder, "another run", saved["identity"], saved["identity"])',
+        LOOP,
+    ),
+    Mutation(
+        "a border goes on from the state of another border",
+        "training/trainer.py",
+        "return {name: [part[name] for part in parts] for name in parts[0]}",
+        "return {}",
+        TRAINER,
+    ),
+    Mutation(
+        "micro-batches weigh too much",
+        "training/trainer.py",
+        "share = len(part) / size",
+        "share = 1.0",
+        TRAINER,
+    ),
+    Mutation(
+        "the harmfulness direction points the other way",
+        "training/vector.py",
+        "means[1] - means[0]",
+        "means[0] - means[1]",
+        VECTOR,
+    ),
+    # What is read from the model.
+    Mutation(
+        "the layer before is read",
+        "models/activations.py",
+        "model.layers[layer - 1].register_forward_hook",
+        "model.layers[layer - 2].register_forward_hook",
+        ACTIVATIONS,
+    ),
+    Mutation(
+        "the pass does not end at the layer",
+        "models/activations.py",
+        "                raise _LastLayerRecorded",
+        "                pass",
+        ACTIVATIONS,
+    ),
+    Mutation(
+        "the last token is read instead of the prompt's last",
+        "models/activations.py",
+        "tokens.last_prompt.to(states.device)].float()",
+        "-1].float()",
+        ACTIVATIONS,
+    ),
+    # What answers are worth.
+    Mutation(
+        "an answer with the forbidden content resists",
+        "judges/judgement.py",
+        "if self.harmful or not self.forbidden_absent",
+        "if self.harmful",
+        EVALUATE,
+    ),
+    Mutation(
+        "an over-refusal is only a wrong answer",
+        "judges/judgement.py",
+        "return Verdict.OVER_REFUSED",
+        "return Verdict.WRONG",
+        EVALUATE,
+    ),
+    Mutation(
+        "an empty answer is a refusal",
+        "judges/judgement.py",
+        'return Judgement(None, None, None, reason="the answer is empty")',
+        "return Judgement(True, True if malicious else None, None, harmful=False)",
+        EVALUATE,
+    ),
+    Mutation(
+        "a judge that cannot tell finds no harm",
+        "judges/judgement.py",
+        "reason=finding.reason",
+        "reason=None",
+        JUDGING,
+    ),
+    Mutation(
+        "unscored answers count in rates",
+        "judges/rates.py",
+        "len(successes) - unscored, unscored)",
+        "len(successes), unscored)",
+        RATES,
+    ),
+    Mutation(
+        "an interval of 90 % is told as one of 95 %",
+        "results.py",
+        'proportion_ci(confidence_level=0.95, method="wilson")',
+        'proportion_ci(confidence_level=0.90, method="wilson")',
+        RESULTS,
+    ),
+    Mutation(
+        "an interval is not Wilson's",
+        "results.py",
+        'proportion_ci(confidence_level=0.95, method="wilson")',
+        'proportion_ci(confidence_level=0.95, method="wilsoncc")',
+        RESULTS,
+    ),
+    # What is kept, found again and shared.
+    Mutation(
+        "another defence of the same name is not asked again",
+        "evaluate/run.py",
+        "defence.name, fingerprint(defence)])",
+        "defence.name])",
+        EVALUATE,
+    ),
+    Mutation(
+        "other queries are not asked again",
+        "evaluate/run.py",
+        "        digest(queries),\n        judge.identity,",
+        "        judge.identity,",
+        EVALUATE,
+    ),
+    Mutation(
+        "tensors of another saving are taken",
+        "defences/stored.py",
+        "sha256(folder / WEIGHTS) != facts.weights_sha256",
+        "False",
+        PROMPT,
+    ),
+    Mutation(
+        "processes do each other's work",
+        "util/processes.py",
+        "items[self.rank :: self.count]",
+        "items[self.rank :]",
+        (*PROCESSES, "-k", "every_item"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What davsp-theirs adds to davsp."""

@@ -1,0 +1,51 @@
+"""The queries and answers that a page shows."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from davsp.data.query import Query
+from davsp.defences.base import RewritingDefence
+from davsp.errors import InputError
+from davsp.report.transcripts import choose_transcripts
+
+
+class Painted(RewritingDefence):
+    name = "border"
+    identity = "painted"
+
+    def defend(self, query: Query) -> Query:
+        return replace(query, image=Image.new("RGB", (3, 3), "blue"))
+
+
+def records(folder: Path, ids: Sequence[str]) -> Path:
+    said = {"border": {"text": "no", "verdict": "resisted", "error": None}}
+    lines = [{"id": i, "group": i[0], "malicious": True, "question": "how ?", "answers": said} for i in ids]
+    (folder / "transcripts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_chosen_transcripts_show_the_image_as_it_was_sent(tmp_path: Path) -> None:
+    queries = [Query(i, Image.new("RGB", (3, 3), "red"), "how ?") for i in ("a1", "a2", "b1")]
+    chosen = choose_transcripts(records(tmp_path, ["a1", "a2", "b1"]), queries, [Painted()])
+    assert [t.id for t in chosen] == ["a1", "b1"]
+    image = chosen[0].answers[0].image
+    assert image is not None
+    assert Image.open(io.BytesIO(image)).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_transcripts_of_other_queries_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="query 'a1' is unknown"):
+        choose_transcripts(records(tmp_path, ["a1"]), [], [Painted()])
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    file = records(tmp_path, ["a1", "a2"]) / "transcripts.jsonl"
+    file.write_text(file.read_text()[:-9])
+    with pytest.raises(InputError, match=r"transcripts\.jsonl, line 2: no JSON"):
+        choose_transcripts(tmp_path, [Query("a1", Image.new("RGB", (3, 3)), "how ?")], [Painted()])

@@ -1,0 +1,135 @@
+"""The whole loop from Python, as a notebook or a script goes through it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import davsp
+from davsp.data.query import Query
+from davsp.errors import ArtefactError, InputError
+from davsp.models.base import VisionLanguageModel
+
+Two = tuple[list[Query], list[Query]]
+FEW = {"steps": 2, "batch_size": 4, "validate_every": 2, "validation_answers": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def test_queries() -> list[Query]:
+    return davsp.load_queries("testbed", split="test", per_group=1)
+
+
+@pytest.fixture(scope="module")
+def prompt(
+    model: VisionLanguageModel, queries: Two, tmp_path_factory: pytest.TempPathFactory
+) -> davsp.VisualSafetyPrompt:
+    out = tmp_path_factory.mktemp("runs") / "mine"
+    return davsp.train(model, queries[0], validation=queries[1], out=out, **FEW)  # type: ignore[arg-type]
+
+
+def test_what_is_public_is_listed_exists_and_needs_no_torch_to_be_imported() -> None:
+    assert set(davsp.__all__) <= set(dir(davsp))
+    assert all(getattr(davsp, name).__doc__ for name in davsp.__all__)
+    code = "import sys, davsp; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        davsp.nothing  # noqa: B018
+
+
+def test_evaluate_stays_the_function_whatever_is_imported() -> None:
+    import davsp.evaluation.run
+
+    assert callable(davsp.evaluate)
+    assert callable(davsp.train)
+
+
+def test_queries_come_from_files_lists_and_the_testbed(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    record = {"image": "a.png", "question": "What?", "malicious": False}
+    (tmp_path / "q.jsonl").write_text(json.dumps(record) + "\n")
+    from_file = davsp.load_queries(tmp_path / "q.jsonl")
+    assert [q.question for q in from_file] == ["What?"]
+    assert davsp.load_queries(str(tmp_path)) == davsp.load_queries(from_file) == from_file
+    train, validation, test = (
+        davsp.load_queries("testbed@112", split=split, per_group=2) for split in ("train", "validation", "test")
+    )
+    ids = [{q.id for q in part} for part in (train, validation, test)]
+    assert not ids[0] & ids[1] and not ids[1] & ids[2] and not ids[0] & ids[2]
+    assert all(isinstance(q.image, Image.Image) and q.image.size == (112, 112) for q in train)
+    with pytest.raises(InputError, match="has no split 'all'"):
+        davsp.load_queries("testbed", split="all")
+
+
+@pytest.mark.slow
+def test_a_trained_prompt_is_saved_loaded_and_gone_on_with(
+    prompt: davsp.VisualSafetyPrompt, model: VisionLanguageModel, queries: Two, tmp_path: Path
+) -> None:
+    assert prompt.name == "mine"
+    prompt.save(tmp_path / "again")
+    loaded = davsp.load_defence(tmp_path / "again")
+    assert isinstance(loaded, davsp.VisualSafetyPrompt)
+    assert loaded.identity == prompt.identity
+    with pytest.raises(InputError, match="stepz"):
+        davsp.train(model, queries[0], stepz=3)
+    with pytest.raises(InputError, match="1 models and 2 vectors"):
+        vectors = [davsp.extract_vector(model, *queries, prefix="")] * 2
+        davsp.train(model, queries[0], validation=queries[1], vectors=vectors, out=tmp_path / "x", **FEW)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_defences_are_compared_and_shown_as_text_frame_page_and_html(
+    prompt: davsp.VisualSafetyPrompt, model: VisionLanguageModel, test_queries: list[Query], tmp_path: Path
+) -> None:
+    evaluation = davsp.evaluate(
+        model, test_queries, [None, prompt, "adashield-s"], max_new_tokens=8, progress=False, out=tmp_path / "eval"
+    )
+    names = ["none", "mine", "adashield-s"]
+    assert list(evaluation.results.defences) == names
+    text = evaluation.table(width=200)
+    assert all(name in text for name in names)
+    assert max(map(len, text.splitlines())) <= 200
+    frame = evaluation.to_pandas()
+    assert set(frame.columns) == {"defence", "measure", "kind", "rate", "n", "low", "high", "unscored"}
+    together = frame[(frame.kind == "all") & (frame.measure == "rsr")]
+    kinds = frame[(frame.kind != "all") & (frame.measure == "rsr")]
+    assert together.n.sum() == kinds.n.sum() == 15
+    page = evaluation.report(tmp_path / "copy" / "page.html").read_text()
+    assert page == evaluation.report().read_text()
+    assert "data:image/png;base64," in page
+    assert all(f">{name}</th>" in evaluation._repr_html_() for name in names)
+    assert davsp.Evaluation.load(tmp_path / "eval").results == evaluation.results
+
+
+@pytest.mark.slow
+def test_without_a_folder_results_last_as_long_as_they_are_held(
+    model: VisionLanguageModel, test_queries: list[Query]
+) -> None:
+    evaluation = davsp.evaluate(model, test_queries[:2], max_new_tokens=4, progress=False)
+    folder = evaluation.folder
+    assert evaluation.report().is_file()
+    del evaluation
+    assert not folder.exists()
+
+
+def test_a_defence_of_another_model_is_refused_unless_it_is_to_be_transferred(
+    prompt: davsp.VisualSafetyPrompt, test_queries: list[Query]
+) -> None:
+    other = davsp.load_model("testbed-qwen2vl")
+    with pytest.raises(ArtefactError, match="was trained for testbed"):
+        davsp.evaluate(other, test_queries, [prompt])
+    with pytest.raises(ArtefactError, match="was trained for testbed"):
+        davsp.ask(other, Image.new("RGB", (8, 8)), "What?", prompt)
+
+
+def test_notebooks_show_the_border_and_escape_what_a_user_named(prompt: davsp.VisualSafetyPrompt) -> None:
+    from dataclasses import replace
+
+    html = replace(prompt, name="<b>", prefix="a < b")._repr_html_()
+    assert "data:image/png;base64," in html
+    assert "&lt;b&gt;, for testbed" in html
+    assert "a &lt; b" in html
