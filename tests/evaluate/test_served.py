@@ -49,7 +49,7 @@ if importlib.util.find_spec("openai") is None:
 
 from davsp.evaluate.run import evaluate
 from davsp.evaluate.served import ServerConnection, is_served
-from tests.evaluate.test_evaluate import transcripts
+from tests.evaluate.fakes import transcripts
 
 QUERIES = [
     Query(f"q{i}", Image.new("RGB", (40, 30), (i, 0, 0)), f"what colour {i} ?", "red", group="colours")

@@ -28,7 +28,7 @@ class Session:
 
     model: Model
     solver: Solver
-    samples: Sequence[Sample]
+    samples: list[Sample]
     connection: ServerConnection = field(default_factory=ServerConnection)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from anyio import to_thread
 from PIL import Image
 
 from davsp.data.query import Query
@@ -26,30 +26,38 @@ class OpenedQueries:
         self._queries = {query.id: query for query in queries}
         self._free = kept_bytes
         self._kept: dict[Path | str, Image.Image] = {}
+        self._opening: dict[Path | str, asyncio.Task[Image.Image]] = {}
         for query in queries:
             if not isinstance(query.image, Path):
-                self._keep(query, open_image(query.image, what=f"the image of query {query.id}"))
+                self._keep(_source(query), open_image(query.image, what=f"the image of query {query.id}"))
 
     async def get(self, id: str) -> Query:
         """The query of that id, with a picture of its own. Raises InputError if its file holds no usable image."""
         query = self._queries[id]
-        image = self._kept.get(_source(query))
+        source = _source(query)
+        image = self._kept.get(source)
         if image is None:
-            image = await to_thread.run_sync(self._open, query)
+            if source not in self._opening:
+                self._opening[source] = asyncio.create_task(self._open(query))
+            image = await asyncio.shield(self._opening[source])
         return Query(id, image.copy(), query.question)
 
-    def _open(self, query: Query) -> Image.Image:
-        image = open_image(query.image)
-        self._keep(query, image)
-        return image
+    async def _open(self, query: Query) -> Image.Image:
+        source = _source(query)
+        try:
+            image = await asyncio.to_thread(open_image, query.image)
+            self._keep(source, image)
+            return image
+        finally:
+            del self._opening[source]
 
-    def _keep(self, query: Query, image: Image.Image) -> None:
-        """Keep it while there is room. Which images are kept does not change: every defence asks about all of them in
-        the same order, so that whatever took the place of another would be gone when its turn comes."""
+    def _keep(self, source: Path | str, image: Image.Image) -> None:
+        """Keep it while there is room. What is kept stays: every defence asks about all queries in the same order, so
+        that whatever made room for another would be gone when its turn comes again."""
         size = image.width * image.height * len(image.getbands())
-        if size <= self._free and _source(query) not in self._kept:
+        if size <= self._free:
             self._free -= size
-            self._kept[_source(query)] = image
+            self._kept[source] = image
 
 
 def _source(query: Query) -> Path | str:
