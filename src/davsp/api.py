@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from davsp.training.jobs import vector_for
 from davsp.training.objective import lay_out
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import HarmfulnessVector, project
+from davsp.util.async_running import run_coroutine
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def ask(
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]
 
-    return asyncio.run(chosen.answer(query, Exchange(send)))
+    return run_coroutine(chosen.answer(query, Exchange(send)))
 
 
 def evaluate(

@@ -32,7 +32,7 @@ from davsp.judges.judgement import request_of  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
 from tests.benchmarks.folders import made, picture, table  # noqa: E402
 from tests.command_line import run as run_davsp  # noqa: E402
-from tests.evaluate.test_evaluate import transcripts  # noqa: E402
+from tests.evaluate.fakes import transcripts  # noqa: E402
 from tests.judges.mocks import mock  # noqa: E402
 
 
@@ -40,6 +40,7 @@ class Says:
     """Answers what a function makes of the question; remembers the questions."""
 
     name = "says"
+    revision: str | None = None
 
     def __init__(self, answer: str | Callable[[str], str]) -> None:
         self.answer = answer

@@ -15,8 +15,8 @@ pytest.importorskip("inspect_ai")
 from davsp.evaluate.plan import plan_of
 from davsp.judges.llama_guard import LlamaGuard
 from davsp.judges.llm import LLM
-from tests.evaluate.test_evaluate import QUERIES, FakeModel, transcripts
-from tests.evaluate.test_evaluate import run as run_evaluation
+from tests.evaluate.fakes import QUERIES, FakeModel, transcripts
+from tests.evaluate.fakes import run as run_evaluation
 from tests.judges.mocks import mock
 
 

@@ -49,7 +49,7 @@ if importlib.util.find_spec("openai") is None:
 
 from davsp.evaluate.run import evaluate
 from davsp.evaluate.served import ServerConnection, is_served
-from tests.evaluate.test_evaluate import transcripts
+from tests.evaluate.fakes import transcripts
 
 QUERIES = [
     Query(f"q{i}", Image.new("RGB", (40, 30), (i, 0, 0)), f"what colour {i} ?", "red", group="colours")
@@ -229,7 +229,7 @@ def test_a_server_that_was_lost_stays_lost_though_a_late_answer_comes_in() -> No
 
     line = ServerConnection()
     assert asyncio.run(all_at_once())[0] == "red"
-    assert line.dead and "refused" in line.reason
+    assert line.lost and "refused" in line.last_failure
     with pytest.raises(ModelError, match=r"not sent: the server was lost \(ConnectionError: refused\)"):
         asyncio.run(line.send(late))
 

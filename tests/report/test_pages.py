@@ -16,7 +16,7 @@ from davsp.report.evaluation import write_report
 from davsp.report.inputs import ReportInputs
 from davsp.results import Verdict
 from tests.browser import Browser, browser, find_chromium
-from tests.evaluate.test_evaluate import QUERIES, Careful, FakeModel
+from tests.evaluate.fakes import QUERIES, Careful, FakeModel
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model
 from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, transcript
 

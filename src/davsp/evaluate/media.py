@@ -7,6 +7,7 @@ import binascii
 import io
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from inspect_ai.dataset import Sample
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
@@ -50,7 +51,7 @@ def embed_file(content: bytes) -> str:
 
 
 def to_sample(query: Query) -> Sample:
-    """The query for Inspect. Raises InputError if its image, given as bytes, is not usable."""
+    """The query for any model of Inspect's. Raises InputError if its image, given as bytes, is not usable."""
     if isinstance(query.image, Path):
         image = str(query.image.resolve())
     elif isinstance(query.image, bytes):
@@ -64,5 +65,15 @@ def to_sample(query: Query) -> Sample:
         id=query.id,
         input=[ChatMessageUser(content=[ContentImage(image=image), ContentText(text=query.question)])],
         target=query.answer or "",
-        metadata={**query.metadata, "group": query.group, "malicious": query.malicious},
+        metadata=_metadata(query),
     )
+
+
+def to_text_sample(query: Query) -> Sample:
+    """The query for a solver that has its image already; the sample's metadata name the image's file, if it is one."""
+    file = {"image_file": str(query.image)} if isinstance(query.image, Path) else {}
+    return Sample(id=query.id, input=query.question, target=query.answer or "", metadata=_metadata(query) | file)
+
+
+def _metadata(query: Query) -> dict[str, Any]:
+    return {**query.metadata, "group": query.group, "malicious": query.malicious}

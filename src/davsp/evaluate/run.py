@@ -6,9 +6,7 @@ import hashlib
 import importlib.util
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,29 +17,17 @@ from davsp.data.query import Query
 from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.evaluate.plan import grading_model
+from davsp.evaluate.summary import benchmark_facts, cost, official_scores, rates, transcripts, unscored
 from davsp.judges import Judge, Rules
-from davsp.judges.rates import JudgedSample, summarise
-from davsp.results import (
-    AnswerRecord,
-    BenchmarkFacts,
-    Cost,
-    JudgeFacts,
-    Rates,
-    Results,
-    TranscriptRecord,
-    Verdict,
-    write_results,
-    write_transcripts,
-)
+from davsp.results import JudgeFacts, Results, write_results, write_transcripts
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
+from davsp.util.progress import bars
 
 if TYPE_CHECKING:
-    from davsp.benchmarks.base import BenchmarkAnswer
-    from davsp.benchmarks.figures import Scores
     from davsp.benchmarks.selection import BenchmarkSelection
-    from davsp.evaluate.provider import LocalModel
-    from davsp.evaluate.task import JudgedAnswer
+    from davsp.evaluate.answers import JudgedAnswer
+    from davsp.evaluate.batching import LocalModel
 
 
 def evaluate(
@@ -77,9 +63,8 @@ def evaluate(
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
-    from davsp.evaluate.media import to_sample
-    from davsp.evaluate.served import inspect_model
-    from davsp.evaluate.task import EvaluationRun, fingerprint
+    from davsp.evaluate.evaluated import InspectModel, LoadedModel
+    from davsp.evaluate.task import EvaluationRun
 
     judge = judge or Rules()
     if not queries:
@@ -90,61 +75,55 @@ def evaluate(
     grader = grading_model(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
-    asking = EvaluationRun(
-        inspect_model(model, batch_size) if isinstance(model, str) else model,
-        judge,
-        make_folder(output / "logs"),
-        batch_size,
-        max_new_tokens,
-        rules,
-        grader,
-        resume,
+    together = processes()
+    share = together.shard(queries)
+    evaluated = (
+        InspectModel(model, batch_size)
+        if isinstance(model, str)
+        else LoadedModel(model, share, batch_size, max_new_tokens)
     )
-    name = model if isinstance(model, str) else model.name
+    run = EvaluationRun(
+        evaluated, judge, make_folder(output / "logs"), batch_size, max_new_tokens, rules, grader, resume
+    )
     settings = [
-        name,
-        str(getattr(model, "revision", None)),
+        evaluated.name,
+        str(evaluated.revision),
         str(max_new_tokens),
         __version__,
         digest(queries),
         judge.identity,
-        asking.identity,
+        run.identity,
     ]
-
-    together = processes()
-    share = together.shard(queries)
-    samples = [to_sample(query) for query in share]
     answers: dict[str, dict[str, JudgedAnswer]] = {}
     seconds: dict[str, float] = {}
-    shown = progress and together.is_main
-    with _progress(shown, [defence.name for defence in defences], len(share)) as advance:
+    with bars([defence.name for defence in defences], len(share), quiet=not progress) as advance:
         for defence in defences:
             started = time.monotonic()
-            key = "\n".join([*settings, str(together), defence.name, fingerprint(defence)])
-            own = asking.answers_behind(
-                defence, samples, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
+            key = "\n".join([*settings, str(together), defence.name, defence.identity])
+            own = run.answers_behind(
+                defence, share, key=hashlib.sha256(key.encode()).hexdigest(), answered=advance[defence.name]
             )
-            said = together.all_gather([own[query.id] for query in share])
-            answers[defence.name] = {query.id: answer for query, answer in zip(queries, said, strict=True)}
+            gathered = together.all_gather([own[query.id] for query in share])
+            answers[defence.name] = {query.id: answer for query, answer in zip(queries, gathered, strict=True)}
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
-    scores = _official_scores(benchmark, queries, answers) if benchmark else {}
+    scores = official_scores(benchmark, queries, answers) if benchmark else {}
     results = Results(
-        model=name,
+        model=evaluated.name,
         seed=seed,
         queries=len(queries),
         max_new_tokens=max_new_tokens,
         judge=JudgeFacts(name=judge.name, model=judge.model_name),
-        defences={name: _rates(queries, given) for name, given in answers.items()},
-        unscored={name: _unscored(given) for name, given in answers.items()},
-        cost={name: _cost(list(given.values())) for name, given in answers.items()},
+        defences={name: rates(queries, given) for name, given in answers.items()},
+        unscored={name: unscored(given) for name, given in answers.items()},
+        cost={name: cost(list(given.values())) for name, given in answers.items()},
         seconds=seconds,
         versions=_versions(),
-        benchmark=_facts(benchmark, scores) if benchmark else None,
-        scores={name: dict(found.figures) for name, found in scores.items()},
+        benchmark=benchmark_facts(benchmark, scores) if benchmark else None,
+        scores={name: dict(official.figures) for name, official in scores.items()},
     )
     if together.is_main:
-        write_transcripts(output, _transcripts(queries, answers))
+        write_transcripts(output, transcripts(queries, answers))
         write_results(output, results)
     return results
 
@@ -158,102 +137,6 @@ def check_unique(what: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> Rates:
-    return summarise(
-        JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries
-    )
-
-
-def _official_scores(
-    chosen: BenchmarkSelection, queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
-) -> dict[str, Scores]:
-    """The benchmark's official scores of the answers that could be judged, by defence; {} where it has none."""
-    official = chosen.benchmark.official
-    return {name: official(_scorable(queries, given)) for name, given in answers.items()} if official else {}
-
-
-def _facts(chosen: BenchmarkSelection, scores: Mapping[str, Scores]) -> BenchmarkFacts:
-    """What the benchmark is, with what is out of the ordinary in the scores of each defence."""
-    remarks = tuple(f"{name}: {note}" for name, found in scores.items() for note in found.notes)
-    return chosen.facts.model_copy(update={"notes": chosen.facts.notes + remarks})
-
-
-def _scorable(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> list[BenchmarkAnswer]:
-    from davsp.benchmarks.base import BenchmarkAnswer
-
-    return [
-        BenchmarkAnswer(
-            q.group, q.answer or "", answers[q.id].text, q.metadata.get("image_name", ""), answers[q.id].marks
-        )
-        for q in queries
-        if answers[q.id].verdict is not Verdict.UNSCORED
-    ]
-
-
-def _unscored(answers: Mapping[str, JudgedAnswer]) -> int:
-    return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
-
-
-def _cost(answers: Sequence[JudgedAnswer]) -> Cost:
-    """Means over the `n` queries that were answered: calls of the model, its tokens, calls of helper models.
-
-    `seconds` is the time in which at least one of them was in work, over n: what a query costs while as many are in
-    work at a time as were here. None where nothing was answered, or tokens are not told.
-    """
-    costs = [answer.cost for answer in answers if answer.cost and answer.span]
-    spans = [answer.span for answer in answers if answer.cost and answer.span]
-    return Cost(
-        n=len(costs),
-        calls=_mean([cost.calls for cost in costs]),
-        input_tokens=_mean([cost.input_tokens for cost in costs]),
-        output_tokens=_mean([cost.output_tokens for cost in costs]),
-        helper_calls=_mean([cost.helper_calls for cost in costs]),
-        seconds=round(_busy(spans) / len(spans), 4) if spans else None,
-    )
-
-
-def _mean(values: Sequence[int | None]) -> float | None:
-    """To three decimals; None of nothing, and where one of them is not told."""
-    told = [value for value in values if value is not None]
-    return round(sum(told) / len(told), 3) if told and len(told) == len(values) else None
-
-
-def _busy(spans: Sequence[tuple[float, float]]) -> float:
-    """Seconds that lie in at least one of the spans: a pause between two runs does not count."""
-    seconds, until = 0.0, 0.0
-    for began, ended in sorted(spans):
-        seconds += max(0.0, ended - max(began, until))
-        until = max(until, ended)
-    return seconds
-
-
-def _transcripts(
-    queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
-) -> Iterator[TranscriptRecord]:
-    for query in queries:
-        given = {name: by_id[query.id] for name, by_id in answers.items()}
-        yield TranscriptRecord(
-            id=query.id,
-            group=query.group,
-            malicious=query.malicious,
-            question=query.question,
-            reference=query.answer or query.metadata.get("reference"),
-            answers={n: AnswerRecord(text=a.text, verdict=a.verdict, error=a.error) for n, a in given.items()},
-        )
-
-
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("inspect_ai", "torch", "transformers")}
     return {"python": platform.python_version(), "davsp": __version__, **packages}
-
-
-@contextmanager
-def _progress(shown: bool, names: Sequence[str], total: int) -> Iterator[dict[str, Callable[[], None]]]:
-    """A bar for every defence on stderr; gives the functions that move them."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bars:
-        tasks = {name: bars.add_task(name, total=total) for name in names}
-        yield {name: partial(bars.advance, bar) for name, bar in tasks.items()}

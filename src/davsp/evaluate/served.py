@@ -75,31 +75,31 @@ def _check_reachable(url: str) -> None:
 
 @dataclass
 class ServerConnection:
-    """The line to a server. Once GIVE_UP queries in a row have failed for want of it, it is dead, and nothing more is
-    sent; `reason` is what the last of them met."""
+    """What is known of the way to a server. Once GIVE_UP queries in a row have failed for want of it, it is lost for
+    good, and nothing more is sent."""
 
-    in_a_row: int = 0
-    dead: bool = False
-    reason: str = ""
+    consecutive_failures: int = 0
+    lost: bool = False
+    last_failure: str = ""
 
     async def send(self, call: Callable[[], Awaitable[T]]) -> T:
-        """What the call gives. Raises ModelError when it fails, and for every call after the line is dead."""
+        """What the call gives. Raises ModelError when it fails, and for every call after the server is lost."""
         from inspect_ai.util import LimitExceededError
 
         from davsp.judges.model_calls import cause_of, first_line
 
-        if self.dead:
-            raise ModelError(f"not sent: the server was lost ({self.reason})")
+        if self.lost:
+            raise ModelError(f"not sent: the server was lost ({self.last_failure})")
         try:
-            found = await call()
+            response = await call()
         except (LimitExceededError, DavspError):
             raise
         except Exception as error:
             cause = cause_of(error)
             if getattr(cause, "status_code", None) not in _OF_THE_QUERY:
-                self.in_a_row += 1
-                self.dead = self.dead or self.in_a_row >= GIVE_UP
-                self.reason = first_line(cause)
+                self.consecutive_failures += 1
+                self.lost = self.lost or self.consecutive_failures >= GIVE_UP
+                self.last_failure = first_line(cause)
             raise ModelError(f"the server failed: {first_line(cause)}") from error
-        self.in_a_row = 0
-        return found
+        self.consecutive_failures = 0
+        return response

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from anyio import to_thread
-from inspect_ai.model import (
-    ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageUser,
-    Content,
-    ContentImage,
-    ContentText,
-    GenerateConfig,
-    ModelOutput,
-    get_model,
-)
+from inspect_ai.log import transcript
+from inspect_ai.model import GenerateConfig, ModelOutput, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from PIL import Image
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
 from davsp.errors import ModelError
-from davsp.evaluate.media import decode_image, encode_image
-from davsp.evaluate.provider import one_image_and_text
+from davsp.evaluate.batching import Batcher
+from davsp.evaluate.inspect_internals import count_usage
+from davsp.evaluate.media import decode_image
+from davsp.evaluate.messages import read_query, to_messages, token_usage
+from davsp.evaluate.opened import OpenedQueries
 from davsp.evaluate.served import ServerConnection
-from davsp.imaging.opening import open_image
 from davsp.models.requests import Request, Response
 
 COST = "davsp:cost"
@@ -35,40 +27,67 @@ COST = "davsp:cost"
 
 
 @solver
-def behind(defence: Defence, line: ServerConnection | None = None) -> Solver:
+def behind(defence: Defence, connection: ServerConnection | None = None) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
-    fails: the undefended query is never sent instead. `line` is that to a model on a server.
+    fails: the undefended query is never sent instead. `connection` is that to a model on a server.
     """
 
     async def send(request: Request, max_new_tokens: int | None) -> Response:
-        if line is None:
-            return await _send(request, max_new_tokens)
-        return await line.send(lambda: _send(request, max_new_tokens))
+        if connection is None:
+            return await _generate(request, max_new_tokens)
+        return await connection.send(lambda: _generate(request, max_new_tokens))
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         began = time.time()
-        image, question = one_image_and_text(state.messages)
+        image, question = read_query(state.messages)
         query = Query(str(state.sample_id), await to_thread.run_sync(decode_image, image), question)
-        exchange = Exchange(send)
-        answer = await defence.answer(query, exchange)
-        state.output = ModelOutput.from_content(str(get_model()), answer)
-        state.messages.append(state.output.message)
-        state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})
-        return state
+        return await _answer(state, defence, query, send, began)
 
     return solve
 
 
-async def _send(request: Request, max_new_tokens: int | None) -> Response:
+@solver
+def behind_in_batches(defence: Defence, queries: OpenedQueries, batcher: Batcher, max_new_tokens: int) -> Solver:
+    """Answer each query behind a defence, with a loaded model; the whole solver of a task.
+
+    As `behind`, but the image goes to the model as it is: samples need no more than the ids of `queries`. What the
+    model was asked and replied is in the sample's transcript.
+    """
+
+    async def send(request: Request, limit: int | None) -> Response:
+        response = await batcher.respond(request, limit or max_new_tokens)
+        count_usage(str(get_model()), token_usage(response))
+        asked = {**vars(request), "image": request.image is not None}
+        transcript().info({"request": asked, "response": vars(response)}, source="davsp")
+        return response
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
+        began = time.time()
+        return await _answer(state, defence, await queries.get(str(state.sample_id)), send, began)
+
+    return solve
+
+
+async def _answer(
+    state: TaskState,
+    defence: Defence,
+    query: Query,
+    send: Callable[[Request, int | None], Awaitable[Response]],
+    began: float,
+) -> TaskState:
+    exchange = Exchange(send)
+    answer = await defence.answer(query, exchange)
+    state.output = ModelOutput.from_content(str(get_model()), answer)
+    state.messages.append(state.output.message)
+    state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})
+    return state
+
+
+async def _generate(request: Request, max_new_tokens: int | None) -> Response:
     """Put a request to the model that is evaluated. Raises ModelError when it says that it cannot answer."""
-    content: list[Content] = [ContentText(text=request.question)]
-    if request.image is not None:
-        content.insert(0, ContentImage(image=await to_thread.run_sync(_encode, request.image)))
-    messages: list[ChatMessage] = [ChatMessageUser(content=content)]
-    if request.begun:
-        messages.append(ChatMessageAssistant(content=request.begun))
+    messages = await to_thread.run_sync(to_messages, request)
     sampling = GenerateConfig(temperature=request.temperature, seed=request.seed) if request.temperature else None
     config = (sampling or GenerateConfig()).merge(GenerateConfig(max_tokens=max_new_tokens))
     output = await get_model().generate(messages, config=config)
@@ -83,7 +102,3 @@ async def _send(request: Request, max_new_tokens: int | None) -> Response:
         else None,
         usage.output_tokens if usage else None,
     )
-
-
-def _encode(image: Path | bytes | Image.Image) -> str:
-    return encode_image(open_image(image))

@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import inspect_ai
-from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log
-from inspect_ai.model import (
-    GenerateConfig,
-    Model,
-    ModelAPI,
-    ModelInfo,
-    set_model_info,
-)
+from inspect_ai.dataset import MemoryDataset
+from inspect_ai.log import EvalLog, read_eval_log_async
+from inspect_ai.model import Model
 from inspect_ai.solver import TaskState
 
 from davsp.benchmarks.base import Benchmark
-from davsp.benchmarks.grading import Grader
-from davsp.defences.base import Defence, QueryCost
+from davsp.data.query import Query
+from davsp.defences.base import Defence
 from davsp.errors import ModelError
-from davsp.evaluate.provider import LocalModel
-from davsp.evaluate.registry import davsp
+from davsp.evaluate.answers import KEY, AnswerReader, JudgedAnswer
+from davsp.evaluate.evaluated import EvaluatedModel, Session
+from davsp.evaluate.inspect_internals import draw_no_screen
 from davsp.evaluate.scorers import scorers_of
-from davsp.evaluate.served import ServerConnection
-from davsp.evaluate.solver import COST, behind
 from davsp.judges import Judge
-from davsp.results import Verdict
-
-SCORER = "safety_and_usefulness"
-LOG_BUFFER, LOG_BUFFER_SERVED = 100, 10
-"""So many answers are written to the log at a time, of a loaded model and of others: a killed process loses no more."""
-
-
-@dataclass(frozen=True)
-class JudgedAnswer:
-    """What the model said to one query behind one defence. `error` says why there is no answer, or no verdict.
-
-    `cost` is what the answer cost, `span` when the work on it began and ended, in POSIX seconds; both None for a query
-    that failed. `marks` are the points that a grader gave it, by name.
-    """
-
-    text: str
-    verdict: Verdict
-    error: str | None
-    cost: QueryCost | None = None
-    span: tuple[float, float] | None = None
-    marks: Mapping[str, float] = field(default_factory=dict)
-
-
-def fingerprint(defence: Defence) -> str:
-    """A hex digest that tells two defences of one name apart."""
-    return hashlib.sha256(defence.identity.encode()).hexdigest()
+from davsp.util.async_running import run_coroutine
+from davsp.util.heap import heap_set_aside
 
 
 @dataclass(frozen=True)
@@ -69,7 +36,7 @@ class EvaluationRun:
     and as many are prepared. Without `resume` all is asked, whatever logs hold.
     """
 
-    model: LocalModel | Model
+    model: EvaluatedModel
     judge: Judge
     logs: Path
     batch_size: int
@@ -79,7 +46,7 @@ class EvaluationRun:
     resume: bool = True
 
     def answers_behind(
-        self, defence: Defence, samples: Sequence[Sample], *, key: str, answered: Callable[[], None]
+        self, defence: Defence, queries: Sequence[Query], *, key: str, answered: Callable[[], None]
     ) -> dict[str, JudgedAnswer]:
         """Answers by query id. Calls `answered` after each.
 
@@ -87,118 +54,85 @@ class EvaluationRun:
         unless the query failed, or whoever judged or graded it. Raises ModelError when the evaluation as a whole fails,
         or the server is lost.
         """
-        kept = self._kept(key) if self.resume else {}
-        found = {str(sample.id): kept[str(sample.id)] for sample in samples if str(sample.id) in kept}
-        for _ in found:
+        logged = run_coroutine(self._reader.logged(self.logs, key)) if self.resume else {}
+        answers = {query.id: logged[query.id] for query in queries if query.id in logged}
+        for _ in answers:
             answered()
-        if missing := [sample for sample in samples if str(sample.id) not in found]:
-            found |= {str(sample.id): self._answer(sample) for sample in self._run(defence, missing, key, answered)}
-        return found
+        if unanswered := [query for query in queries if query.id not in answers]:
+            answers |= self._ask(defence, unanswered, key, answered)
+        return answers
 
-    def _run(
-        self, defence: Defence, samples: Sequence[Sample], key: str, answered: Callable[[], None]
-    ) -> list[EvalSample]:
-        async def count(state: TaskState) -> None:  # noqa: ARG001
+    def _ask(
+        self, defence: Defence, queries: Sequence[Query], key: str, answered: Callable[[], None]
+    ) -> dict[str, JudgedAnswer]:
+        session = self.model.session(defence, queries)
+        answers: dict[str, JudgedAnswer] = {}
+
+        async def note(state: TaskState) -> None:
+            if answer := self._reader.of_state(state):
+                answers[str(state.sample_id)] = answer
             answered()
 
-        line = ServerConnection() if isinstance(self.model, Model) else None
         task = inspect_ai.Task(
-            dataset=MemoryDataset(list(samples)),
-            solver=behind(defence, line),
+            dataset=MemoryDataset(session.samples),
+            solver=session.solver,
             scorer=scorers_of(self.benchmark, self.judge, self.grader),
-            cleanup=count,
+            cleanup=note,
             name=defence.name,
-            metadata={"davsp_key": key},
+            metadata={KEY: key},
         )
-        with _inspect_home(self.logs):
-            logs = inspect_ai.eval(
-                task,
-                model=self.model if isinstance(self.model, Model) else _local(self.model, self.batch_size),
-                display="none",
-                log_dir=str(self.logs),
-                log_level="error",
-                log_images=False,
-                log_realtime=False,
-                log_model_api=False,
-                log_buffer=LOG_BUFFER_SERVED if line else LOG_BUFFER,
-                max_samples=2 * self.batch_size,
-                fail_on_error=False,
-                score_display=False,
-                ctl_server=False,
-                max_tokens=self.max_new_tokens,
-                temperature=0.0,
-            )
-        if not logs or logs[0].status == "cancelled":
-            raise KeyboardInterrupt
-        log = logs[0]
+        log = self._evaluate(task, session)
         if log.status != "success":
             reason = log.error.message if log.error else log.status
             raise ModelError(f"the evaluation of {defence.name!r} stopped: {reason}. Its log is {log.location}.")
-        found = log.samples or []
-        if line and line.dead:
-            sound = sum(self._is_sound(sample) for sample in found)
+        if session.connection.lost:
+            kept = sum(answer.final for answer in answers.values())
             raise ModelError(
-                f"{self.model} was lost while {defence.name!r} was evaluated: {line.reason}. {sound} of "
-                f"{len(samples)} answers are kept; when the server is back, the same command goes on from there."
+                f"{session.model} was lost while {defence.name!r} was evaluated: {session.connection.last_failure}. "
+                f"{kept} of {len(queries)} answers are kept; when the server is back, the same command goes on from "
+                "there."
             )
-        return found
+        if len(answers) < len(queries):  # why the others failed is in the log alone
+            samples = run_coroutine(read_eval_log_async(log.location)).samples or []
+            answers = {str(sample.id): self._reader.of_sample(sample) for sample in samples} | answers
+        return answers
 
-    def _kept(self, key: str) -> dict[str, JudgedAnswer]:
-        """The answers that logs of this key hold, by query id; of several to a query the newest."""
-        found: dict[str, JudgedAnswer] = {}
-        for info in list_eval_logs(str(self.logs), descending=False):
-            try:
-                if (read_eval_log(info, header_only=True).eval.metadata or {}).get("davsp_key") != key:
-                    continue
-                samples = read_eval_log(info).samples or []
-            except Exception:  # noqa: S112 - damaged in whatever way: there is nothing in it to keep
-                continue
-            found |= {str(sample.id): self._answer(sample) for sample in samples if self._is_sound(sample)}
-        return found
-
-    def _is_sound(self, sample: EvalSample) -> bool:
-        """Whether a query was answered, and whoever was to judge and grade the answer replied."""
-        scores = sample.scores or {}
-        names = [SCORER, *([self._grader.scorer_name] if self._grader else [])]
-        if sample.error or not all(name in scores for name in names):
-            return False
-        return not any((scores[name].metadata or {}).get("failed") for name in names)
-
-    def _answer(self, sample: EvalSample) -> JudgedAnswer:
-        if sample.error is not None:
-            return JudgedAnswer("", Verdict.UNSCORED, sample.error.message)
-        scores = sample.scores or {}
-        judged = scores[SCORER].metadata or {}
-        verdict, reason = Verdict(judged["verdict"]), judged["unscored"]
-        marks: dict[str, float] = {}
-        if self._grader:
-            graded = scores[self._grader.scorer_name]
-            reason = reason or (graded.metadata or {}).get("unscored")
-            points = graded.value if isinstance(graded.value, dict) else {self._grader.marks[0]: graded.value}
-            marks = {name: float(cast(float, value)) for name, value in points.items()}
-        spent = dict(sample.store[COST])
-        span = (spent.pop("began"), spent.pop("ended"))
-        verdict = Verdict.UNSCORED if reason else verdict
-        return JudgedAnswer(sample.output.completion, verdict, reason, QueryCost(**spent), span, marks)
+    def _evaluate(self, task: inspect_ai.Task, session: Session) -> EvalLog:
+        """Inspect's log of the task, without its samples. Raises KeyboardInterrupt when the evaluation was stopped."""
+        with _inspect_home(self.logs), heap_set_aside():
+            draw_no_screen()
+            logs = run_coroutine(
+                inspect_ai.eval_async(
+                    task,
+                    model=session.model,
+                    log_dir=str(self.logs),
+                    log_level="critical",
+                    log_images=False,
+                    log_realtime=False,
+                    log_model_api=False,
+                    log_buffer=self.model.log_buffer,
+                    log_header_only=True,
+                    max_samples=2 * self.batch_size,
+                    fail_on_error=False,
+                    score_display=False,
+                    ctl_server=False,
+                    max_tokens=self.max_new_tokens,
+                    temperature=0.0,
+                )
+            )
+        if not logs or logs[0].status == "cancelled":
+            raise KeyboardInterrupt
+        return logs[0]
 
     @property
     def identity(self) -> str:
         """What the marks of an answer, and the rule for right ones, depend on."""
-        graded = f"{self.grader} {self._grader.prompt_digest}" if self._grader else ""
+        graded = f"{self.grader} {grader.prompt_digest}" if (grader := self._reader.grader) else ""
         return f"{self.benchmark.name if self.benchmark else ''} {graded}".strip()
 
     @property
-    def _grader(self) -> Grader | None:
-        return self.benchmark.grader if self.benchmark else None
-
-
-def _local(model: LocalModel, batch_size: int) -> Model:
-    # Inspect's decorator turns the class into a factory of registered models.
-    create = cast(Callable[..., ModelAPI], davsp)
-    api = create(model.name, local_model=model, batch_size=batch_size)
-    found = Model(api, GenerateConfig(), {"batch_size": batch_size})
-    set_model_info(str(found), ModelInfo())  # else Inspect loads the model once more, to ask it about itself
-    return found
+    def _reader(self) -> AnswerReader:
+        return AnswerReader(self.benchmark.grader if self.benchmark else None)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from davsp.errors import InputError
 from davsp.judges.base import Criterion, Finding, Judge
 from davsp.judges.labels import LabelledAnswer
 from davsp.results import Rate
+from davsp.util.async_running import run_coroutine
 
 RESAMPLES = 10_000
 AT_A_TIME = 32
@@ -125,7 +126,7 @@ def validate(
     two labels, apart; and reasons of unscored ones with their counts. Raises InputError for what it cannot tell.
     """
     check_can_tell(judge, answers)
-    findings = asyncio.run(ask_all(judge, answers, advance))
+    findings = run_coroutine(ask_all(judge, answers, advance))
     results: dict[str, Any] = {"judge": {"name": judge.name, "model": judge.model_name}, "seed": seed}
     for criterion in Criterion:
         judged = [(a, f) for a, f in zip(answers, findings, strict=True) if a.criterion is criterion]

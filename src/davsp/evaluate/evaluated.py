@@ -1,0 +1,87 @@
+"""The models that an evaluation asks: one that is loaded here, or any of Inspect's, on a server or not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+from inspect_ai.dataset import Sample
+from inspect_ai.model import GenerateConfig, Model, ModelInfo, set_model_info
+from inspect_ai.solver import Solver
+
+from davsp.data.query import Query
+from davsp.defences.base import Defence
+from davsp.evaluate.batching import LocalModel
+from davsp.evaluate.media import to_sample, to_text_sample
+from davsp.evaluate.opened import OpenedQueries
+from davsp.evaluate.provider import DavspAPI
+from davsp.evaluate.registry import davsp
+from davsp.evaluate.served import ServerConnection, inspect_model
+from davsp.evaluate.solver import behind, behind_in_batches
+
+
+@dataclass(frozen=True)
+class Session:
+    """What Inspect needs to ask a model behind one defence."""
+
+    model: Model
+    solver: Solver
+    samples: list[Sample]
+    connection: ServerConnection = field(default_factory=ServerConnection)
+
+
+class EvaluatedModel(ABC):
+    """A model that all defences of an evaluation are asked with, about the same queries."""
+
+    name: str
+    revision: str | None
+    log_buffer: ClassVar[int]
+    """So many answers are written to the log at a time: a killed process loses no more."""
+
+    @abstractmethod
+    def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
+        """What asks about some of the queries behind a defence."""
+
+
+class LoadedModel(EvaluatedModel):
+    """A model in this process: it is handed images as they are, and answers in batches.
+
+    Raises InputError for an image, given as bytes or picture, that is not usable.
+    """
+
+    log_buffer = 100
+
+    def __init__(self, model: LocalModel, queries: Sequence[Query], batch_size: int, max_new_tokens: int) -> None:
+        self.name, self.revision = model.name, model.revision
+        self._model, self._batch_size, self._max_new_tokens = model, batch_size, max_new_tokens
+        self._queries = OpenedQueries(queries)
+
+    def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
+        # Inspect's decorator turns the class into a factory of registered models.
+        create = cast(Callable[..., DavspAPI], davsp)
+        api = create(self.name, local_model=self._model, batch_size=self._batch_size)
+        model = Model(api, GenerateConfig(), {"batch_size": self._batch_size})
+        set_model_info(str(model), ModelInfo())  # else Inspect loads the model once more, to ask it about itself
+        solver = behind_in_batches(defence, self._queries, api.batcher, self._max_new_tokens)
+        return Session(model, solver, [to_text_sample(query) for query in queries])
+
+
+class InspectModel(EvaluatedModel):
+    """A model by Inspect's name for it, or by URL=NAME: it is sent images as data URIs.
+
+    Raises InputError where it cannot be had.
+    """
+
+    log_buffer = 10
+    revision = None
+
+    def __init__(self, name: str, batch_size: int) -> None:
+        self.name = name
+        self._model = inspect_model(name, batch_size)
+
+    def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
+        connection = ServerConnection()
+        solver = behind(defence, connection)
+        return Session(self._model, solver, [to_sample(query) for query in queries], connection)

@@ -1,0 +1,103 @@
+"""What the answers of an evaluation amount to: rates, official scores, costs and transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from davsp.data.query import Query
+from davsp.judges.rates import JudgedSample, summarise
+from davsp.results import AnswerRecord, BenchmarkFacts, Cost, Rates, TranscriptRecord, Verdict
+
+if TYPE_CHECKING:
+    from davsp.benchmarks.base import BenchmarkAnswer
+    from davsp.benchmarks.figures import Scores
+    from davsp.benchmarks.selection import BenchmarkSelection
+    from davsp.evaluate.answers import JudgedAnswer
+
+
+def rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> Rates:
+    """Rates of the verdicts, by measure and by group."""
+    return summarise(
+        JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries
+    )
+
+
+def official_scores(
+    chosen: BenchmarkSelection, queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
+) -> dict[str, Scores]:
+    """The benchmark's official scores of the answers that could be judged, by defence; {} where it has none."""
+    official = chosen.benchmark.official
+    return {name: official(_scorable(queries, given)) for name, given in answers.items()} if official else {}
+
+
+def benchmark_facts(chosen: BenchmarkSelection, scores: Mapping[str, Scores]) -> BenchmarkFacts:
+    """What the benchmark is, with what is out of the ordinary in the scores of each defence."""
+    remarks = tuple(f"{name}: {note}" for name, official in scores.items() for note in official.notes)
+    return chosen.facts.model_copy(update={"notes": chosen.facts.notes + remarks})
+
+
+def _scorable(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> list[BenchmarkAnswer]:
+    from davsp.benchmarks.base import BenchmarkAnswer
+
+    return [
+        BenchmarkAnswer(
+            q.group, q.answer or "", answers[q.id].text, q.metadata.get("image_name", ""), answers[q.id].marks
+        )
+        for q in queries
+        if answers[q.id].verdict is not Verdict.UNSCORED
+    ]
+
+
+def unscored(answers: Mapping[str, JudgedAnswer]) -> int:
+    """How many queries have no verdict."""
+    return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
+
+
+def cost(answers: Sequence[JudgedAnswer]) -> Cost:
+    """Means over the `n` queries that were answered: calls of the model, its tokens, calls of helper models.
+
+    `seconds` is the time in which at least one of them was in work, over n: what a query costs while as many are in
+    work at a time as were here. None where nothing was answered, or tokens are not told.
+    """
+    costs = [answer.cost for answer in answers if answer.cost and answer.span]
+    spans = [answer.span for answer in answers if answer.cost and answer.span]
+    return Cost(
+        n=len(costs),
+        calls=_mean([cost.calls for cost in costs]),
+        input_tokens=_mean([cost.input_tokens for cost in costs]),
+        output_tokens=_mean([cost.output_tokens for cost in costs]),
+        helper_calls=_mean([cost.helper_calls for cost in costs]),
+        seconds=round(_busy(spans) / len(spans), 4) if spans else None,
+    )
+
+
+def _mean(values: Sequence[int | None]) -> float | None:
+    """To three decimals; None of nothing, and where one of them is not told."""
+    told = [value for value in values if value is not None]
+    return round(sum(told) / len(told), 3) if told and len(told) == len(values) else None
+
+
+def _busy(spans: Sequence[tuple[float, float]]) -> float:
+    """Seconds that lie in at least one of the spans: a pause between two runs does not count."""
+    seconds, until = 0.0, 0.0
+    for began, ended in sorted(spans):
+        seconds += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return seconds
+
+
+def transcripts(
+    queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]
+) -> Iterator[TranscriptRecord]:
+    """A record for every query, with its answers behind all defences."""
+    for query in queries:
+        given = {name: by_id[query.id] for name, by_id in answers.items()}
+        yield TranscriptRecord(
+            id=query.id,
+            group=query.group,
+            malicious=query.malicious,
+            question=query.question,
+            reference=query.answer or query.metadata.get("reference"),
+            answers={n: AnswerRecord(text=a.text, verdict=a.verdict, error=a.error) for n, a in given.items()},
+        )
