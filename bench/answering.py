@@ -11,7 +11,7 @@ from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
 from davsp.defences.textual import Undefended
-from davsp.evaluate.run import evaluate
+from davsp.evaluation.run import evaluate
 from davsp.util.batching import batched
 
 BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}

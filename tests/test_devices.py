@@ -14,7 +14,7 @@ from davsp.attacks.signed_steps import ChangeFitting, ChangeOptions
 from davsp.data.query import Query
 from davsp.defences.pat import PatFitting, PatOptions
 from davsp.defences.visual_safety_prompt import train_prompt
-from davsp.evaluate.run import evaluate
+from davsp.evaluation.run import evaluate
 from davsp.models.activations import read_activations
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model

@@ -169,7 +169,7 @@ def evaluate(
     Raises InputError for defences or queries that cannot be compared, ArtefactError for a defence that was made for
     another model, unless `transfer` is set, and ModelError where the evaluation as a whole fails.
     """
-    from davsp.evaluate.run import evaluate as measure
+    from davsp.evaluation.run import evaluate as measure
 
     chosen = [_defence(defence) for defence in defences]
     for defence in chosen:

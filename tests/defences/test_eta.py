@@ -140,8 +140,8 @@ class Broken:
 
 def test_a_helper_that_fails_fails_the_query_closed(tmp_path: Path) -> None:
     pytest.importorskip("inspect_ai")
-    from davsp.evaluate.run import evaluate
-    from tests.evaluate.fakes import QUERIES, FakeModel, transcripts
+    from davsp.evaluation.run import evaluate
+    from tests.evaluation.fakes import QUERIES, FakeModel, transcripts
 
     defence = eta(Broken())  # type: ignore[arg-type]
     results = evaluate(FakeModel(), [defence], QUERIES[:2], output=tmp_path, batch_size=4, progress=False)

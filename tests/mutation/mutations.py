@@ -41,8 +41,8 @@ VECTOR = ("tests/training/test_vector.py",)
 ACTIVATIONS = ("tests/models/test_activations.py",)
 RATES = ("tests/judges/test_rates.py",)
 RESULTS = ("tests/test_results.py",)
-JUDGING = ("tests/evaluate/test_judging.py",)
-EVALUATE = ("tests/evaluate/test_evaluate.py",)
+JUDGING = ("tests/evaluation/test_judging.py",)
+EVALUATE = ("tests/evaluation/test_evaluate.py",)
 PROCESSES = ("tests/util/test_processes.py",)
 
 MUTATIONS = (
@@ -113,7 +113,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an evaluation asks undefended where a defence raises",
-        "evaluate/solver.py",
+        "evaluation/solver.py",
         "answer = await defence.answer(query, exchange)",
         "try:\n"
         "            answer = await defence.answer(query, exchange)\n"
@@ -281,14 +281,14 @@ MUTATIONS = (
     # What is kept, found again and shared.
     Mutation(
         "another defence of the same name is not asked again",
-        "evaluate/run.py",
+        "evaluation/run.py",
         "defence.name, fingerprint(defence)])",
         "defence.name])",
         EVALUATE,
     ),
     Mutation(
         "other queries are not asked again",
-        "evaluate/run.py",
+        "evaluation/run.py",
         "        digest(queries),\n        judge.identity,",
         "        judge.identity,",
         EVALUATE,

@@ -143,5 +143,5 @@ def test_a_package_that_cannot_be_imported_is_named_and_stops_nothing_else(tmp_p
     assert shown.returncode == 2 and "the benchmark 'broken' of davsp-broken cannot be loaded" in shown.stderr
     odd = davsp(tmp_path, "benchmark", "show", "odd", words)
     assert odd.returncode == 2 and "the benchmark 'odd' of davsp-broken is no Benchmark" in odd.stderr
-    registered = python(tmp_path, "-c", "import davsp.evaluate.registry as r; print('figstep' in r.TASKS)")
+    registered = python(tmp_path, "-c", "import davsp.evaluation.registry as r; print('figstep' in r.TASKS)")
     assert registered.stdout.strip() == "True", registered.stderr

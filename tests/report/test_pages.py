@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from davsp.defences.textual import Undefended
-from davsp.evaluate.run import evaluate
+from davsp.evaluation.run import evaluate
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
 from davsp.report.inputs import ReportInputs
 from davsp.results import Verdict
 from tests.browser import Browser, browser, find_chromium
-from tests.evaluate.fakes import QUERIES, Careful, FakeModel
+from tests.evaluation.fakes import QUERIES, Careful, FakeModel
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model
 from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, transcript
 

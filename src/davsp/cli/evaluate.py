@@ -85,8 +85,8 @@ def evaluate(
     from davsp import api
     from davsp.defences import load_defence
     from davsp.defences.textual import Undefended
-    from davsp.evaluate.plan import plan_of
-    from davsp.evaluate.run import check_unique
+    from davsp.evaluation.plan import plan_of
+    from davsp.evaluation.run import check_unique
     from davsp.report.comparison import write_comparison
     from davsp.report.rows import too_many_unscored
     from davsp.report.terminal import print_table
@@ -167,7 +167,7 @@ def _chosen(names: Sequence[str]) -> list[BenchmarkSelection]:
 
 
 def _of_benchmark(chosen: BenchmarkSelection, out: Path, per_group: int | None, limit: int | None, seed: int) -> _Job:
-    from davsp.evaluate.plan import choose
+    from davsp.evaluation.plan import choose
 
     return _Job(chosen.title, choose(chosen.queries, per_group, limit, seed), out / chosen.key, chosen)
 
@@ -175,7 +175,7 @@ def _of_benchmark(chosen: BenchmarkSelection, out: Path, per_group: int | None, 
 def _of_data(
     data: str, out: Path, model: str, per_group: int | None, limit: int | None, seed: int, skip_bad: bool
 ) -> _Job:
-    from davsp.evaluate.plan import choose
+    from davsp.evaluation.plan import choose
 
     if not is_testbed(data):
         return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
@@ -187,7 +187,7 @@ def _model(
 ) -> VisionLanguageModel | str:
     """The loaded model, for which the defences were made, or the name of one on a server."""
     from davsp.defences import check_served
-    from davsp.evaluate.served import is_served
+    from davsp.evaluation.served import is_served
 
     if is_served(name):
         if revision:

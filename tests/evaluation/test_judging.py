@@ -12,11 +12,11 @@ from davsp.defences.textual import Undefended
 
 pytest.importorskip("inspect_ai")
 
-from davsp.evaluate.plan import plan_of
+from davsp.evaluation.plan import plan_of
 from davsp.judges.llama_guard import LlamaGuard
 from davsp.judges.llm import LLM
-from tests.evaluate.fakes import QUERIES, FakeModel, transcripts
-from tests.evaluate.fakes import run as run_evaluation
+from tests.evaluation.fakes import QUERIES, FakeModel, transcripts
+from tests.evaluation.fakes import run as run_evaluation
 from tests.judges.mocks import mock
 
 

@@ -15,7 +15,7 @@ from inspect_ai.scorer import Score, Scorer  # noqa: E402
 from inspect_ai.solver import generate  # noqa: E402
 
 from davsp.benchmarks import BENCHMARKS  # noqa: E402
-from davsp.evaluate.scorers import judge_is_bound, own_scorer, safety_and_usefulness  # noqa: E402
+from davsp.evaluation.scorers import judge_is_bound, own_scorer, safety_and_usefulness  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
 from tests.judges.mocks import mock  # noqa: E402
 

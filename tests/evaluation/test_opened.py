@@ -11,7 +11,7 @@ from PIL import Image
 
 from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.evaluate.opened import OpenedQueries
+from davsp.evaluation.opened import OpenedQueries
 
 SIZE = 8 * 6 * 3
 """Bytes of one opened image."""

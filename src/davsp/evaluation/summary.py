@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from davsp.benchmarks.base import BenchmarkAnswer
     from davsp.benchmarks.figures import Scores
     from davsp.benchmarks.selection import BenchmarkSelection
-    from davsp.evaluate.answers import JudgedAnswer
+    from davsp.evaluation.answers import JudgedAnswer
 
 
 def rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> Rates:

@@ -24,15 +24,15 @@ inspect_ai = pytest.importorskip("inspect_ai")
 
 from inspect_ai.model import get_model  # noqa: E402
 
-from davsp.evaluate.benchmarks import task_of  # noqa: E402
-from davsp.evaluate.plan import choose, plan_of  # noqa: E402
-from davsp.evaluate.run import evaluate  # noqa: E402
+from davsp.evaluation.benchmarks import task_of  # noqa: E402
+from davsp.evaluation.plan import choose, plan_of  # noqa: E402
+from davsp.evaluation.run import evaluate  # noqa: E402
 from davsp.judges import Rules  # noqa: E402
 from davsp.judges.judgement import request_of  # noqa: E402
 from davsp.judges.llm import LLM  # noqa: E402
 from tests.benchmarks.folders import made, picture, table  # noqa: E402
 from tests.command_line import run as run_davsp  # noqa: E402
-from tests.evaluate.fakes import transcripts  # noqa: E402
+from tests.evaluation.fakes import transcripts  # noqa: E402
 from tests.judges.mocks import mock  # noqa: E402
 
 

@@ -14,12 +14,12 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
 from davsp.errors import ModelError
-from davsp.evaluate.batching import Batcher
-from davsp.evaluate.inspect_internals import count_usage
-from davsp.evaluate.media import decode_image
-from davsp.evaluate.messages import read_query, to_messages, token_usage
-from davsp.evaluate.opened import OpenedQueries
-from davsp.evaluate.served import ServerConnection
+from davsp.evaluation.batching import Batcher
+from davsp.evaluation.inspect_internals import count_usage
+from davsp.evaluation.media import decode_image
+from davsp.evaluation.messages import read_query, to_messages, token_usage
+from davsp.evaluation.opened import OpenedQueries
+from davsp.evaluation.served import ServerConnection
 from davsp.models.requests import Request, Response
 
 COST = "davsp:cost"

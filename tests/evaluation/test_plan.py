@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from davsp.data.query import Query
-from davsp.evaluate.plan import choose
-from tests.evaluate.fakes import QUERIES, RED
+from davsp.evaluation.plan import choose
+from tests.evaluation.fakes import QUERIES, RED
 
 
 def test_per_group_keeps_a_seeded_choice_of_every_group() -> None:

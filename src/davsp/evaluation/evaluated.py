@@ -13,13 +13,13 @@ from inspect_ai.solver import Solver
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence
-from davsp.evaluate.batching import LocalModel
-from davsp.evaluate.media import to_sample, to_text_sample
-from davsp.evaluate.opened import OpenedQueries
-from davsp.evaluate.provider import DavspAPI
-from davsp.evaluate.registry import davsp
-from davsp.evaluate.served import ServerConnection, inspect_model
-from davsp.evaluate.solver import behind, behind_in_batches
+from davsp.evaluation.batching import LocalModel
+from davsp.evaluation.media import to_sample, to_text_sample
+from davsp.evaluation.opened import OpenedQueries
+from davsp.evaluation.provider import DavspAPI
+from davsp.evaluation.registry import davsp
+from davsp.evaluation.served import ServerConnection, inspect_model
+from davsp.evaluation.solver import behind, behind_in_batches
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ inspect_ai = pytest.importorskip("inspect_ai")
 from inspect_ai.model import get_model  # noqa: E402
 
 from davsp.benchmarks import BENCHMARKS  # noqa: E402
-from davsp.evaluate.benchmarks import task_of  # noqa: E402
+from davsp.evaluation.benchmarks import task_of  # noqa: E402
 from davsp.models.requests import Request, Response  # noqa: E402
 from tests.benchmarks.folders import made  # noqa: E402
 

@@ -8,9 +8,9 @@ from inspect_ai.model import ModelAPI, modelapi
 
 from davsp.benchmarks import BENCHMARKS
 from davsp.errors import InputError
-from davsp.evaluate.benchmarks import TASKS
-from davsp.evaluate.scorers import judge_is_bound, own_scorer, safety_and_usefulness
-from davsp.evaluate.solver import behind
+from davsp.evaluation.benchmarks import TASKS
+from davsp.evaluation.scorers import judge_is_bound, own_scorer, safety_and_usefulness
+from davsp.evaluation.solver import behind
 
 __all__ = ["TASKS", "behind", "davsp", "judge_is_bound", "safety_and_usefulness"]
 
@@ -18,7 +18,7 @@ __all__ = ["TASKS", "behind", "davsp", "judge_is_bound", "safety_and_usefulness"
 @modelapi(name="davsp")
 def davsp() -> type[ModelAPI]:
     """Local vision-language models; the provider is loaded when one is asked for."""
-    from davsp.evaluate.provider import DavspAPI
+    from davsp.evaluation.provider import DavspAPI
 
     return DavspAPI
 

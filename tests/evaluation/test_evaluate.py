@@ -25,7 +25,7 @@ pytest.importorskip("inspect_ai")
 
 from inspect_ai.log import EvalLog, read_eval_log
 
-from tests.evaluate.fakes import (
+from tests.evaluation.fakes import (
     QUERIES,
     RED,
     REFUSAL,
@@ -210,7 +210,7 @@ def test_image_files_are_read_and_nothing_is_left_but_results_and_logs(tmp_path:
 
 def test_evaluation_writes_nothing_to_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "from pathlib import Path; import tests.evaluate.test_evaluate as t;"
+        "from pathlib import Path; import tests.evaluation.test_evaluate as t;"
         f"t.run(Path({str(tmp_path / 'out')!r}), t.Undefended())"
     )
     home = tmp_path / "home"
@@ -247,7 +247,7 @@ def test_without_inspect_the_message_says_what_to_install(tmp_path: Path, monkey
 
 
 def test_modules_the_command_line_needs_do_not_import_inspect() -> None:
-    code = "import davsp.evaluate.run, davsp.report.evaluation, sys; sys.exit('inspect_ai' in sys.modules)"
+    code = "import davsp.evaluation.run, davsp.report.evaluation, sys; sys.exit('inspect_ai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -284,9 +284,9 @@ def test_a_loaded_model_is_handed_images_as_they_are_and_files_are_opened_once(
     def unwanted(*_: object) -> None:
         raise AssertionError("an image was encoded, or decoded, on its way to a model in the same process")
 
-    monkeypatch.setattr("davsp.evaluate.opened.open_image", counted)
+    monkeypatch.setattr("davsp.evaluation.opened.open_image", counted)
     for name in ("media.encode_image", "messages.encode_image", "solver.decode_image", "media.embed_file"):
-        monkeypatch.setattr(f"davsp.evaluate.{name}", unwanted)
+        monkeypatch.setattr(f"davsp.evaluation.{name}", unwanted)
     model = FakeModel()
     queries = files(tmp_path)
     results = run(tmp_path / "out", Repainted(), Undefended(), model=model, queries=queries)
@@ -371,7 +371,7 @@ def test_an_evaluation_draws_nothing_and_leaves_the_console_to_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = (
-        "from pathlib import Path; import rich; from tests.evaluate.fakes import Careful, run;"
+        "from pathlib import Path; import rich; from tests.evaluation.fakes import Careful, run;"
         f"run(Path({str(tmp_path)!r}), Careful(raises_for='make')); rich.print('still heard')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

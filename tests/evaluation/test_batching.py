@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from davsp.errors import InputError
-from davsp.evaluate.batching import Batcher
+from davsp.evaluation.batching import Batcher
 from davsp.models.requests import Request, Response
-from tests.evaluate.fakes import FORBIDDEN, RED, REFUSAL, FakeModel
+from tests.evaluation.fakes import FORBIDDEN, RED, REFUSAL, FakeModel
 
 
 def answers_of(model: Any, queries: Sequence[Request], batch_size: int, limits: Sequence[int] = ()) -> list[Any]:
@@ -65,7 +65,7 @@ def test_a_model_that_loses_an_answer_fails_the_batch_instead_of_hanging() -> No
 
 
 def test_a_full_batch_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("davsp.evaluate.batching.QUIET_SECONDS", 3600)
+    monkeypatch.setattr("davsp.evaluation.batching.QUIET_SECONDS", 3600)
     assert answers_of(FakeModel(), many(*["colour"] * 8), batch_size=4) == ["It is red."] * 8
 
 

@@ -16,8 +16,8 @@ from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.defences.base import Defence
 from davsp.errors import InputError
-from davsp.evaluate.plan import grading_model
-from davsp.evaluate.summary import benchmark_facts, cost, official_scores, rates, transcripts, unscored
+from davsp.evaluation.plan import grading_model
+from davsp.evaluation.summary import benchmark_facts, cost, official_scores, rates, transcripts, unscored
 from davsp.judges import Judge, Rules
 from davsp.results import JudgeFacts, Results, write_results, write_transcripts
 from davsp.util.files import make_folder
@@ -26,8 +26,8 @@ from davsp.util.progress import bars
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
-    from davsp.evaluate.answers import JudgedAnswer
-    from davsp.evaluate.batching import LocalModel
+    from davsp.evaluation.answers import JudgedAnswer
+    from davsp.evaluation.batching import LocalModel
 
 
 def evaluate(
@@ -63,8 +63,8 @@ def evaluate(
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
-    from davsp.evaluate.evaluated import InspectModel, LoadedModel
-    from davsp.evaluate.task import EvaluationRun
+    from davsp.evaluation.evaluated import InspectModel, LoadedModel
+    from davsp.evaluation.task import EvaluationRun
 
     judge = judge or Rules()
     if not queries:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from davsp.data.query import Query
 from davsp.defences.base import RewritingDefence
-from davsp.evaluate.run import evaluate
+from davsp.evaluation.run import evaluate
 from davsp.models.requests import Request, Response
 
 REFUSAL = "I am sorry, I cannot help with that."

@@ -14,8 +14,8 @@ from davsp.errors import InputError
 
 pytest.importorskip("inspect_ai")
 
-from davsp.evaluate.media import decode_image, encode_image, to_sample, to_text_sample
-from tests.evaluate.fakes import QUERIES, RED
+from davsp.evaluation.media import decode_image, encode_image, to_sample, to_text_sample
+from tests.evaluation.fakes import QUERIES, RED
 
 
 def test_images_survive_the_way_through_inspect_unchanged() -> None:

@@ -17,7 +17,7 @@ from inspect_ai.model import (
 )
 
 from davsp.errors import InputError
-from davsp.evaluate.media import encode_image
+from davsp.evaluation.media import encode_image
 from davsp.imaging.opening import open_image
 from davsp.models.requests import Request, Response
 from davsp.prompts.text import with_prefix

@@ -47,9 +47,9 @@ pytest.importorskip("inspect_ai")
 if importlib.util.find_spec("openai") is None:
     pytest.skip("openai is not installed: pip install 'davsp[endpoints]'", allow_module_level=True)
 
-from davsp.evaluate.run import evaluate
-from davsp.evaluate.served import ServerConnection, is_served
-from tests.evaluate.fakes import transcripts
+from davsp.evaluation.run import evaluate
+from davsp.evaluation.served import ServerConnection, is_served
+from tests.evaluation.fakes import transcripts
 
 QUERIES = [
     Query(f"q{i}", Image.new("RGB", (40, 30), (i, 0, 0)), f"what colour {i} ?", "red", group="colours")
@@ -131,7 +131,7 @@ def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:
 @pytest.fixture(autouse=True)
 def _few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's own two retries within seconds, and none of the long ones after them."""
-    monkeypatch.setattr("davsp.evaluate.served.RETRIES", 0)
+    monkeypatch.setattr("davsp.evaluation.served.RETRIES", 0)
 
 
 # --- what is sent

@@ -13,7 +13,7 @@ from inspect_ai.solver import TaskState
 
 from davsp.benchmarks.grading import Grader
 from davsp.defences.base import QueryCost
-from davsp.evaluate.solver import COST
+from davsp.evaluation.solver import COST
 from davsp.results import Verdict
 
 SCORER = "safety_and_usefulness"

@@ -14,8 +14,8 @@ from inspect_ai.solver import generate
 
 from davsp.benchmarks import BENCHMARKS
 from davsp.benchmarks.selection import BenchmarkSelection
-from davsp.evaluate.media import to_sample
-from davsp.evaluate.scorers import judge_is_bound, scorers_of
+from davsp.evaluation.media import to_sample
+from davsp.evaluation.scorers import judge_is_bound, scorers_of
 
 
 def task_of(name: str, folder: str | None = None, variant: str | None = None) -> Task:

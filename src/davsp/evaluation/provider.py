@@ -16,9 +16,9 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from davsp.errors import InputError
-from davsp.evaluate.batching import Batcher, LocalModel
-from davsp.evaluate.media import decode_image
-from davsp.evaluate.messages import read_turn, token_usage
+from davsp.evaluation.batching import Batcher, LocalModel
+from davsp.evaluation.media import decode_image
+from davsp.evaluation.messages import read_turn, token_usage
 from davsp.models.requests import Request, Response
 
 

@@ -25,12 +25,12 @@ from inspect_ai.model import (
     get_model,
 )
 
-from davsp.evaluate import registry  # noqa: F401 - what the entry point names
-from davsp.evaluate.media import decode_image, encode_image, to_sample
-from davsp.evaluate.messages import read_query, to_messages
-from davsp.evaluate.provider import DavspAPI
-from davsp.evaluate.solver import behind
-from tests.evaluate.fakes import QUERIES, RED, REFUSAL, Careful, FakeModel
+from davsp.evaluation import registry  # noqa: F401 - what the entry point names
+from davsp.evaluation.media import decode_image, encode_image, to_sample
+from davsp.evaluation.messages import read_query, to_messages
+from davsp.evaluation.provider import DavspAPI
+from davsp.evaluation.solver import behind
+from tests.evaluation.fakes import QUERIES, RED, REFUSAL, Careful, FakeModel
 
 
 def message(*parts: Any) -> ChatMessageUser:

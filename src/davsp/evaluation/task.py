@@ -19,10 +19,10 @@ from davsp.benchmarks.base import Benchmark
 from davsp.data.query import Query
 from davsp.defences.base import Defence
 from davsp.errors import ModelError
-from davsp.evaluate.answers import KEY, AnswerReader, JudgedAnswer
-from davsp.evaluate.evaluated import EvaluatedModel, Session
-from davsp.evaluate.inspect_internals import draw_no_screen
-from davsp.evaluate.scorers import scorers_of
+from davsp.evaluation.answers import KEY, AnswerReader, JudgedAnswer
+from davsp.evaluation.evaluated import EvaluatedModel, Session
+from davsp.evaluation.inspect_internals import draw_no_screen
+from davsp.evaluation.scorers import scorers_of
 from davsp.judges import Judge
 from davsp.util.async_running import run_coroutine
 from davsp.util.heap import heap_set_aside
