@@ -71,14 +71,16 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
     assert any(name.parts[1:] == ("licenses", "LICENSE") for name in names - held)
 
 
-def test_the_wheel_declares_the_entry_points_and_the_extras_of_the_project(wheel: Path, environment: Path) -> None:
+def test_the_wheel_declares_the_extras_and_the_entry_points_of_the_project_and_brings_what_they_name(
+    wheel: Path, environment: Path
+) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     groups = {**project["entry-points"], "console_scripts": project["scripts"]}
     code = """
 import json, sys
 from importlib.metadata import distributions
 [own] = [found for found in distributions() if found.name == "davsp"]
-points = [(point.group, point.name, point.value) for point in own.entry_points]
+points = [(point.group, point.name, point.value) for point in own.entry_points if point.load()]
 print(json.dumps({"version": own.version, "points": points, "extras": own.metadata.get_all("Provides-Extra")}))
 """
     told = json.loads(run([environment / "bin" / "python", "-c", code], environment))
