@@ -21,8 +21,9 @@ class Mutation:
     tests: tuple[str, ...]
 
     def occurrences(self, package: Path = PACKAGE) -> int:
-        """How often `old` stands in the file."""
-        return (package / self.file).read_text("utf-8").count(self.old)
+        """How often `old` stands in the file, which may not be there."""
+        path = package / self.file
+        return path.read_text("utf-8").count(self.old) if path.is_file() else 0
 
     def apply(self, package: Path) -> None:
         """Break the line in a copy of the package."""
@@ -116,9 +117,9 @@ MUTATIONS = (
         "evaluation/solver.py",
         "answer = await defence.answer(query, exchange)",
         "try:\n"
-        "            answer = await defence.answer(query, exchange)\n"
-        "        except ValueError:\n"
-        "            answer = (await exchange.ask(Request(query.question, query.image))).text",
+        "        answer = await defence.answer(query, exchange)\n"
+        "    except ValueError:\n"
+        "        answer = (await exchange.ask(Request(query.question, query.image))).text",
         EVALUATE,
     ),
     # What is trained.
@@ -282,7 +283,7 @@ MUTATIONS = (
     Mutation(
         "another defence of the same name is not asked again",
         "evaluation/run.py",
-        "defence.name, fingerprint(defence)])",
+        "defence.name, defence.identity])",
         "defence.name])",
         EVALUATE,
     ),
