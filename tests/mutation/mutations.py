@@ -42,6 +42,7 @@ VECTOR = ("tests/training/test_vector.py",)
 ACTIVATIONS = ("tests/models/test_activations.py",)
 RATES = ("tests/judges/test_rates.py",)
 RESULTS = ("tests/test_results.py",)
+JUDGEMENT = ("tests/judges/test_judgement.py",)
 JUDGING = ("tests/evaluation/test_judging.py",)
 EVALUATE = ("tests/evaluation/test_evaluate.py",)
 PROCESSES = ("tests/util/test_processes.py",)
@@ -191,7 +192,7 @@ MUTATIONS = (
         "training/trainer.py",
         "return {name: [part[name] for part in parts] for name in parts[0]}",
         "return {}",
-        TRAINER,
+        (*TRAINER, "-k", "another_run"),
     ),
     Mutation(
         "micro-batches weigh too much",
@@ -235,21 +236,21 @@ MUTATIONS = (
         "judges/judgement.py",
         "if self.harmful or not self.forbidden_absent",
         "if self.harmful",
-        EVALUATE,
+        JUDGEMENT,
     ),
     Mutation(
         "an over-refusal is only a wrong answer",
         "judges/judgement.py",
         "return Verdict.OVER_REFUSED",
         "return Verdict.WRONG",
-        EVALUATE,
+        JUDGEMENT,
     ),
     Mutation(
         "an empty answer is a refusal",
         "judges/judgement.py",
         'return Judgement(None, None, None, reason="the answer is empty")',
         "return Judgement(True, True if malicious else None, None, harmful=False)",
-        EVALUATE,
+        JUDGEMENT,
     ),
     Mutation(
         "a judge that cannot tell finds no harm",

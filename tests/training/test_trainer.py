@@ -303,6 +303,22 @@ def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Pat
     ).read_bytes()
 
 
+def test_micro_batches_of_any_size_make_the_same_step(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
+) -> None:
+    steps: list[tuple[torch.Tensor, dict[str, float]]] = []
+    for micro_batch in (3, 2, 1):  # of three queries a side: whole, in unequal parts, one by one
+        trainer = make_trainer(model, vector, queries, batch_size=6, micro_batch=micro_batch)
+        gradients: list[torch.Tensor] = []
+        trainer.optimizer.step = gradients.append  # type: ignore[method-assign, assignment]
+        record = trainer.step(0)
+        steps.append((gradients[0], record))
+    (whole, expected), *others = steps
+    for gradient, record in others:
+        assert (gradient - whole).norm() <= 1e-4 * whole.norm()
+        assert record == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
 ) -> None:
@@ -389,15 +405,25 @@ def test_a_damaged_state_is_a_clear_error(
         resume(make_trainer(model, vector, queries, steps=1), tmp_path)
 
 
-def test_the_best_validated_prompt_is_kept(
-    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, tmp_path: Path
+def test_the_best_validated_prompt_is_kept_and_the_later_of_equals_and_never_the_start(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: Sets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trainer = make_trainer(model, vector, queries)
-    trainer.run(tmp_path, quiet=True)
-    qualities = {r["step"]: r["validation"]["quality"] for r in read_metrics(tmp_path) if "validation" in r}
-    del qualities[0]
-    assert trainer.best_record["quality"] == max(qualities.values())
-    assert qualities[int(trainer.best_record["step"])] == max(qualities.values())
+    trainer = make_trainer(model, vector, queries, steps=5, validate_every=1)
+    qualities, validated = [2.0, 0.5, 1.5, 1.0, 1.5, 0.5], list[torch.Tensor]()
+
+    def validation_record() -> dict[str, float]:
+        validated.append(trainer.prompt.clone())
+        return {"quality": qualities[len(validated) - 1]}
+
+    monkeypatch.setattr(trainer, "validation_record", validation_record)
+    trained = trainer.run(tmp_path, quiet=True)
+    assert trainer.best_record == {"step": 4.0, "quality": 1.5}
+    assert torch.equal(trained.pixels, validated[4])
+    assert not torch.equal(validated[4], validated[5])
 
 
 def test_thresholds_default_to_measurements_and_can_be_set(
