@@ -116,9 +116,9 @@ MUTATIONS = (
         "evaluation/solver.py",
         "answer = await defence.answer(query, exchange)",
         "try:\n"
-        "            answer = await defence.answer(query, exchange)\n"
-        "        except ValueError:\n"
-        "            answer = (await exchange.ask(Request(query.question, query.image))).text",
+        "        answer = await defence.answer(query, exchange)\n"
+        "    except ValueError:\n"
+        "        answer = (await exchange.ask(Request(query.question, query.image))).text",
         EVALUATE,
     ),
     # What is trained.
@@ -181,8 +181,8 @@ MUTATIONS = (
     Mutation(
         "training goes on from the state of another run",
         "training/run_state.py",
-        'check_same_run(folder, "another run", saved["identity"], identity())',
-        'check_same_run(folder, "another run", saved["identity"], saved["identity"])',
+        'check_same_run(folder, "another run", saved["identity"], identity(), ',
+        'check_same_run(folder, "another run", saved["identity"], saved["identity"], ',
         LOOP,
     ),
     Mutation(
@@ -282,16 +282,23 @@ MUTATIONS = (
     Mutation(
         "another defence of the same name is not asked again",
         "evaluation/run.py",
-        "defence.name, fingerprint(defence)])",
+        "defence.name, defence.identity])",
         "defence.name])",
         EVALUATE,
     ),
     Mutation(
         "other queries are not asked again",
         "evaluation/run.py",
-        "        digest(queries),\n        judge.identity,",
+        "        data,\n        judge.identity,",
         "        judge.identity,",
         EVALUATE,
+    ),
+    Mutation(
+        "a model that was overwritten is not asked again",
+        "evaluation/run.py",
+        "        evaluated.identity,\n        str(max_new_tokens),",
+        "        str(max_new_tokens),",
+        ("tests/evaluation/test_stale.py",),
     ),
     Mutation(
         "tensors of another saving are taken",

@@ -21,6 +21,7 @@ from davsp.errors import InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, stack
+from davsp.models.checkpoint import CheckpointDigest
 from davsp.models.requests import Request, Response
 from davsp.models.sampling import SeededSampling
 from davsp.prompts.text import with_prefix
@@ -58,11 +59,20 @@ class VisionLanguageModel(ABC):
     default_chat_template: ClassVar[str | None] = None
     """For families whose published checkpoints bring none."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, revision: str | None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        name: str,
+        revision: str | None,
+        content: CheckpointDigest | None = None,
+    ) -> None:
+        """`content` is that of the files it was loaded from; None for a model that was made in memory."""
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.name = name
         self.revision = revision
+        self.content = content
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.image_text = cache(self._image_text)
         processor.chat_template = processor.chat_template or self.default_chat_template
@@ -139,6 +149,18 @@ class VisionLanguageModel(ABC):
     def device(self) -> torch.device:
         device: torch.device = self.model.device
         return device
+
+    @property
+    def weights(self) -> str | None:
+        """A digest of every tensor of the checkpoint, at whatever precision it is loaded; None without files."""
+        return self.content.weights if self.content else None
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that its answers depend on: weights, how they are loaded, processor, templates, settings."""
+        types = sorted({str(parameter.dtype) for parameter in self.model.parameters()})
+        content = self.content or CheckpointDigest(self.fingerprint(), self.processor.chat_template)
+        return hashlib.sha256(repr((self.family, content, types)).encode()).hexdigest()
 
     def fingerprint(self) -> str:
         """A short digest of what no precision and no quantisation changes: the first values of the input embeddings,
