@@ -15,8 +15,9 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/davsp demo --out runs/demo
 
+# A process for each core, each with one thread.
 test: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check .

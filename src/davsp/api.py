@@ -108,6 +108,8 @@ def train(
         ]
         if len(made) != len(models):
             raise InputError(f"{len(models)} models and {len(made)} vectors: give one for each model, in order.")
+        for each, vector in zip(models, made, strict=True):
+            vector.check(each, config.prefix)
         pairs = list(zip(models, made, strict=True))
         return train_prompt(pairs, config, training, checks, folder, tensorboard=tensorboard, quiet=not progress)
 

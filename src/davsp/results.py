@@ -156,12 +156,17 @@ class BenchmarkFacts(_Part):
 class Results(_Part):
     """An evaluation's results.json: safety, usefulness, over-refusal and cost behind every defence.
 
-    `judge`, `cost`, `benchmark` and `scores` are absent where version 0.1.0 wrote the file.
+    `judge`, `cost`, `benchmark`, `scores`, `model_identity` and `data` are absent where version 0.1.0 wrote the file.
     """
 
     model: str = Field(description="The model's name.")
+    model_identity: str | None = Field(
+        default=None,
+        description="Digest of what the model's answers depend on: weights, processor, templates, settings, precision.",
+    )
     seed: int = Field(strict=True, description="The seed by which the queries were chosen.")
     queries: Count = Field(gt=0, description="How many queries were asked behind each defence.")
+    data: str | None = Field(default=None, description="Digest of the queries: images, questions, answers and labels.")
     max_new_tokens: Count = Field(description="The most tokens of an answer.")
     judge: JudgeFacts = Field(
         default=JudgeFacts(name="rules", model=None),
@@ -187,7 +192,11 @@ class Results(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in results.json: `benchmark` and `scores` only where a benchmark was asked."""
-        return self.model_dump(mode="json", exclude=None if self.benchmark else {"benchmark", "scores"})
+        absent = set() if self.benchmark else {"benchmark", "scores"}
+        absent |= {
+            name for name, value in {"model_identity": self.model_identity, "data": self.data}.items() if not value
+        }
+        return self.model_dump(mode="json", exclude=absent)
 
 
 class AnswerRecord(_Part):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from davsp.data.query import IMAGE_PLACEHOLDERS, check_question
+from davsp.data.query import check_question
 from davsp.data.readers import read_queries
 from davsp.errors import BadRecords, InputError
 
@@ -234,7 +234,6 @@ def test_a_query_cannot_be_changed(folder: Path) -> None:
         ({"question": ""}, "no question among the columns"),
         ({"question": None}, "no question among the columns"),
         ({"question": 7}, "the question is no text but int"),
-        ({"question": "Look at <IMAGE> now"}, "contains <image>"),
         ({"question": "\ud800"}, "not valid Unicode"),
         ({"answer": "\ud800"}, "the answer is not valid Unicode"),
         ({"group": "\ud800"}, "the group is not valid Unicode"),
@@ -350,12 +349,6 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> Non
 
 
 # Questions
-
-
-@pytest.mark.parametrize("placeholder", IMAGE_PLACEHOLDERS)
-def test_image_placeholders_are_refused_in_any_case(placeholder: str) -> None:
-    with pytest.raises(InputError, match=r"^--question: the question contains"):
-        check_question(f"What about {placeholder.upper()}?", "--question")
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])

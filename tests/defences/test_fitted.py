@@ -84,9 +84,11 @@ def test_a_guard_for_another_model_is_refused(model: VisionLanguageModel, tmp_pa
     fit_esiii(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     load_defence(tmp_path).check(model)
-    config["base_model"]["fingerprint"] = "another"
+    config["base_model"]["weights"] = "another"
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ArtefactError, match="fitted for testbed and not for testbed:\n  fingerprint"):
+    with pytest.raises(
+        ArtefactError, match="fitted for testbed and not for testbed:\n  weights: testbed is of the same"
+    ):
         load_defence(tmp_path).check(model)
 
 

@@ -24,7 +24,7 @@ class FakeModel:
     """Refuses when the question says "careful", else answers; records what it was asked."""
 
     name = "fake"
-    revision: str | None = None
+    identity: str = "fake"
 
     def __init__(self) -> None:
         self.batches: list[list[Request]] = []

@@ -21,7 +21,7 @@ class YesModel:
     """Says yes to everything."""
 
     name = "yes"
-    revision: str | None = None
+    identity: str = "fake"
 
     def respond(self, requests: Sequence[Request], max_new_tokens: int) -> list[Response]:
         return [Response("Yes, it is", True, None, None) for _ in requests]

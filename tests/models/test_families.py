@@ -76,6 +76,21 @@ def test_inputs_equal_the_processors_own(tiny: VisionLanguageModel) -> None:
         assert (found["pixel_values"] - expected["pixel_values"]).abs().max() <= 1e-6
 
 
+def test_the_models_own_tokens_in_a_question_are_text_and_change_nothing_else(tiny: VisionLanguageModel) -> None:
+    """No text becomes an image, and what is around such a token is read as it is around any other word."""
+    for token in {tiny.image_token, "<image>", "<video>", "<img>", "</s>"}:
+        before, after = "count the <b>shapes", "in red ."
+        ids = tiny.prompt_ids(f"{before} {token} {after}")
+        plain = tiny.prompt_ids(f"{before} {after}")
+        specials = set(tiny.tokenizer.all_special_ids)
+        assert [i for i in ids if i in specials] == [i for i in plain if i in specials], token
+        assert token in tiny.tokenizer.decode(ids).replace(" ", ""), token
+        shared = next(i for i, (one, other) in enumerate(zip(ids, plain, strict=False)) if one != other)
+        assert shared >= len(plain) - len(tiny.tokenizer(f"{before} {after}")["input_ids"]), token
+        assert ids[-3:] == plain[-3:], token
+    assert tiny.generate([Query("html", noise(*canvas_sizes(tiny)[0]), f"what is {tiny.image_token} ?")], 2)
+
+
 def test_states_equal_the_models_own(tiny: VisionLanguageModel) -> None:
     image = noise(*canvas_sizes(tiny)[0])
     inputs = {k: v for k, v in theirs(tiny, image).items() if k != "labels"}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from davsp.data.query import Query
-from davsp.errors import InputError, ModelError
+from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.requests import Request
@@ -49,9 +49,13 @@ def test_prompt_tokens_equal_the_processors_own(model: VisionLanguageModel) -> N
     assert model.prompt_ids("count the shapes .", "be careful .") == list(theirs)
 
 
-def test_a_question_with_an_image_placeholder_is_refused(model: VisionLanguageModel) -> None:
-    with pytest.raises(InputError, match="placeholder"):
-        model.prompt_ids("what is <image> ?")
+def test_a_question_about_the_image_token_is_read_as_text_and_answered(model: VisionLanguageModel) -> None:
+    image = model.tokenizer.convert_tokens_to_ids(model.image_token)
+    plain, literal = (model.prompt_ids(f"what is {word} in the page ?") for word in ("it", model.image_token))
+    assert literal.count(image) == plain.count(image)
+    assert model.text_ids(f"what is {model.image_token} ?").count(image) == 0
+    query = Query("html", Image.new("RGB", (64, 64)), f"what is {model.image_token} ?")
+    assert model.generate([query], max_new_tokens=4)[0]
 
 
 def test_a_batch_answers_as_each_query_alone(model: VisionLanguageModel, test_queries: list[Query]) -> None:

@@ -183,8 +183,8 @@ MUTATIONS = (
     Mutation(
         "training goes on from the state of another run",
         "training/run_state.py",
-        'check_same_run(folder, "another run", saved["identity"], identity())',
-        'check_same_run(folder, "another run", saved["identity"], saved["identity"])',
+        'check_same_run(folder, "another run", saved["identity"], identity(), ',
+        'check_same_run(folder, "another run", saved["identity"], saved["identity"], ',
         LOOP,
     ),
     Mutation(
@@ -291,9 +291,16 @@ MUTATIONS = (
     Mutation(
         "other queries are not asked again",
         "evaluation/run.py",
-        "        digest(queries),\n        judge.identity,",
+        "        data,\n        judge.identity,",
         "        judge.identity,",
         EVALUATE,
+    ),
+    Mutation(
+        "a model that was overwritten is not asked again",
+        "evaluation/run.py",
+        "        evaluated.identity,\n        str(max_new_tokens),",
+        "        str(max_new_tokens),",
+        ("tests/evaluation/test_stale.py",),
     ),
     Mutation(
         "tensors of another saving are taken",

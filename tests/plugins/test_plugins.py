@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.judges.labelled import COMPLIED, REFUSED, xstest
 from tests.tiny import save_tiny
@@ -117,6 +118,10 @@ def test_a_checkpoint_of_their_family_is_asked(plugin: Path, tmp_path: Path) -> 
     checkpoint = save_tiny("llava", tmp_path / "checkpoint")
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": "theirs_vl"}))
+    # transformers renames keys by the model types that it knows; theirs are saved under the names of their class.
+    tensors = load_file(checkpoint / "model.safetensors")
+    own = {name.removeprefix("language_model.") if "lm_head" in name else name: t for name, t in tensors.items()}
+    save_file(own, checkpoint / "model.safetensors", {"format": "pt"})
     Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
     asked = ("ask", tmp_path / "photo.png", "what colour ?", "--model", checkpoint, "--max-new-tokens", 4)
     run = davsp(plugin, *asked)

@@ -353,7 +353,7 @@ def test_a_prompt_for_two_models_fits_both_and_no_third(
 ) -> None:
     config = TrainConfig(steps=1, validate_every=1, validation_answers=1, batch_size=4)
     prompt = train_prompt([(model, vector), (model, vector)], config, *queries, tmp_path / "both", quiet=True)
-    other = BaseModelFacts.of(model).model_copy(update={"fingerprint": "another"})
+    other = BaseModelFacts.of(model).model_copy(update={"fingerprint": "another", "weights": "another"})
     third = VisualSafetyPrompt.load(tmp_path / "both")
     assert third.further_models == prompt.further_models == (BaseModelFacts.of(model),)
     assert "| and model | testbed, of family llava |" in (tmp_path / "both" / "README.md").read_text()

@@ -100,6 +100,7 @@ class ChangeFitting(Fitting):
         return {
             "config": self.options.model_dump(mode="json"),
             "model": self.model.name,
+            "weights": self.model.weights,
             "raising": self.sign > 0,
             "data": self.digests(),
         }

@@ -157,6 +157,8 @@ def train(
         for model in loaded:
             lay_out(model, settings)  # what does not suit is found before the vector takes its time
         directions = given or [vector_for(model, training, checks, settings.prefix, None) for model in loaded]
+        for model, direction in zip(loaded, directions, strict=True):
+            direction.check(model, settings.prefix)
         pairs = list(zip(loaded, directions, strict=True))
         print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return

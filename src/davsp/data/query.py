@@ -12,22 +12,6 @@ from PIL import Image
 
 from davsp.errors import InputError
 
-IMAGE_PLACEHOLDERS = (
-    "<image>",
-    "<|image|>",
-    "<img>",
-    "<img_context>",
-    "<start_of_image>",
-    "<image_soft_token>",
-    "<fake_token_around_image>",
-    "<|vision_start|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<video>",
-)
-"""Tokens, in lower case, that stand for an image in the prompts of the supported model families."""
-
-
 ImageSource = Path | str | bytes | Image.Image
 """A path, the bytes of an image file, or an opened Pillow image."""
 
@@ -73,9 +57,6 @@ def check_question(text: str, where: str) -> None:
     """Raise InputError, naming `where`, for a question that is empty or that no model can be asked."""
     if not text.strip():
         raise InputError(f"{where}: the question is empty")
-    for placeholder in IMAGE_PLACEHOLDERS:
-        if placeholder in text.lower():
-            raise InputError(f"{where}: the question contains {placeholder}, a model's own token. Remove it.")
     check_unicode(text, f"{where}: the question")
 
 

@@ -194,7 +194,7 @@ class Refinement(Fitting):
 
     def identity(self) -> Record:
         config = self.options.model_dump(mode="json", exclude={"device", "batch_size"})
-        return {"config": config, "model": self.model.name, "data": self.digests()}
+        return {"config": config, "model": self.model.name, "weights": self.model.weights, "data": self.digests()}
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the queries that are refined for, and of those that instructions are checked with."""

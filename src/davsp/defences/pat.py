@@ -110,7 +110,12 @@ class PatFitting(Fitting):
         self.defence, self.attack = tuple(state["defence"]), tuple(state["attack"])
 
     def identity(self) -> Record:
-        return {"config": self.options.model_dump(mode="json"), "model": self.model.name, "data": self.digests()}
+        return {
+            "config": self.options.model_dump(mode="json"),
+            "model": self.model.name,
+            "weights": self.model.weights,
+            "data": self.digests(),
+        }
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the queries it is fitted to."""

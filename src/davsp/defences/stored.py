@@ -38,6 +38,9 @@ class BaseModelFacts(BaseModel):
     n_layers: int
     hidden_size: int
     fingerprint: str
+    """What no precision changes; it tells models apart where `weights` is not known."""
+    weights: str | None = None
+    """A digest of every tensor of its checkpoint; None in folders written before version 0.2."""
 
     @classmethod
     def of(cls, model: VisionLanguageModel) -> BaseModelFacts:
@@ -49,13 +52,22 @@ class BaseModelFacts(BaseModel):
             n_layers=model.n_layers,
             hidden_size=model.hidden_size,
             fingerprint=model.fingerprint(),
+            weights=model.weights,
         )
 
     def differences(self, model: VisionLanguageModel) -> list[str]:
         """One line for everything in which `model` is another model than this; names do not count."""
-        mine, other = self.model_dump(), BaseModelFacts.of(model).model_dump()
-        names = [k for k in mine if k not in ("name", "revision") and mine[k] != other[k]]
-        return [f"{k}: it was made for {mine[k]}, {model.name} has {other[k]}" for k in names]
+        other = BaseModelFacts.of(model)
+        mine, its = self.model_dump(), other.model_dump()
+        names = [k for k in ("family", "canvas", "n_layers", "hidden_size") if mine[k] != its[k]]
+        lines = [f"{k}: it was made for {mine[k]}, {model.name} has {its[k]}" for k in names]
+        if self.weights and other.weights:
+            same = self.weights == other.weights
+        else:
+            same = self.fingerprint == other.fingerprint
+        if not same and not lines:
+            lines.append(f"weights: {model.name} is of the same architecture, but has others (or another precision)")
+        return lines
 
 
 def versions_used() -> dict[str, str]:

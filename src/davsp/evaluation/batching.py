@@ -20,7 +20,10 @@ class LocalModel(Protocol):
     """What an evaluation needs of a loaded model; davsp.models.VisionLanguageModel has it."""
 
     name: str
-    revision: str | None
+
+    @property
+    def identity(self) -> str:
+        """All that its answers depend on, or a digest of that."""
 
     def respond(self, requests: Sequence[Request], max_new_tokens: int) -> list[Response]:
         """The responses to a batch of requests, in their order."""

@@ -36,7 +36,8 @@ class EvaluatedModel(ABC):
     """A model that all defences of an evaluation are asked with, about the same queries."""
 
     name: str
-    revision: str | None
+    identity: str
+    """All that its answers depend on, as far as that is known: of a model on a server, its name."""
     log_buffer: ClassVar[int]
     """So many answers are written to the log at a time: a killed process loses no more."""
 
@@ -54,7 +55,7 @@ class LoadedModel(EvaluatedModel):
     log_buffer = 100
 
     def __init__(self, model: LocalModel, queries: Sequence[Query], batch_size: int, max_new_tokens: int) -> None:
-        self.name, self.revision = model.name, model.revision
+        self.name, self.identity = model.name, model.identity
         self._model, self._batch_size, self._max_new_tokens = model, batch_size, max_new_tokens
         self._queries = OpenedQueries(queries)
 
@@ -75,10 +76,9 @@ class InspectModel(EvaluatedModel):
     """
 
     log_buffer = 10
-    revision = None
 
     def __init__(self, name: str, batch_size: int) -> None:
-        self.name = name
+        self.name = self.identity = name
         self._model = inspect_model(name, batch_size)
 
     def session(self, defence: Defence, queries: Sequence[Query]) -> Session:

@@ -19,7 +19,8 @@ from davsp.errors import InputError
 from davsp.evaluation.plan import grading_model
 from davsp.evaluation.summary import benchmark_facts, cost, official_scores, rates, transcripts, unscored
 from davsp.judges import Judge, Rules
-from davsp.results import JudgeFacts, Results, write_results, write_transcripts
+from davsp.results import RESULTS, JudgeFacts, Results, read_results, write_results, write_transcripts
+from davsp.util.code import code_digest
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
 from davsp.util.progress import bars
@@ -53,11 +54,13 @@ def evaluate(
 
     Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
     verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
-    model, settings, judge and defence, is not asked for again, unless `resume` is False; a model is told apart by name
-    and revision, a defence by name and identity, a judge by all that its findings depend on.
+    model, settings, judge and defence, is not asked for again, unless `resume` is False. A loaded model is told apart
+    by its content (weights, processor, templates, settings), one on a server by its name, a defence by name and
+    identity, a judge by all that its findings depend on, and davsp by its own code.
     Every process of the run asks about its share of the queries, and the first writes.
 
-    Raises InputError for queries or defences that cannot be compared, without Inspect, and for a benchmark that must
+    Raises InputError where `output` holds an evaluation of other queries, for queries or defences that cannot be
+    compared, without Inspect, and for a benchmark that must
     be graded where the judge is no language model; ModelError when the evaluation as a whole fails. A sample that
     fails, or that the judge fails to judge, is counted as unscored and the reason is in the transcripts.
     """
@@ -75,6 +78,8 @@ def evaluate(
     grader = grading_model(rules, judge)
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
+    data = digest(queries)
+    check_same_queries(output, data)
     together = processes()
     share = together.shard(queries)
     evaluated = (
@@ -87,10 +92,11 @@ def evaluate(
     )
     settings = [
         evaluated.name,
-        str(evaluated.revision),
+        evaluated.identity,
         str(max_new_tokens),
         __version__,
-        digest(queries),
+        code_digest(),
+        data,
         judge.identity,
         run.identity,
     ]
@@ -110,8 +116,10 @@ def evaluate(
     scores = official_scores(benchmark, queries, answers) if benchmark else {}
     results = Results(
         model=evaluated.name,
+        model_identity=evaluated.identity,
         seed=seed,
         queries=len(queries),
+        data=data,
         max_new_tokens=max_new_tokens,
         judge=JudgeFacts(name=judge.name, model=judge.model_name),
         defences={name: rates(queries, given) for name, given in answers.items()},
@@ -126,6 +134,17 @@ def evaluate(
         write_transcripts(output, transcripts(queries, answers))
         write_results(output, results)
     return results
+
+
+def check_same_queries(folder: Path, data: str) -> None:
+    """Raise InputError where a folder holds a finished evaluation of other queries, which would be lost."""
+    if not (folder / RESULTS).is_file():
+        return
+    finished = read_results(folder).data
+    if finished is not None and finished != data:
+        raise InputError(
+            f"{folder} holds a finished evaluation of other queries: choose another output folder, or delete this one."
+        )
 
 
 def check_unique(what: str, names: Sequence[str]) -> None:

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from davsp.data.query import Query
-from davsp.errors import InputError, ModelError
+from davsp.errors import ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, stack
+from davsp.models.checkpoint import CheckpointDigest
+from davsp.models.literal import MARK, literal_ids, own_tokens
 from davsp.models.requests import Request, Response
 from davsp.models.sampling import SeededSampling
 from davsp.prompts.text import with_prefix
@@ -58,11 +60,20 @@ class VisionLanguageModel(ABC):
     default_chat_template: ClassVar[str | None] = None
     """For families whose published checkpoints bring none."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str, revision: str | None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        name: str,
+        revision: str | None,
+        content: CheckpointDigest | None = None,
+    ) -> None:
+        """`content` is that of the files it was loaded from; None for a model that was made in memory."""
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.name = name
         self.revision = revision
+        self.content = content
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.image_text = cache(self._image_text)
         processor.chat_template = processor.chat_template or self.default_chat_template
@@ -140,6 +151,18 @@ class VisionLanguageModel(ABC):
         device: torch.device = self.model.device
         return device
 
+    @property
+    def weights(self) -> str | None:
+        """A digest of every tensor of the checkpoint, at whatever precision it is loaded; None without files."""
+        return self.content.weights if self.content else None
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that its answers depend on: weights, how they are loaded, processor, templates, settings."""
+        types = sorted({str(parameter.dtype) for parameter in self.model.parameters()})
+        content = self.content or CheckpointDigest(self.fingerprint(), self.processor.chat_template)
+        return hashlib.sha256(repr((self.family, content, types)).encode()).hexdigest()
+
     def fingerprint(self) -> str:
         """A short digest of what no precision and no quantisation changes: the first values of the input embeddings,
         and names, shapes and first values of all vectors (norms, biases)."""
@@ -154,17 +177,26 @@ class VisionLanguageModel(ABC):
 
     def prompt_ids(self, question: str, prefix: str = "", size: tuple[int, int] | None = None) -> list[int]:
         """The token ids of a single-turn chat: image of `size` (by default the canvas's square), then prefix and
-        question. Raises InputError when the text itself holds the image placeholder."""
-        return self._ids(self.expand_image(self._chat(with_prefix(question, prefix), True), size or self.canvas.square))
+        question. A text that holds the model's own tokens, such as the image's placeholder, is read as text."""
+        return self._chat_ids(with_prefix(question, prefix), size or self.canvas.square)
 
     def text_ids(self, question: str) -> list[int]:
-        """The token ids of a single-turn chat without an image. Raises InputError as `prompt_ids` does."""
-        return self._ids(self._chat(question, False))
+        """The token ids of a single-turn chat without an image; the question is read as in `prompt_ids`."""
+        return self._chat_ids(question, None)
+
+    def _chat_ids(self, text: str, size: tuple[int, int] | None) -> list[int]:
+        """The token ids of a chat of one text, and one image of `size` if there is one."""
+        literal = own_tokens(self.tokenizer).search(text) is not None
+        prompt = self._chat(MARK if literal else text, size is not None)
+        if size is not None:
+            prompt = self.expand_image(prompt, size)
+        if not literal:
+            return self._ids(prompt)
+        head, _, tail = prompt.partition(MARK)
+        return self._ids(head) + literal_ids(self.tokenizer, text, tail)
 
     def _chat(self, text: str, image: bool) -> str:
         """The prompt as text, with the image's placeholder if there is an image."""
-        if self.image_token in text:
-            raise InputError(f"the question holds the image placeholder {self.image_token!r}: remove it.")
         content = [{"type": "image"}] * image + [{"type": "text", "text": text}]
         prompt: str = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True

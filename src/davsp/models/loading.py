@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesCo
 
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel
+from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
 from davsp.models.processors import load_processor
 from davsp.models.shipped import SHIPPED
 from davsp.util.processes import processes
@@ -71,7 +72,8 @@ def load_model(
             "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
         ) from error
     check_complete(name, loading)
-    return FAMILIES.get(config.model_type)(model, processor, name, revision)
+    content = digest_checkpoint(checkpoint_folder(source, revision))
+    return FAMILIES.get(config.model_type)(model, processor, name, revision, content)
 
 
 def check_complete(name: str, loading: Mapping[str, Any]) -> None:

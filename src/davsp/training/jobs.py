@@ -56,7 +56,7 @@ def vector_for(
     if folder and (folder / "vector.json").is_file():
         saved = HarmfulnessVector.load(folder)
         origin = origin_of(model, training, validation, prefix)
-        check_same_run(folder, "the vector of another run", saved.origin, origin)
+        check_same_run(folder, "the vector of another run", saved.origin, origin, added=("weights", "data"))
         return saved
     with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
         vector = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)

@@ -182,6 +182,7 @@ class Objective:
             "layer": self.plan.layer,
             "thresholds": [self.plan.tau_plus, self.plan.tau_minus],
             "model": self.model.name,
+            "weights": self.model.weights,
             "data": self.data_digests(),
         }
 

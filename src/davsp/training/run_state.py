@@ -75,7 +75,7 @@ def load_state(folder: Path, identity: Callable[[], Record]) -> Record | None:
         raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
     if "state" not in saved:
         saved = _nested(saved)
-    check_same_run(folder, "another run", saved["identity"], identity())
+    check_same_run(folder, "another run", saved["identity"], identity(), added=("weights",))
     if processes().is_main:
         kept = [r for r in read_metrics(folder) if r["step"] <= saved["step"]]
         write_text(folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.activations import activation_batches, read_activations
@@ -76,6 +77,25 @@ class HarmfulnessVector:
                 "queries with `davsp vector --directions`."
             )
         return self.statistics[(layer or self.layer) - 1]
+
+    def check(self, model: VisionLanguageModel, prefix: str) -> None:
+        """Raise ArtefactError when it was made for another model than `model`, or with another prefix than `prefix`.
+
+        What its origin does not say is not asked: an official file says nothing of a model.
+        """
+        mine = {"family": model.family, "weights": model.weights, "prefix": prefix}
+        known = {name: value for name, value in mine.items() if self.origin.get(name) is not None and value is not None}
+        wrong = [name for name, value in known.items() if self.origin[name] != value]
+        if wrong == ["prefix"]:
+            raise ArtefactError(
+                f"the vector was made with the prefix {self.origin['prefix']!r}, and the prompt is to have {prefix!r}: "
+                "make one with `davsp vector --prefix`, or set the prefix."
+            )
+        if wrong:
+            raise ArtefactError(
+                f"the vector was made for {self.origin.get('model')} and does not fit {model.name} (different: "
+                f"{', '.join(wrong)}): make one with `davsp vector` for it."
+            )
 
     def save(self, folder: Path) -> None:
         """Write vector.safetensors and vector.json."""
@@ -152,7 +172,7 @@ def extract_vector(
 def origin_of(
     model: VisionLanguageModel, fitting: Sequence[Query], validation: Sequence[Query], prefix: str
 ) -> dict[str, Any]:
-    """What a vector is made from: model, prefix, and how many queries of each side. `fitting` is empty where the
+    """What a vector is made from: model, prefix and queries, and how many of each side. `fitting` is empty where the
     directions were given."""
 
     def counts(queries: Sequence[Query]) -> dict[str, int]:
@@ -163,9 +183,11 @@ def origin_of(
         "model": model.name,
         "revision": model.revision,
         "family": model.family,
+        "weights": model.weights,
         "prefix": prefix,
         "fitting": counts(fitting),
         "validation": counts(validation),
+        "data": digest([*fitting, *validation]),
     }
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,16 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def check_same_run(folder: Path, what: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise ArtefactError, naming what differs, unless a folder's saved facts are those of this run."""
-    different = [name for name, value in wanted.items() if saved.get(name) != value]
+def check_same_run(
+    folder: Path, what: str, saved: Mapping[str, Any], wanted: Mapping[str, Any], added: Collection[str] = ()
+) -> None:
+    """Raise ArtefactError, naming what differs, unless a folder's saved facts are those of this run.
+
+    Facts that are `added` are not asked of folders that an earlier version wrote, which have none of them.
+    """
+    different = [
+        name for name, value in wanted.items() if not (name in added and name not in saved) and saved.get(name) != value
+    ]
     if different:
         raise ArtefactError(
             f"{folder} holds {what} (different: {', '.join(different)}): "
