@@ -37,7 +37,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 coverage: setup
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-report=html
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --cov --cov-report=term:skip-covered --cov-report=html
 
 mutation: setup
 	$(BIN)/python -m tests.mutation
