@@ -79,7 +79,7 @@ def attempt(mutation: Mutation, scratch: Path) -> Outcome:
     except subprocess.TimeoutExpired:
         return Outcome(mutation, "killed", "a test that did not end", time.monotonic() - began)
     seconds = time.monotonic() - began
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     verdict = {PASSED: "survived", FAILED: "killed"}.get(done.returncode, "no tests")
     print(f"{verdict} after {seconds:.0f} s: {mutation.name}", file=sys.stderr)
     return Outcome(mutation, verdict, failed[1].rpartition("::")[2] if failed else "", seconds)
