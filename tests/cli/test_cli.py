@@ -204,6 +204,16 @@ def test_an_unwritable_output_is_a_clear_error(
     assert "cannot write" in err
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_vector_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("davsp.api.vector_for", lambda *_, **__: pytest.fail("the vector was made"))
+    status, _, err = run(monkeypatch, capsys, "train", "--out", tmp_path / "file" / "x")
+    assert status == 2
+    assert "cannot write" in err
+
+
 def test_a_border_that_does_not_fit_is_found_before_the_vector_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
