@@ -231,7 +231,8 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
     vector: object,
 ) -> None:
     vector.save(tmp_path / "v")  # type: ignore[attr-defined]
-    arguments = ("train", "--out", tmp_path / "x", "--vector", tmp_path / "v", "--dry-run", "--set", "batch_size=4")
+    options = ("--set", "batch_size=4", "--set", "prefix=be careful .")  # the vector's own
+    arguments = ("train", "--out", tmp_path / "x", "--vector", tmp_path / "v", "--dry-run", *options)
     status, out, _ = run(monkeypatch, capsys, *arguments)
     assert status == 0
     told = json.loads(out)
