@@ -74,7 +74,7 @@ def test_a_fitted_baseline_answers_and_so_does_one_that_asks_several_times(
         assert len(out.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("question", "told"), [("", "is empty"), ("what is <image> ?", "<image>")])
+@pytest.mark.parametrize(("question", "told"), [("", "is empty"), ("a\ud800b ?", "not valid Unicode")])
 def test_an_unusable_question_is_refused(
     image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], question: str, told: str
 ) -> None:
