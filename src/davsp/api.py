@@ -26,6 +26,7 @@ from davsp.training.objective import lay_out
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import HarmfulnessVector, project
 from davsp.util.async_running import run_coroutine
+from davsp.util.files import make_folder
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def train(
     for each in models:
         lay_out(each, config)  # what does not suit is found before the vector takes its time
     with tempfile.TemporaryDirectory(prefix="davsp-") as scratch:
-        folder = Path(out) if out else Path(scratch) / "prompt"
+        folder = make_folder(Path(out) if out else Path(scratch) / "prompt")
         made = list(vectors) or [
             vector_for(
                 each,

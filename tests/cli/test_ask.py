@@ -55,3 +55,13 @@ def test_without_a_defence_the_model_sees_the_image_itself(
     expected = stack([model.canvas.resize(open_image(photo))])[0]
     torch.testing.assert_close(canvas, expected, atol=1e-5, rtol=0)
     assert QUESTION in text and "careful" not in text
+
+
+def test_two_defences_are_not_taken_for_one(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, said = run(
+        monkeypatch, capsys, "ask", photo, "what is it ?", "--defence", "prefix", "--defence", "adashield-s"
+    )
+    assert status == 2
+    assert "behind one defence" in said

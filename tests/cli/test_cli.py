@@ -74,7 +74,7 @@ def test_a_fitted_baseline_answers_and_so_does_one_that_asks_several_times(
         assert len(out.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("question", "told"), [("", "is empty"), ("what is <image> ?", "<image>")])
+@pytest.mark.parametrize(("question", "told"), [("", "is empty"), ("a\ud800b ?", "not valid Unicode")])
 def test_an_unusable_question_is_refused(
     image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], question: str, told: str
 ) -> None:
@@ -204,6 +204,16 @@ def test_an_unwritable_output_is_a_clear_error(
     assert "cannot write" in err
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_vector_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("davsp.api.vector_for", lambda *_, **__: pytest.fail("the vector was made"))
+    status, _, err = run(monkeypatch, capsys, "train", "--out", tmp_path / "file" / "x")
+    assert status == 2
+    assert "cannot write" in err
+
+
 def test_a_border_that_does_not_fit_is_found_before_the_vector_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -221,7 +231,8 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
     vector: object,
 ) -> None:
     vector.save(tmp_path / "v")  # type: ignore[attr-defined]
-    arguments = ("train", "--out", tmp_path / "x", "--vector", tmp_path / "v", "--dry-run", "--set", "batch_size=4")
+    options = ("--set", "batch_size=4", "--set", "prefix=be careful .")  # the vector's own
+    arguments = ("train", "--out", tmp_path / "x", "--vector", tmp_path / "v", "--dry-run", *options)
     status, out, _ = run(monkeypatch, capsys, *arguments)
     assert status == 0
     told = json.loads(out)

@@ -183,6 +183,7 @@ def test_another_border_of_the_same_name_is_run_again(tmp_path: Path) -> None:
 def test_other_queries_are_run_again(tmp_path: Path) -> None:
     model = FakeModel()
     run(tmp_path, Undefended())
+    (tmp_path / "results.json").unlink()  # as a run that was stopped; of a finished one, test_stale.py tells
     changed = replace(QUERIES[0], image=Image.new("RGB", (8, 6), "navy"))
     run(tmp_path, Undefended(), model=model, queries=[changed, *QUERIES[1:]])
     assert len(model.asked) == len(QUERIES)

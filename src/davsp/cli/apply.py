@@ -55,7 +55,7 @@ def apply(
 def ask(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument()],
-    defence: Annotated[str, typer.Option("--defence", help=DEFENCE_HELP)] = "none",
+    defences: Annotated[list[str] | None, typer.Option("--defence", help=DEFENCE_HELP)] = None,
     model: ModelName = TESTBED,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
     revision: Revision = None,
@@ -68,8 +68,12 @@ def ask(
     from davsp.defences import load_defence
     from davsp.imaging.opening import open_image
 
+    if len(defences or []) > 1:
+        raise InputError(
+            "a question is asked behind one defence: give --defence once, or compare them by `davsp evaluate`."
+        )
     check_question(question, "the question")  # what is wrong is found before the model is loaded
     open_image(image)
-    chosen = load_defence(defence)
+    chosen = load_defence((defences or ["none"])[0])
     loaded = load_model(model, revision, device, dtype)
     print(api.ask(loaded, image, question, chosen, max_new_tokens=max_new_tokens))

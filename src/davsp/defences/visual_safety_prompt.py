@@ -8,6 +8,7 @@ README.md          a card for people
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import make_objectives, tensorboard_writer
+from davsp.training.outcome import outcome_lines
+from davsp.training.run_state import read_metrics
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
@@ -247,7 +250,8 @@ def train_prompt(
     """Train a prompt for one model or several in `folder`, going on from the state saved there, and save it there
     under the folder's name.
 
-    Raises Interrupted on Ctrl-C, with the state saved, and what `Trainer` and `plan` raise.
+    Says at the end, unless `quiet`, what it came to on the validation queries. Raises Interrupted on Ctrl-C, with the
+    state saved, and what `Trainer` and `plan` raise.
     """
     trainer = Trainer(make_objectives(models, config, training, validation))
     report = tensorboard_writer(folder) if tensorboard and processes().is_main else lambda record: None
@@ -271,4 +275,16 @@ def train_prompt(
     )
     if processes().is_main:
         prompt.save(folder)
+        if not quiet:
+            _say_outcome(trainer, folder)
     return prompt
+
+
+def _say_outcome(trainer: Trainer, folder: Path) -> None:
+    """On standard error: what the prompt does on the validation queries, and what the untrained one did."""
+    untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
+    benign, malicious = map(len, trainer.objectives[0].validation_sides)
+    answered = min(malicious, trainer.config.validation_answers)
+    if "refused" in untrained:  # several models have each their own: metrics.jsonl has them
+        for line in outcome_lines(untrained, trainer.best_record, answered, malicious, benign):
+            print(line, file=sys.stderr)

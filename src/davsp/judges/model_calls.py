@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from davsp.errors import InputError
 from davsp.judges.prompting import Message
 from davsp.judges.refusal import is_refusal
+from davsp.judges.thinking import after_thinking
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -64,13 +65,13 @@ async def reply_of(model: Model, messages: Sequence[Message], max_tokens: int) -
         return Reply("", f"the judge failed: {first_line(cause_of(error))}", failed=True)
     if output.error or not output.choices:
         return Reply("", f"the judge failed: {output.error or 'it gave no reply'}", failed=True)
-    text = output.completion.strip()
+    text = (after_thinking(output.completion) or "").strip()
     if output.stop_reason == "content_filter":
         return Reply(text, "the judge refused: its content filter stopped it")
-    if not text:
-        return Reply("", "the judge said nothing")
     if output.stop_reason == "max_tokens":
         return Reply(text, f"the judge was cut off after {max_tokens} tokens")
+    if not text:
+        return Reply("", "the judge said nothing")
     return Reply(text)
 
 

@@ -161,7 +161,7 @@ class BorderLayout(Layout):
     def description(self) -> str:
         return (
             f"A border of {self.border} pixels on a canvas of {self.height} x {self.width} pixels. "
-            "The image is resized into the middle; its pixels are not changed."
+            "The image is shrunk into the middle; nothing lies on it."
         )
 
     @property

@@ -1,0 +1,49 @@
+"""What a training run came to, said at its end: before and after on the validation queries, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from davsp.results import Rate
+
+FEW = 20
+"""Below so many validation queries of a kind, which prompt is kept and which layer is chosen are close to chance."""
+
+
+def outcome_lines(
+    before: Mapping[str, float], after: Mapping[str, float], answered: int, malicious: int, benign: int
+) -> list[str]:
+    """Lines for a user, warnings among them.
+
+    `before` and `after` are the validation records of the untrained prompt and of the one that is kept. Of `malicious`
+    and `benign` validation queries, `answered` malicious ones were answered: `refused` is of those, `kept` of all
+    benign ones.
+    """
+    figures = {"malicious queries refused": ("refused", answered), "benign answers kept": ("kept", benign)}
+    parts = [
+        f"{what} {_rate(before[name], n)} before, {_rate(after[name], n)} after"
+        for what, (name, n) in figures.items()
+        if n
+    ]
+    lines = [f"On the validation queries: {'; '.join(parts)} (step {after['step']:.0f} is kept)."]
+    if after["quality"] <= before["quality"]:
+        lines.append(
+            "WARNING: the prompt that is kept is no better than the untrained one. Try more steps, a larger step_size, "
+            "a higher refusal_share, another layer, or more queries; metrics.jsonl shows whether anything moved."
+        )
+    if answered and after["refused"] == 0:
+        lines.append("WARNING: behind this prompt, not one malicious validation query is refused.")
+    if benign and after["kept"] == 0:
+        lines.append("WARNING: behind this prompt, not one benign answer stays as it was: the model cannot be used.")
+    if min(malicious, benign) < FEW:
+        lines.append(
+            f"WARNING: there are {malicious} malicious and {benign} benign validation queries, too few to choose by: "
+            f"give {FEW} of each or more."
+        )
+    return lines
+
+
+def _rate(share: float, n: int) -> str:
+    rate = Rate.of(round(share * n), n)
+    assert rate.rate is not None and rate.low is not None and rate.high is not None
+    return f"{100 * rate.rate:.0f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}] n={n}"

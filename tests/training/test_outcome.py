@@ -1,0 +1,36 @@
+"""A run that came to nothing says so."""
+
+from __future__ import annotations
+
+from davsp.training.outcome import outcome_lines
+
+BEFORE = {"refused": 0.25, "kept": 1.0, "quality": 1.25}
+
+
+def test_before_and_after_are_said_with_intervals() -> None:
+    after = {"step": 40.0, "refused": 1.0, "kept": 0.95, "quality": 1.95}
+    assert outcome_lines(BEFORE, after, answered=32, malicious=48, benign=60) == [
+        "On the validation queries: malicious queries refused 25 % [13, 42] n=32 before, 100 % [89, 100] n=32 after; "
+        "benign answers kept 100 % [94, 100] n=60 before, 95 % [86, 98] n=60 after (step 40 is kept)."
+    ]
+
+
+def test_a_prompt_no_better_than_the_untrained_one_is_a_warning() -> None:
+    lines = outcome_lines(BEFORE, {"step": 60.0, **BEFORE}, answered=32, malicious=48, benign=60)
+    assert len(lines) == 2
+    assert "WARNING: the prompt that is kept is no better than the untrained one" in lines[1]
+
+
+def test_a_prompt_that_refuses_nothing_or_keeps_nothing_and_too_few_queries_are_warnings() -> None:
+    nothing = {"refused": 0.0, "kept": 0.0, "quality": 0.0}
+    lines = outcome_lines(nothing, {"step": 1.0, **nothing}, answered=4, malicious=4, benign=4)
+    assert [line.partition(":")[0] for line in lines[1:]] == ["WARNING"] * 4
+    assert "not one malicious validation query is refused" in lines[2]
+    assert "not one benign answer stays" in lines[3]
+    assert "there are 4 malicious and 4 benign validation queries" in lines[4]
+
+
+def test_without_answers_nothing_is_said_of_refusals() -> None:
+    after = {"step": 2.0, "refused": 0.0, "kept": 1.0, "quality": 1.3}
+    lines = outcome_lines(BEFORE, after, answered=0, malicious=48, benign=60)
+    assert len(lines) == 1 and "refused" not in lines[0]
