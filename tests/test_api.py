@@ -70,14 +70,16 @@ def test_a_trained_prompt_is_saved_loaded_and_gone_on_with(
     prompt: davsp.VisualSafetyPrompt, model: VisionLanguageModel, queries: Two, tmp_path: Path
 ) -> None:
     assert prompt.name == "mine"
-    prompt.save(tmp_path / "again")
-    loaded = davsp.load_defence(tmp_path / "again")
+    prompt.save(str(tmp_path / "again"))  # as a user writes it: folders are paths or texts
+    loaded = davsp.load_defence(str(tmp_path / "again"))
     assert isinstance(loaded, davsp.VisualSafetyPrompt)
     assert loaded.identity == prompt.identity
     with pytest.raises(InputError, match="stepz"):
         davsp.train(model, queries[0], stepz=3)
     with pytest.raises(InputError, match="1 models and 2 vectors"):
         vectors = [davsp.extract_vector(model, *queries, prefix="")] * 2
+        vectors[0].save(str(tmp_path / "vector"))
+        assert davsp.HarmfulnessVector.load(str(tmp_path / "vector")).layer == vectors[0].layer
         davsp.train(model, queries[0], validation=queries[1], vectors=vectors, out=tmp_path / "x", **FEW)  # type: ignore[arg-type]
 
 

@@ -148,8 +148,9 @@ class VisualSafetyPrompt(
         protected, prefixed = self.protect(image, question)
         return model.generate([Query(id="the image", image=protected, question=prefixed)], max_new_tokens)[0]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the four files. Raises StorageError when the folder cannot be written."""
+        folder = Path(folder)
         visual, tensors = None, dict[str, Tensor]()
         if self.direction is not None:
             tensors["direction"] = self.direction

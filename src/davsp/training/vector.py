@@ -97,8 +97,9 @@ class HarmfulnessVector:
                 f"{', '.join(wrong)}): make one with `davsp vector` for it."
             )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write vector.safetensors and vector.json."""
+        folder = Path(folder)
         with replacing(folder / "vector.safetensors") as partial:
             save_file({"directions": self.directions.contiguous()}, partial)
         description = {
@@ -111,8 +112,9 @@ class HarmfulnessVector:
         write_json(folder / "vector.json", description)
 
     @classmethod
-    def load(cls, folder: Path) -> HarmfulnessVector:
+    def load(cls, folder: Path | str) -> HarmfulnessVector:
         """Read what `save` wrote. Raises ArtefactError when it is missing, damaged or of a newer schema."""
+        folder = Path(folder)
         try:
             description = json.loads((folder / "vector.json").read_text("utf-8"))
             if description["schema"] > SCHEMA:
