@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from davsp.util.files import read_json, read_json_lines, write_json, write_text
 
 RESULTS = "results.json"
 TRANSCRIPTS = "transcripts.jsonl"
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class Verdict(StrEnum):
@@ -225,10 +226,18 @@ def write_results(folder: Path, results: Results) -> None:
 
 def read_results(folder: Path) -> Results:
     """The results in a folder. Raises InputError where there are none, and for a file that is damaged or too large."""
-    path = folder / RESULTS
-    content = read_json(path, f"{folder} holds no finished evaluation: run `davsp evaluate` or `davsp demo`")
+    absent = f"{folder} holds no finished evaluation: run `davsp evaluate` or `davsp demo`"
+    return read_checked(folder / RESULTS, Results, absent)
+
+
+def read_checked(path: Path, schema: type[Checked], absent: str) -> Checked:
+    """A file of an evaluation, by its model.
+
+    Raises InputError with `absent` where there is none, and for a file that is damaged or too large.
+    """
+    content = read_json(path, absent)
     try:
-        return Results.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path} is damaged: {first_problem(error)}. Run the evaluation again.") from error
 

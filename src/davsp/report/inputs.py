@@ -6,11 +6,10 @@ import base64
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from davsp.errors import InputError
-from davsp.results import Verdict, first_problem
-from davsp.util.files import read_json, write_json
+from davsp.results import Verdict, read_checked
+from davsp.util.files import write_json
 
 REPORT_INPUTS = "report_inputs.json"
 
@@ -81,9 +80,4 @@ def write_inputs(folder: Path, inputs: ReportInputs) -> None:
 
 def read_inputs(folder: Path) -> ReportInputs:
     """The inputs of the page in a folder. Raises InputError where there are none, and for a file that is damaged."""
-    path = folder / REPORT_INPUTS
-    content = read_json(path, f"{folder} holds no finished evaluation")
-    try:
-        return ReportInputs.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{path} is damaged: {first_problem(error)}. Run the evaluation again.") from error
+    return read_checked(folder / REPORT_INPUTS, ReportInputs, f"{folder} holds no finished evaluation")
