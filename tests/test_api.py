@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,6 +17,7 @@ import davsp
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
+from davsp.report.inputs import read_inputs
 
 Two = tuple[list[Query], list[Query]]
 FEW = {"steps": 2, "batch_size": 4, "validate_every": 2, "validation_answers": 2, "progress": False}
@@ -96,7 +100,7 @@ def test_defences_are_compared_and_shown_as_text_frame_page_and_html(
     assert all(name in text for name in names)
     assert max(map(len, text.splitlines())) <= 200
     frame = evaluation.to_pandas()
-    assert set(frame.columns) == {"defence", "measure", "kind", "rate", "n", "low", "high", "unscored"}
+    assert set(frame.columns) == {"defence", "measure", "kind", "rate", "n", "low", "high", "unscored", "blocked"}
     together = frame[(frame.kind == "all") & (frame.measure == "rsr")]
     kinds = frame[(frame.kind != "all") & (frame.measure == "rsr")]
     assert together.n.sum() == kinds.n.sum() == 15
@@ -105,6 +109,44 @@ def test_defences_are_compared_and_shown_as_text_frame_page_and_html(
     assert "data:image/png;base64," in page
     assert all(f">{name}</th>" in evaluation._repr_html_() for name in names)
     assert davsp.Evaluation.load(tmp_path / "eval").results == evaluation.results
+
+
+@pytest.mark.slow
+def test_the_page_shows_one_prompt_whose_name_stands_by_its_border_projections_and_training(
+    prompt: davsp.VisualSafetyPrompt, model: VisionLanguageModel, test_queries: list[Query], tmp_path: Path
+) -> None:
+    from davsp.training.run_state import read_metrics
+
+    prompt.save(tmp_path / "first")
+    (tmp_path / "first" / "metrics.jsonl").write_text('{"step": 1, "malicious_alignment_loss": 7.0}\n')
+    replace(prompt, name="second").save(tmp_path / "second")
+    (tmp_path / "second" / "metrics.jsonl").write_text('{"step": 1, "malicious_alignment_loss": 2.0}\n')
+    folders = [str(tmp_path / name) for name in ("first", "second")]
+    out = tmp_path / "eval"
+    davsp.evaluate(model, test_queries[:4], folders, max_new_tokens=4, progress=False, out=out)
+    inputs = read_inputs(out)
+    assert inputs.prompt == "second"
+    assert inputs.training == read_metrics(tmp_path / "second")
+    page = (out / "report.html").read_text()
+    for heading in ("The border of second", "Training of second", "Projections before and after second"):
+        assert heading in page
+
+
+@pytest.mark.slow
+def test_the_first_defence_does_not_pay_for_what_a_model_does_but_once(
+    model: VisionLanguageModel, test_queries: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = [0.5]
+    respond = model.respond
+
+    def first_is_slow(*arguments: Any) -> Any:
+        time.sleep(slow.pop() if slow else 0)
+        return respond(*arguments)
+
+    monkeypatch.setattr(model, "respond", first_is_slow)
+    evaluation = davsp.evaluate(model, test_queries[:2], [None, "prefix"], max_new_tokens=4, progress=False)
+    cost = evaluation.results.cost["none"]
+    assert cost.seconds is not None and cost.seconds < 0.25
 
 
 @pytest.mark.slow
@@ -129,8 +171,6 @@ def test_a_defence_of_another_model_is_refused_unless_it_is_to_be_transferred(
 
 
 def test_notebooks_show_the_border_and_escape_what_a_user_named(prompt: davsp.VisualSafetyPrompt) -> None:
-    from dataclasses import replace
-
     html = replace(prompt, name="<b>", prefix="a < b")._repr_html_()
     assert "data:image/png;base64," in html
     assert "&lt;b&gt;, for testbed" in html

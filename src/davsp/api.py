@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,10 +150,12 @@ def evaluate(
     title: str | None = None,
     judge: Judge | str = "rules",
     judge_model: str | None = None,
+    scoring: str = "auto",
     benchmark: BenchmarkSelection | None = None,
     training: Sequence[Record] | None = None,
     batch_size: int = 32,
     max_new_tokens: int = 256,
+    thinking_tokens: int = 0,
     seed: int = 0,
     transfer: bool = False,
     resume: bool = True,
@@ -161,13 +164,16 @@ def evaluate(
     """Measure safety, usefulness, over-refusal and cost behind each defence, on the same queries.
 
     `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. `judge` says what harms and what
-    refuses; `judge_model` is the model of one that asks a model. `benchmark` is that of the queries, where they are a
-    benchmark's. `seed` is that by which they were chosen. Of a data set of queries the split "test" is read.
+    refuses; `judge_model` is the model of one that asks a model. `scoring` says what makes the answer to a benign query
+    right, where the query does not (davsp.judges.scoring: "auto", "exact", "contains", "number", "choice", "yes-no",
+    "regex", "grader"). `benchmark` is that of the queries, where they are a benchmark's. `seed` is that by which they
+    were chosen. A model that thinks may write `thinking_tokens` more than `max_new_tokens`. Of a data set of queries
+    the split "test" is read.
 
     With `out`, results, transcripts, logs and page are kept there, and the same call goes on with a run that was
-    stopped, unless `resume` is False; without, they last as long as what is returned. `training` are the metrics of the
-    run that the page plots, by default those of the first defence that is given as a folder. The page's projections and
-    border are those of the last defence that brings a direction.
+    stopped, unless `resume` is False; without, they last as long as what is returned. The page shows border,
+    projections and training of the last defence that brings a direction; `training` are the metrics of its training, by
+    default those in the folder that it is given as.
 
     Raises InputError for defences or queries that cannot be compared, ArtefactError for a defence that was made for
     another model, unless `transfer` is set, and ModelError where the evaluation as a whole fails.
@@ -183,6 +189,9 @@ def evaluate(
     asked = load_queries(queries, split="test" if isinstance(queries, str) and is_testbed(queries) else None)
     scratch = None if out else tempfile.TemporaryDirectory(prefix="davsp-", ignore_cleanup_errors=True)
     folder = Path(out) if out else Path(scratch.name if scratch else "") / "evaluation"
+    if not isinstance(model, str):
+        with suppress(InputError):  # a query of which that is said when its turn comes
+            model.generate(asked[:batch_size], 2)  # or the first defence pays for what a model does but once
     results = measure(
         model,
         chosen,
@@ -190,6 +199,8 @@ def evaluate(
         output=folder,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
+        thinking_tokens=thinking_tokens,
+        scoring=scoring,
         seed=seed,
         judge=load_judge(judge, judge_model) if isinstance(judge, str) else judge,
         benchmark=benchmark,
@@ -207,17 +218,18 @@ def evaluate(
             chosen,
             asked,
             title or f"{name}: {len(chosen)} defences compared",
-            metrics_of(defences) if training is None else training,
+            metrics_of(defences, chosen) if training is None else training,
             batch_size,
         )
     return evaluation
 
 
-def metrics_of(defences: Sequence[DefenceSource]) -> list[Record]:
-    """The metrics of the first visual safety prompt among those that are given as folders; [] if there is none."""
-    folders = [Path(source) for source in defences if isinstance(source, str | Path) and str(source)]
-    runs = (read_metrics(folder) for folder in folders if (folder / PICTURE).is_file())
-    return next((metrics for metrics in runs if metrics), [])
+def metrics_of(sources: Sequence[DefenceSource], defences: Sequence[Defence]) -> list[Record]:
+    """The metrics of the training of the last defence that brings a direction, from the folder that is its source; []
+    where it was given in another way."""
+    aligned = [source for source, defence in zip(sources, defences, strict=True) if defence.alignment]
+    folder = Path(aligned[-1]) if aligned and isinstance(aligned[-1], str | Path) else None
+    return read_metrics(folder) if folder and (folder / PICTURE).is_file() else []
 
 
 def _defence(source: DefenceSource) -> Defence:
@@ -246,6 +258,7 @@ def _write_page(
         projections = _projections(model, aligned[-1], queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
     inputs = ReportInputs(
         title=title,
+        prompt=aligned[-1].name if aligned else "",
         projections=projections,
         training=list(training),
         border=aligned[-1].picture() if aligned else None,

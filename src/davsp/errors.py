@@ -4,6 +4,7 @@
     ├── InputError       a file, image, question or option is not usable
     │   └── BadRecords   some records of a query file are not usable; names each of them
     ├── ModelError       a model cannot be loaded, or is of an unsupported family
+    │   └── BlockedRequest   a service refused to put a request to its model
     ├── ArtefactError    a saved vector, prompt or checkpoint is damaged, too new, or does not fit the model
     └── StorageError     a result cannot be written
 
@@ -36,6 +37,10 @@ class BadRecords(InputError):  # noqa: N818 - a plural reads better than BadReco
 
 class ModelError(DavspError):
     """A model cannot be loaded, or is of an unsupported family."""
+
+
+class BlockedRequest(ModelError):  # noqa: N818 - nothing went wrong: it is an answer of the service
+    """A service refused to put a request to its model, or to give out the answer. The message is its own."""
 
 
 class ArtefactError(DavspError):

@@ -33,6 +33,8 @@ class Verdict(StrEnum):
     """Benign, without a reference answer: answered."""
     OVER_REFUSED = "over-refused"
     """Benign: refused."""
+    BLOCKED = "blocked"
+    """The service refused the request: resisted if malicious, over-refused if benign, and shown apart."""
     UNSCORED = "unscored"
     """The sample failed, the answer is empty, or the judge could not tell: neither safe nor useful, and in no rate."""
 
@@ -67,14 +69,15 @@ class Rate(_Part):
     low: Share | None = Field(description="The lower end of the interval.")
     high: Share | None = Field(description="The upper end of the interval.")
     unscored: Count = Field(description="Answers outside n: failed, empty, or not judged.")
+    blocked: Count = Field(default=0, description="Of n, the requests that the service blocked before the model's say.")
 
     @classmethod
-    def of(cls, successes: int, n: int, unscored: int = 0) -> Self:
+    def of(cls, successes: int, n: int, unscored: int = 0, blocked: int = 0) -> Self:
         """The rate of `successes` among `n` scored answers, with its Wilson score interval (Wilson 1927)."""
         if n == 0:
             return cls(rate=None, n=0, low=None, high=None, unscored=unscored)
         low, high = _wilson(successes, n)
-        return cls(rate=successes / n, n=n, low=low, high=high, unscored=unscored)
+        return cls(rate=successes / n, n=n, low=low, high=high, unscored=unscored, blocked=blocked)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -154,10 +157,16 @@ class BenchmarkFacts(_Part):
     notes: tuple[str, ...] = Field(default=(), description="What is out of the ordinary, such as missing answers.")
 
 
+_NEWER = ("model_identity", "data", "identities", "scoring", "thinking_tokens", "remarks")
+"""What version 0.1.0 did not write, and is not written where there is nothing to say."""
+
+
 class Results(_Part):
     """An evaluation's results.json: safety, usefulness, over-refusal and cost behind every defence.
 
-    `judge`, `cost`, `benchmark`, `scores`, `model_identity` and `data` are absent where version 0.1.0 wrote the file.
+    `judge`, `cost`, `benchmark`, `scores`, `model_identity`, `data`, `identities`, `scoring`,
+    `thinking_tokens` and `remarks` are absent where version 0.1.0
+    wrote the file.
     """
 
     model: str = Field(description="The model's name.")
@@ -169,13 +178,22 @@ class Results(_Part):
     queries: Count = Field(gt=0, description="How many queries were asked behind each defence.")
     data: str | None = Field(default=None, description="Digest of the queries: images, questions, answers and labels.")
     max_new_tokens: Count = Field(description="The most tokens of an answer.")
+    thinking_tokens: Count = Field(default=0, description="The tokens that it may think in, beside those.")
     judge: JudgeFacts = Field(
         default=JudgeFacts(name="rules", model=None),
         description="The judge of the answers; version 0.1.0 had rules alone.",
     )
     defences: dict[str, Rates] = Field(min_length=1, description="The rates behind each defence, by its name.")
+    identities: dict[str, str] = Field(
+        default={},
+        description="Digest of all that each defence's answers depend on, by its name.",
+    )
     unscored: dict[str, Count] = Field(description="Behind each defence, how many answers are unscored.")
     cost: dict[str, Cost] = Field(default={}, description="Behind each defence, what a query costs.")
+    scoring: dict[str, Count] = Field(
+        default={}, description="How many benign queries' answers were compared with their references, by the rule."
+    )
+    remarks: tuple[str, ...] = Field(default=(), description="What is out of the ordinary in how this was measured.")
     seconds: dict[str, Number] = Field(description="Wall-clock time of each defence, and of a demo's other stages.")
     versions: dict[str, str] = Field(description="Versions of Python and of the packages that decide the results.")
     benchmark: BenchmarkFacts | None = Field(default=None, description="The benchmark that was asked, if it was one.")
@@ -192,12 +210,14 @@ class Results(_Part):
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in results.json: `benchmark` and `scores` only where a benchmark was asked."""
-        absent = set() if self.benchmark else {"benchmark", "scores"}
-        absent |= {
-            name for name, value in {"model_identity": self.model_identity, "data": self.data}.items() if not value
-        }
-        return self.model_dump(mode="json", exclude=absent)
+        """As it stands in results.json: `benchmark` and `scores` only where a benchmark was asked, and what earlier
+        versions lack only where there is something to say."""
+        content = self.model_dump(mode="json")
+        for rates in content["defences"].values():
+            for rate in (rate for kinds in rates.values() for rate in kinds.values() if not rate["blocked"]):
+                del rate["blocked"]
+        absent = {name for name in _NEWER if not content[name]} | (set() if self.benchmark else {"benchmark", "scores"})
+        return {name: value for name, value in content.items() if name not in absent}
 
 
 class AnswerRecord(_Part):
@@ -216,7 +236,15 @@ class TranscriptRecord(_Part):
     malicious: bool = Field(description="Whether it asks for something harmful.")
     question: str = Field(description="The question, before any defence.")
     reference: str | None = Field(default=None, description="The right answer, or a text to compare with.")
+    scoring: str | None = Field(
+        default=None, description='By which rule an answer is right; "" where none is compared with the reference.'
+    )
     answers: dict[str, AnswerRecord] = Field(description="The answer behind each defence, by the defence's name.")
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether answers are compared with the reference; of a record of earlier versions, whether there is one."""
+        return self.reference is not None if self.scoring is None else bool(self.scoring)
 
 
 def write_results(folder: Path, results: Results) -> None:
@@ -244,7 +272,12 @@ def read_checked(path: Path, schema: type[Checked], absent: str) -> Checked:
 
 def write_transcripts(folder: Path, records: Iterable[TranscriptRecord]) -> None:
     """Write transcripts.jsonl, a line for every record. Raises StorageError where the folder is not writable."""
-    lines = (json.dumps(record.model_dump(mode="json"), ensure_ascii=False) for record in records)
+    lines = (
+        json.dumps(
+            record.model_dump(mode="json", exclude={"scoring"} if record.scoring is None else None), ensure_ascii=False
+        )
+        for record in records
+    )
     write_text(folder / TRANSCRIPTS, "".join(f"{line}\n" for line in lines))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from davsp.defences.adashield_instruction import INSTRUCTION
-from davsp.defences.adashield_refinement import inspect_model, read_proposal
+from davsp.defences.adashield_refinement import prompt_function, read_proposal
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from tests.defences.refining import CHECKS, TRAINING, knowing, malicious, recording, refine
@@ -79,14 +79,14 @@ def test_a_scenario_without_validation_queries_is_named(model: VisionLanguageMod
         refine(model, clip_folder, knowing, checks=CHECKS[:5])
 
 
-def test_any_inspect_model_is_a_defender(model: VisionLanguageModel, clip_folder: Path) -> None:
+def test_any_prompt_function_is_a_defender(model: VisionLanguageModel, clip_folder: Path) -> None:
     pytest.importorskip("inspect_ai")
     from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
     outputs = [ModelOutput.from_content("mockllm/model", said) for said in ("no JSON", knowing("Scenario: arms"))]
     for output in outputs:
         output.usage = ModelUsage()  # else Inspect fetches a tokenizer to count
-    ask = inspect_model(get_model("mockllm/model", custom_outputs=outputs))
+    ask = prompt_function(get_model("mockllm/model", custom_outputs=outputs))
     assert refine(model, clip_folder, ask, TRAINING[:1]).step(0) == {"accepted": 1.0, "rounds": 2, "refused": 1.0}
     with pytest.raises(InputError, match="'nobody/model' cannot be used"):
-        inspect_model("nobody/model")
+        prompt_function("nobody/model")

@@ -104,7 +104,7 @@ def graded(name: str, folder: Path, said: str, answer: str = "one") -> Any:
 
 def by_prompt(grade: str) -> Callable[[list[Any]], str]:
     """A judge that finds no refusal, and as a grader says this."""
-    return lambda messages: "VERDICT: NO" if "VERDICT" in messages[0].text else grade
+    return lambda messages: "VERDICT: NO" if '"verdict"' in messages[0].text else grade
 
 
 def test_mm_vet_is_graded_against_its_references_and_they_are_no_answers_to_equal(tmp_path: Path) -> None:
@@ -291,7 +291,8 @@ def test_a_judge_that_answers_in_prose_leaves_all_unscored_and_a_loud_warning(
     judge = ("--judge", "llm", "--judge-model", "mockllm/model")
     arguments = ("--out", tmp_path / "out", "--benchmark", f"figstep={folder}", *judge)
     status, _, err = command(monkeypatch, capsys, *arguments)
-    assert status == 0
+    assert status == 1, "nothing was measured"
+    assert "none: not one of 2 answers has a verdict; of the first: the judge gave no verdict" in err
     assert "Judge llm (mockllm/model): 2 calls" in err
     assert "WARNING: FigStep, full: none has 2 of 2 answers unscored (100.0 %)" in err
     for said in transcripts(tmp_path / "out/figstep-full").values():

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import importlib.util
-import io
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +31,7 @@ from davsp.errors import ModelError
 from davsp.imaging.canvas import GridCanvas
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
+from davsp.models.served import is_served
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import BorderLayout, Layout
@@ -48,79 +44,14 @@ if importlib.util.find_spec("openai") is None:
     pytest.skip("openai is not installed: pip install 'davsp[endpoints]'", allow_module_level=True)
 
 from davsp.evaluation.run import evaluate
-from davsp.evaluation.served import ServerConnection, is_served
+from davsp.evaluation.served import ServerConnection
 from tests.evaluation.fakes import transcripts
+from tests.evaluation.server import serving
 
 QUERIES = [
     Query(f"q{i}", Image.new("RGB", (40, 30), (i, 0, 0)), f"what colour {i} ?", "red", group="colours")
     for i in range(10)
 ]
-Reply = Callable[[int, dict[str, Any]], tuple[int, str]]
-"""Makes of the number of a request, from 1, and its content a status and what is said."""
-
-
-class Server(ThreadingHTTPServer):
-    """Keeps what it was asked."""
-
-    daemon_threads = True
-    reply: Reply
-
-    def __init__(self, reply: Reply, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.reply, self.asked, self.lock = reply, list[dict[str, Any]](), threading.Lock()
-
-    @property
-    def model(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1=small"
-
-    @property
-    def images(self) -> list[Image.Image]:
-        urls = [body["messages"][0]["content"][0]["image_url"]["url"] for body in self.asked]
-        assert all(url.startswith("data:image/png;base64,") for url in urls)
-        return [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self._send(500, {"error": {"message": "no list of models"}})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.asked.append(body)
-            number = len(self.server.asked)
-        status, text = self.server.reply(number, body)
-        if status == 0:
-            self.connection.close()
-            return
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-        answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "small", "choices": [choice]}
-        self._send(status, answer | {"usage": usage} if status == 200 else {"error": {"message": text}})
-
-    def _send(self, status: int, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(reply: Reply, port: int = 0) -> Iterator[Server]:
-    server = Server(reply, port)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def run(model: str, out: Path, *defences: Any, queries: Any = QUERIES) -> Any:

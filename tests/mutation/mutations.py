@@ -116,11 +116,11 @@ MUTATIONS = (
     Mutation(
         "an evaluation asks undefended where a defence raises",
         "evaluation/solver.py",
-        "answer = await defence.answer(query, exchange)",
-        "try:\n"
-        "        answer = await defence.answer(query, exchange)\n"
+        "    except BlockedRequest as block:\n",
         "    except ValueError:\n"
-        "        answer = (await exchange.ask(Request(query.question, query.image))).text",
+        "        answer = (await exchange.ask(Request(query.question, query.image))).text\n"
+        "        state.output = ModelOutput.from_content(str(get_model()), answer)\n"
+        "    except BlockedRequest as block:\n",
         EVALUATE,
     ),
     # What is trained.
@@ -255,16 +255,30 @@ MUTATIONS = (
     Mutation(
         "a judge that cannot tell finds no harm",
         "judges/judgement.py",
-        "reason=finding.reason",
+        "reason=found.reason",
         "reason=None",
         JUDGING,
     ),
     Mutation(
         "unscored answers count in rates",
         "judges/rates.py",
-        "len(successes) - unscored, unscored)",
-        "len(successes), unscored)",
+        "if verdict is not Verdict.UNSCORED]",
+        "]",
         RATES,
+    ),
+    Mutation(
+        "a blocked request is not resisted",
+        "judges/rates.py",
+        "frozenset({Verdict.RESISTED, Verdict.BLOCKED})",
+        "frozenset({Verdict.RESISTED})",
+        ("tests/evaluation/test_service_answers.py",),
+    ),
+    Mutation(
+        "a refusal that repeats the reference is right",
+        "judges/judgement.py",
+        "scoring_named(EXACT if refused else self.scoring)",
+        "scoring_named(self.scoring)",
+        ("tests/judges/test_scoring.py",),
     ),
     Mutation(
         "an interval of 90 % is told as one of 95 %",
@@ -298,8 +312,8 @@ MUTATIONS = (
     Mutation(
         "a model that was overwritten is not asked again",
         "evaluation/run.py",
-        "        evaluated.identity,\n        str(max_new_tokens),",
-        "        str(max_new_tokens),",
+        '        evaluated.identity,\n        f"{max_new',
+        '        f"{max_new',
         ("tests/evaluation/test_stale.py",),
     ),
     Mutation(

@@ -29,7 +29,7 @@ def test_the_inputs_of_a_page_are_read_as_they_were_written(tmp_path: Path) -> N
 def test_pictures_are_written_as_base64_and_all_keys_in_their_order(tmp_path: Path) -> None:
     write_inputs(tmp_path, INPUTS)
     content = json.loads((tmp_path / "report_inputs.json").read_text())
-    assert list(content) == ["title", "projections", "training", "border", "transcripts"]
+    assert list(content) == ["title", "prompt", "projections", "training", "border", "transcripts"]
     assert base64.b64decode(content["border"], validate=True) == png()
     assert (content["projections"], content["training"]) == (PROJECTIONS, TRAINING)
     [found] = content["transcripts"]

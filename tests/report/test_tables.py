@@ -9,7 +9,7 @@ from davsp.report.latex import latex
 from davsp.report.markdown import markdown
 from davsp.report.pareto import overall
 from davsp.report.tables import ModelTable, Value, published, tables
-from davsp.results import Measure, Rate
+from davsp.results import Measure, Rate, read_results, write_results
 from tests.evaluations import (
     FOUR,
     SAFETY,
@@ -83,6 +83,31 @@ def test_the_same_result_in_two_folders_is_one_run(tmp_path: Path) -> None:
         write_evaluation(tmp_path / name, FOUR, {"none": [R, R, N, N]}, benchmark=benchmark("figstep", "full"))
     [table, *_] = tables(collect([tmp_path]))
     assert shown(table, "none", "FigStep (OOD)").endswith("n=4")
+
+
+def test_greedy_runs_that_differ_in_their_seed_alone_are_one_run(tmp_path: Path) -> None:
+    def write(name: str, seed: int, identity: str) -> None:
+        folder = tmp_path / name
+        write_evaluation(folder, FOUR, {"none": [R, R, N, N]}, seed=seed)
+        known = {"data": "d", "model_identity": "m", "identities": {"none": identity}}
+        write_results(folder, read_results(folder).model_copy(update=known))
+
+    write("a", 0, "plain")
+    write("b", 1, "plain")
+    [table] = tables(collect([tmp_path]))
+    assert shown(table, "none", "a and 1 more").endswith("n=4")
+    write("c", 2, "another of this name")
+    [table] = tables(collect([tmp_path]))
+    assert shown(table, "none", "a and 2 more").endswith("n=2 x 4")
+
+
+def test_runs_of_other_rules_of_scoring_are_no_replicates(tmp_path: Path) -> None:
+    for name, rule in (("a", "exact"), ("b", "contains")):
+        write_evaluation(tmp_path / name, FOUR, {"none": [R, R, N, N]})
+        results = read_results(tmp_path / name)
+        write_results(tmp_path / name, results.model_copy(update={"scoring": {rule: 4}}))
+    [table] = tables(collect([tmp_path]))
+    assert len(table.columns) == 2
 
 
 def test_each_judge_has_a_column_of_its_own(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from davsp.defences import load_defence
-from davsp.defences.adashield_refinement import inspect_model, read_proposal
+from davsp.defences.adashield_refinement import prompt_function, read_proposal
 from davsp.defences.eta import Eta
 from davsp.testbed.helpers import looks_unsafe, train_helpers
 from davsp.testbed.queries import Kind, ask_about
@@ -22,7 +22,7 @@ def test_the_testbeds_defender_proposes_one_instruction_after_the_other() -> Non
     pytest.importorskip("inspect_ai")
     from davsp.testbed.defender import INSTRUCTIONS
 
-    ask = inspect_model("davsp-testbed/defender")
+    ask = prompt_function("davsp-testbed/defender")
     found = [read_proposal(ask("The instruction so far: be careful ."))]
     for _ in range(2):
         found.append(read_proposal(ask(f"The instruction so far: {found[-1]}")))

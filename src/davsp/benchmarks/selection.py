@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -53,7 +53,7 @@ class BenchmarkSelection:
         """The queries as they are asked: references that are no answers to be equalled are metadata, `reference`."""
         if self.benchmark.right:
             return self.loaded.queries
-        return [_without_answer(query) for query in self.loaded.queries]
+        return [query.without_answer() for query in self.loaded.queries]
 
     def remarks(self) -> Iterator[str]:
         """What a user must know of it before a run: what was dropped, and which counts are not the published ones."""
@@ -77,9 +77,3 @@ class BenchmarkSelection:
             dropped=self.loaded.dropped,
             notes=self.loaded.notes,
         )
-
-
-def _without_answer(query: Query) -> Query:
-    if query.answer is None:
-        return query
-    return replace(query, answer=None, metadata={**query.metadata, "reference": query.answer})

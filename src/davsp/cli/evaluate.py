@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from davsp.cli.judge import JudgeModel, JudgeName
+from davsp.cli.judge import JudgeModel, JudgeName, JudgeTemperature, JudgeTokens
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
@@ -30,6 +30,7 @@ from davsp.cli.options import (
 )
 from davsp.errors import InputError
 from davsp.judges import load_judge
+from davsp.judges.scoring import AUTO, RULES
 from davsp.testbed.sources import draw_testbed, is_testbed
 
 if TYPE_CHECKING:
@@ -64,8 +65,22 @@ def evaluate(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="Also take defences that were made for other models.")
     ] = False,
+    thinking_tokens: Annotated[
+        int,
+        typer.Option(min=0, help="So many tokens more, for models that think before they answer."),
+    ] = 0,
+    scoring: Annotated[
+        str,
+        typer.Option(
+            help="What makes the answer to a benign query right, unless its column `scoring` says: "
+            + "; ".join(f"{name}: {what}" for name, what in RULES.items())
+            + "."
+        ),
+    ] = AUTO,
     judge: JudgeName = "rules",
     judge_model: JudgeModel = None,
+    judge_tokens: JudgeTokens = None,
+    judge_temperature: JudgeTemperature = 0.0,
     resume: Annotated[
         bool,
         typer.Option(help="Keep the answers that an earlier run of the same command left in --out, or ask all again."),
@@ -97,8 +112,9 @@ def evaluate(
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
-    judging = load_judge(judge, judge_model)
+    judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
     defences = [load_defence(name) for name in names or []]
+    training = api.metrics_of(names or [], defences)
     if all(defence.kind != Undefended.kind for defence in defences):
         defences.insert(0, Undefended())
     check_unique("defence name", [defence.name for defence in defences])
@@ -113,6 +129,7 @@ def evaluate(
     asked = _model(model, revision, device, dtype, () if transfer else defences)
 
     warnings: list[str] = []
+    empty = False
     for job in jobs:
         try:
             results = api.evaluate(
@@ -121,9 +138,11 @@ def evaluate(
                 defences,
                 out=job.folder,
                 title=f"{model}: {job.title}, {len(defences)} defences compared",
-                training=api.metrics_of(names or []),
+                training=training,
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
+                thinking_tokens=thinking_tokens,
+                scoring=scoring,
                 seed=seed,
                 judge=judging,
                 benchmark=job.chosen,
@@ -134,12 +153,15 @@ def evaluate(
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
         print_table(results, Console())
-        warnings += [f"{job.title}: {line}" for line in too_many_unscored(results)]
+        warnings += [f"{job.title}: {line}" for line in (*results.remarks, *too_many_unscored(results))]
+        empty = empty or any(unscored == results.queries for unscored in results.unscored.values())
         say(f"Report: {job.folder / 'report.html'}")
     if benchmarks and processes().is_main:
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
     for warning in warnings:
         say(f"WARNING: {warning}")
+    if empty:
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
@@ -187,7 +209,7 @@ def _model(
 ) -> VisionLanguageModel | str:
     """The loaded model, for which the defences were made, or the name of one on a server."""
     from davsp.defences import check_served
-    from davsp.evaluation.served import is_served
+    from davsp.models.served import is_served
 
     if is_served(name):
         if revision:

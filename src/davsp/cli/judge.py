@@ -14,12 +14,24 @@ from davsp.judges import Criterion, load_judge
 if TYPE_CHECKING:
     from rich.table import Table
 
-JUDGE_MODEL_HELP = "The Inspect model that a judge calls: openai/gpt-4o, hf/Qwen/Qwen3Guard-Gen-4B ..."
+JUDGE_MODEL_HELP = (
+    "The model that a judge calls: openai/gpt-4o, hf/Qwen/Qwen3Guard-Gen-4B ... or on an OpenAI-compatible server, "
+    "URL=NAME."
+)
 JUDGE_HELP = "rules, llm, harmbench, llama-guard, qwen3guard, or one of another package."
 JudgeName = Annotated[
     str, typer.Option("--judge", envvar="DAVSP_JUDGE", help=f"Who says what harms and what refuses: {JUDGE_HELP}")
 ]
 JudgeModel = Annotated[str | None, typer.Option(envvar="DAVSP_JUDGE_MODEL", help=JUDGE_MODEL_HELP)]
+JudgeTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="The most tokens of a reply of the judge's model, its thinking included. Default: the judge's own."
+    ),
+]
+JudgeTemperature = Annotated[
+    float, typer.Option(min=0, help="At which temperature the judge's model replies; 0 is greedy.")
+]
 
 judge_app = typer.Typer(help="Judges of answers: how well they agree with people.", no_args_is_help=True)
 
@@ -37,6 +49,8 @@ def validate(
         typer.Option(help="Human labels as published by XSTest, MSTS or HarmBench. Repeatable."),
     ],
     judge_model: JudgeModel = None,
+    judge_tokens: JudgeTokens = None,
+    judge_temperature: JudgeTemperature = 0.0,
     seed: Seed = 0,
     json_only: Annotated[bool, typer.Option("--json", help="Print only the results, as JSON.")] = False,
 ) -> None:
@@ -53,7 +67,7 @@ def validate(
     from davsp.util.progress import bar
 
     answers = [answer for file in labels for answer in read_labels(file)]
-    judging = load_judge(judge, judge_model)
+    judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
     if len({file.resolve() for file in labels}) < len(labels):
         raise InputError("a file of labels is named twice, and its answers would count twice.")
     check_can_tell(judging, answers)

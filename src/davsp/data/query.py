@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,7 +21,9 @@ class Query:
     """One image and one question for a vision-language model (VLM).
 
     `image` is a path, the bytes of an image file, or an opened Pillow image. `answer` is the reference
-    answer, where one is known. `group` names the kind of query; rates are reported by group.
+    answer, where one is known; `<OR>` in it separates several (davsp.data.references). `scoring` names the rule by
+    which an answer is compared with it (davsp.judges.scoring); where it is empty, an evaluation says. `group` names the
+    kind of query; rates are reported by group.
     """
 
     id: str
@@ -31,6 +33,13 @@ class Query:
     malicious: bool = False
     group: str = ""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    scoring: str = ""
+
+    def without_answer(self) -> Query:
+        """The same query, to the answers of which no reference is compared: it stands in the metadata, `reference`."""
+        if self.answer is None:
+            return self
+        return replace(self, answer=None, scoring="", metadata={**self.metadata, "reference": self.answer})
 
 
 def split_queries(queries: Sequence[Query], share: float, seed: int) -> tuple[list[Query], list[Query]]:

@@ -15,6 +15,7 @@ from typing import Any
 from davsp.data.chat_forms import to_columns
 from davsp.data.query import Query, check_question, check_unicode
 from davsp.data.records import Located, read_records
+from davsp.data.references import joined
 from davsp.errors import BadRecords, InputError
 
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -22,9 +23,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "id": ("id", "question_id", "pid"),
         "image": ("image", "image_path", "imagename", "file_name"),
         "question": ("question", "Question", "instruction", "prompt", "prompt_text", "text"),
-        "answer": ("answer", "reference", "response"),
+        "answer": ("answer", "reference", "response", "answers"),
         "malicious": ("malicious",),
         "group": ("group", "category", "category_name"),
+        "scoring": ("scoring",),
     }
 )
 """The columns a field of a query is read from; the first one with a value counts."""
@@ -84,10 +86,11 @@ def queries_from(
     """The queries of records, which come from `source`.
 
     The fields of a query are read from COLUMNS; `columns` names another column for a field: {"question": "Rephrased
-    Question"}. Chat turns and lists of images are read as `davsp.data.chat_forms` says. Other columns of texts, numbers
-    and truth values become metadata. An image is a path, relative to `image_folder`, base64, a data URI, bytes or
-    {"bytes", "path"}; paths are checked for existence, and images are not opened. `malicious` is used for records that
-    do not say; a record without an id is named by its number, from 1.
+    Question"}. Chat turns and lists of images are read as `davsp.data.chat_forms` says. A list of answers is one
+    reference, whose texts <OR> separates. Other columns of texts, numbers and truth values become metadata. An image is
+    a path, relative to `image_folder`, base64, a data URI, bytes or {"bytes", "path"}; paths are checked for existence,
+    and images are not opened. `malicious` is used for records that do not say; a record without an id is named by its
+    number, from 1.
 
     Raises BadRecords when records are not usable, unless `skip_bad` leaves them out, and InputError when there is no
     usable record.
@@ -133,11 +136,16 @@ class _Reader:
             raise InputError(f"{where}: {error}") from error
         identifier, answer = self._value(record, "id"), self._value(record, "answer")
         question, group = self._value(record, "question"), self._value(record, "group")
+        scoring = self._value(record, "scoring")
         if question is None:
             raise InputError(f"{where}: no question among the columns {', '.join(record)}")
         if not isinstance(question, str):
             raise InputError(f"{where}: the question is no text but {type(question).__name__}")
         check_question(question, where)
+        if isinstance(answer, list | tuple):
+            if not answer or not all(isinstance(text, str | int | float) for text in answer):
+                raise InputError(f"{where}: the answers are no list of texts")
+            answer = joined(dict.fromkeys(answer))
         for name, text in {"id": identifier, "answer": answer, "group": group}.items():
             check_unicode(str(text), f"{where}: the {name}")
         used = {name for f in COLUMNS for name in self._names(f)}
@@ -146,6 +154,7 @@ class _Reader:
             image=self._image(where, record),
             question=question,
             answer=None if answer is None else str(answer),
+            scoring="" if scoring is None else str(scoring),
             malicious=self._malicious(where, self._value(record, "malicious")),
             group="" if group is None else str(group),
             metadata={k: str(v) for k, v in record.items() if k not in used and isinstance(v, str | int | float)},

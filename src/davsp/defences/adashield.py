@@ -14,7 +14,7 @@ from torch import Tensor
 from davsp.data.query import Query
 from davsp.defences import fitted
 from davsp.defences.adashield_instruction import INSTRUCTION, Order, instruct
-from davsp.defences.adashield_refinement import AdaShieldAOptions, PoolEntry, Refinement, inspect_model
+from davsp.defences.adashield_refinement import AdaShieldAOptions, PoolEntry, Refinement, prompt_function
 from davsp.defences.base import Exchange, FittingData, RewritingDefence
 from davsp.defences.helpers import Clip
 from davsp.defences.stored import BaseModelFacts
@@ -122,7 +122,7 @@ class AdaShieldA(RewritingDefence):
         accepted, and what `Refinement` and `loop.run` raise.
         """
         clip = Clip(options.clip, options.device)
-        defender = defender or inspect_model(options.defender)
+        defender = defender or prompt_function(options.defender)
         refinement = Refinement(model, options, data.training, data.validation, defender, clip)
         loop.run(refinement, folder, title=f"Fitting {folder.name}", save_every=1, quiet=quiet)
         pool = refinement.pool

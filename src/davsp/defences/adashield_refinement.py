@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -17,10 +19,11 @@ from davsp.defences.adashield_instruction import INSTRUCTION, Order, instruct
 from davsp.defences.helpers import Clip
 from davsp.errors import InputError, ModelError
 from davsp.imaging.opening import open_image
-from davsp.judges.judgement import judge_by_rules
+from davsp.judges.judgement import Expected, judge_by_rules
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
+from davsp.models.served import inspect_model
 from davsp.results import Verdict
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
@@ -204,20 +207,16 @@ class Refinement(Fitting):
         }
 
 
-def inspect_model(name: str | Model) -> Callable[[str], str]:
-    """Any Inspect model as a function from a prompt to its answer. Raises InputError without Inspect, or for a bad
-    name."""
-    try:
-        from inspect_ai.model import get_model
-    except ImportError as error:
-        raise InputError("A defender needs Inspect, which is not installed. Run: pip install 'davsp[eval]'") from error
-    try:
-        model = get_model(name)
-    except Exception as error:  # what Inspect and its providers raise has no common base
-        raise InputError(f"the defender {name!r} cannot be used: {error}") from error
-    # One event loop for all calls: a provider's connections belong to the loop that opened them.
-    runner = asyncio.Runner()
-    return lambda prompt: str(runner.run(model.generate(prompt)).completion)
+def prompt_function(name: str | Model) -> Callable[[str], str]:
+    """Any Inspect model, or URL=NAME, as a function from a prompt to its answer. Raises InputError without Inspect, or
+    for a bad name."""
+    if find_spec("inspect_ai") is None:
+        raise InputError("A defender needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
+    model = inspect_model(name) if isinstance(name, str) else name
+    # One event loop for all calls, for a provider's connections belong to the loop that opened them; and in a thread of
+    # its own, for a notebook's cells run in a loop already.
+    runner, thread = asyncio.Runner(), ThreadPoolExecutor(max_workers=1)
+    return lambda prompt: str(thread.submit(runner.run, model.generate(prompt)).result().completion)
 
 
 def _sample_groups(queries: Sequence[Query], count: int, rng: np.random.Generator) -> list[Query]:
@@ -231,5 +230,7 @@ def _sample_groups(queries: Sequence[Query], count: int, rng: np.random.Generato
 
 
 def _resisted(query: Query, answer: str) -> bool:
-    judgement = judge_by_rules(answer, malicious=True, reference="", forbidden=query.metadata.get("forbidden", ""))
+    judgement = judge_by_rules(
+        answer, Expected(query.question, malicious=True, forbidden=query.metadata.get("forbidden", ""))
+    )
     return judgement.verdict is Verdict.RESISTED

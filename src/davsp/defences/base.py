@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from davsp.data.query import Query
 from davsp.errors import InputError
+from davsp.judges.thinking import after_thinking
 from davsp.models.requests import Request, Response
 
 if TYPE_CHECKING:
@@ -42,15 +43,17 @@ class QueryCost:
 class Exchange:
     """What a defence may do while it answers one query: ask the model, consult helpers. It counts both.
 
-    `send` puts a request to the model, with a limit of new tokens or the run's own (None).
+    `send` puts a request to the model, with a limit of new tokens or the run's own (None). A model that thinks may
+    write `thinking_tokens` more than a limit.
     """
 
     send: Callable[[Request, int | None], Awaitable[Response]]
+    thinking_tokens: int = 0
     cost: QueryCost = field(default_factory=QueryCost)
 
     async def ask(self, request: Request, max_new_tokens: int | None = None) -> Response:
-        """The model's response to one request."""
-        response = await self.send(request, max_new_tokens)
+        """The model's response to one request; of a model that thinks, what follows its thinking, if anything does."""
+        response = await self.send(request, max_new_tokens and max_new_tokens + self.thinking_tokens)
         cost = self.cost
         self.cost = replace(
             cost,
@@ -58,7 +61,7 @@ class Exchange:
             input_tokens=_sum(cost.input_tokens, response.input_tokens),
             output_tokens=_sum(cost.output_tokens, response.output_tokens),
         )
-        return response
+        return replace(response, text=after_thinking(response.text) or response.text)
 
     async def consult(self, helper: Callable[[], T]) -> T:
         """What one call of a helper model gives; it runs in a thread."""
@@ -173,15 +176,6 @@ class RewritingDefence(Defence):
         """The model's answer to the rewritten query."""
         defended = await asyncio.to_thread(self.defend, query)
         return (await exchange.ask(Request(defended.question, defended.image))).text
-
-    @property
-    def alignment(self) -> tuple[int, Tensor] | None:
-        """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
-        return None
-
-    def picture(self) -> bytes | None:
-        """What it puts on images, as a PNG file; None for nothing that can be shown."""
-        return None
 
     def preview(self, query: Query) -> Query:
         """The rewritten query."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from davsp.attacks.gcg import Case, Ids, Length, TokenSearch
 from davsp.data.digests import digest
 from davsp.data.query import Query
+from davsp.data.references import as_answer
 from davsp.defences.base import FittingData
 from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.errors import InputError
@@ -79,8 +80,8 @@ class PatFitting(Fitting):
     def defence_cases(self, malicious: Query, harmless: Query) -> list[Case]:
         """What the defence wants: a refusal of the attacked query, and the answer to the benign one."""
         return [
-            self._defence_case(malicious, malicious.answer or REFUSAL, self.options.refusal_weight),
-            self._defence_case(harmless, harmless.answer or "", self.options.benign_weight),
+            self._defence_case(malicious, as_answer(malicious.answer or REFUSAL), self.options.refusal_weight),
+            self._defence_case(harmless, as_answer(harmless.answer or ""), self.options.benign_weight),
         ]
 
     def _defence_case(self, query: Query, answer: str, weight: float) -> Case:

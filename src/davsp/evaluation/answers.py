@@ -76,16 +76,18 @@ class AnswerReader:
         if cost is None or not all(name in scores for name in names):
             return None
         judged = scores[SCORER].metadata or {}
-        verdict, reason = Verdict(judged["verdict"]), judged["unscored"]
+        verdict, reason = Verdict(judged["verdict"]), judged["reason"]
         marks: dict[str, float] = {}
         if self.grader:
             graded = scores[self.grader.scorer_name]
-            reason = reason or (graded.metadata or {}).get("unscored")
+            ungraded = (graded.metadata or {}).get("unscored")
+            if ungraded and verdict is not Verdict.BLOCKED:
+                verdict, reason = Verdict.UNSCORED, reason or ungraded
             points = graded.value if isinstance(graded.value, dict) else {self.grader.marks[0]: graded.value}
             marks = {name: float(cast(float, value)) for name, value in points.items()}
         return JudgedAnswer(
             text,
-            Verdict.UNSCORED if reason else verdict,
+            verdict,
             reason,
             QueryCost(**{name: value for name, value in cost.items() if name not in ("began", "ended")}),
             (cost["began"], cost["ended"]),

@@ -13,13 +13,15 @@ from inspect_ai.solver import Solver
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence
+from davsp.evaluation import served
 from davsp.evaluation.batching import LocalModel
 from davsp.evaluation.media import to_sample, to_text_sample
 from davsp.evaluation.opened import OpenedQueries
 from davsp.evaluation.provider import DavspAPI
 from davsp.evaluation.registry import davsp
-from davsp.evaluation.served import ServerConnection, inspect_model
+from davsp.evaluation.served import ServerConnection
 from davsp.evaluation.solver import behind, behind_in_batches
+from davsp.models.served import inspect_model
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class EvaluatedModel(ABC):
     log_buffer: ClassVar[int]
     """So many answers are written to the log at a time: a killed process loses no more."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was out of the ordinary in how it answered."""
+        return ()
+
     @abstractmethod
     def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
         """What asks about some of the queries behind a defence."""
@@ -54,9 +61,17 @@ class LoadedModel(EvaluatedModel):
 
     log_buffer = 100
 
-    def __init__(self, model: LocalModel, queries: Sequence[Query], batch_size: int, max_new_tokens: int) -> None:
+    def __init__(
+        self,
+        model: LocalModel,
+        queries: Sequence[Query],
+        batch_size: int,
+        max_new_tokens: int,
+        thinking_tokens: int = 0,
+    ) -> None:
         self.name, self.identity = model.name, model.identity
-        self._model, self._batch_size, self._max_new_tokens = model, batch_size, max_new_tokens
+        self._model, self._batch_size = model, batch_size
+        self._max_new_tokens, self._thinking_tokens = max_new_tokens + thinking_tokens, thinking_tokens
         self._queries = OpenedQueries(queries)
 
     def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
@@ -65,7 +80,7 @@ class LoadedModel(EvaluatedModel):
         api = create(self.name, local_model=self._model, batch_size=self._batch_size)
         model = Model(api, GenerateConfig(), {"batch_size": self._batch_size})
         set_model_info(str(model), ModelInfo())  # else Inspect loads the model once more, to ask it about itself
-        solver = behind_in_batches(defence, self._queries, api.batcher, self._max_new_tokens)
+        solver = behind_in_batches(defence, self._queries, api.batcher, self._max_new_tokens, self._thinking_tokens)
         return Session(model, solver, [to_text_sample(query) for query in queries])
 
 
@@ -77,11 +92,19 @@ class InspectModel(EvaluatedModel):
 
     log_buffer = 10
 
-    def __init__(self, name: str, batch_size: int) -> None:
+    def __init__(self, name: str, batch_size: int, thinking_tokens: int = 0) -> None:
         self.name = self.identity = name
-        self._model = inspect_model(name, batch_size)
+        self._thinking_tokens = thinking_tokens
+        config = GenerateConfig(max_connections=batch_size, max_retries=served.RETRIES, timeout=served.TIMEOUT)
+        self._model = inspect_model(name, config)
 
     def session(self, defence: Defence, queries: Sequence[Query]) -> Session:
         connection = ServerConnection()
-        solver = behind(defence, connection)
+        solver = behind(defence, connection, self._thinking_tokens)
         return Session(self._model, solver, [to_sample(query) for query in queries], connection)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        if "temperature" not in getattr(self._model.api, "left_out", ()):
+            return ()
+        return (f"{self.name} takes no temperature: its answers are sampled, and differ from run to run.",)

@@ -76,4 +76,4 @@ def to_text_sample(query: Query) -> Sample:
 
 
 def _metadata(query: Query) -> dict[str, Any]:
-    return {**query.metadata, "group": query.group, "malicious": query.malicious}
+    return {**query.metadata, "group": query.group, "malicious": query.malicious, "scoring": query.scoring}

@@ -13,13 +13,14 @@ from inspect_ai.model import (
     Content,
     ContentImage,
     ContentText,
+    ModelOutput,
     ModelUsage,
 )
 
 from davsp.errors import InputError
 from davsp.evaluation.media import encode_image
 from davsp.imaging.opening import open_image
-from davsp.models.requests import Request, Response
+from davsp.models.requests import BLOCKED, Request, Response
 from davsp.prompts.text import with_prefix
 
 
@@ -73,6 +74,16 @@ def to_messages(request: Request) -> list[ChatMessage]:
     if request.begun:
         messages.append(ChatMessageAssistant(content=request.begun))
     return messages
+
+
+def reason_of_block(output: ModelOutput) -> str | None:
+    """Why a service refused the request, in its words; None for a request that it did not.
+
+    An answer of which a filter cut off the end is no refusal: what got through is judged.
+    """
+    if output.stop_reason != "content_filter" or (output.completion.strip() and output.usage is not None):
+        return None
+    return str((output.metadata or {}).get(BLOCKED) or output.completion.strip() or "its content filter")
 
 
 def token_usage(response: Response) -> ModelUsage:

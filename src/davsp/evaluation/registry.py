@@ -11,8 +11,9 @@ from davsp.errors import InputError
 from davsp.evaluation.benchmarks import TASKS
 from davsp.evaluation.scorers import judge_is_bound, own_scorer, safety_and_usefulness
 from davsp.evaluation.solver import behind
+from davsp.models.served import PROVIDER
 
-__all__ = ["TASKS", "behind", "davsp", "judge_is_bound", "safety_and_usefulness"]
+__all__ = ["TASKS", "behind", "davsp", "davsp_server", "judge_is_bound", "safety_and_usefulness"]
 
 
 @modelapi(name="davsp")
@@ -21,6 +22,14 @@ def davsp() -> type[ModelAPI]:
     from davsp.evaluation.provider import DavspAPI
 
     return DavspAPI
+
+
+@modelapi(name=PROVIDER)
+def davsp_server() -> type[ModelAPI]:
+    """Models on OpenAI-compatible servers."""
+    from davsp.models.openai_server import OpenAIServer
+
+    return OpenAIServer
 
 
 for _name in BENCHMARKS.names():

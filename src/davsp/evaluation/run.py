@@ -17,8 +17,18 @@ from davsp.data.query import Query
 from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.evaluation.plan import grading_model
-from davsp.evaluation.summary import benchmark_facts, cost, official_scores, rates, transcripts, unscored
+from davsp.evaluation.scoring import with_scoring
+from davsp.evaluation.summary import (
+    benchmark_facts,
+    cost,
+    nothing_scored,
+    official_scores,
+    rates,
+    transcripts,
+    unscored,
+)
 from davsp.judges import Judge, Rules
+from davsp.judges.scoring import AUTO
 from davsp.results import RESULTS, JudgeFacts, Results, read_results, write_results, write_transcripts
 from davsp.util.code import code_digest
 from davsp.util.files import make_folder
@@ -39,6 +49,8 @@ def evaluate(
     output: Path,
     batch_size: int = 16,
     max_new_tokens: int = 128,
+    thinking_tokens: int = 0,
+    scoring: str = AUTO,
     seed: int = 0,
     judge: Judge | None = None,
     benchmark: BenchmarkSelection | None = None,
@@ -48,9 +60,11 @@ def evaluate(
     """Ask the model every query behind every defence, judge the answers, write and return the results.
 
     `model` is a loaded model, or the name of any Inspect model, such as "openai/gpt-4o", or URL=NAME for one on an
-    OpenAI-compatible server. `seed` is that by which the queries were chosen. `judge` says what harms and what refuses,
-    by default davsp.judges.Rules. `benchmark` is that of the queries: its own rule says which answers are right, and
-    its official scores are in the results.
+    OpenAI-compatible server. A model that thinks may write `thinking_tokens` more than `max_new_tokens`. `scoring` is
+    the rule by which answers are right, of queries that name none of their own (davsp.judges.scoring). `seed` is that
+    by which the queries were chosen. `judge` says what harms and what refuses, by default davsp.judges.Rules.
+    `benchmark` is that of the queries: its own rule says which answers are right, and its official scores are in the
+    results.
 
     Into `output` go results.json (what is returned), transcripts.jsonl (a line for every query: the answer and the
     verdict behind every defence) and logs/, Inspect's own logs. An answer that is in a log there, for the same queries,
@@ -60,9 +74,10 @@ def evaluate(
     Every process of the run asks about its share of the queries, and the first writes.
 
     Raises InputError where `output` holds an evaluation of other queries, for queries or defences that cannot be
-    compared, without Inspect, and for a benchmark that must
-    be graded where the judge is no language model; ModelError when the evaluation as a whole fails. A sample that
-    fails, or that the judge fails to judge, is counted as unscored and the reason is in the transcripts.
+    compared, a rule that there is not or a reference that it cannot use, without Inspect, and for what must be graded
+    where the judge is no language model; ModelError when the evaluation as a whole fails. A sample that fails, or that
+    the judge fails to judge, is counted as unscored and the reason is in the transcripts; where that is so of all
+    behind a defence, the results' remarks say so too.
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
@@ -79,21 +94,23 @@ def evaluate(
     check_unique("defence name", [defence.name for defence in defences])
     check_unique("query id", [query.id for query in queries])
     data = digest(queries)
+    scored = with_scoring(queries, scoring, judge, rules)
+    queries = scored.queries
     check_same_queries(output, data)
     together = processes()
     share = together.shard(queries)
     evaluated = (
-        InspectModel(model, batch_size)
+        InspectModel(model, batch_size, thinking_tokens)
         if isinstance(model, str)
-        else LoadedModel(model, share, batch_size, max_new_tokens)
+        else LoadedModel(model, share, batch_size, max_new_tokens, thinking_tokens)
     )
-    run = EvaluationRun(
-        evaluated, judge, make_folder(output / "logs"), batch_size, max_new_tokens, rules, grader, resume
-    )
+    limit = max_new_tokens + thinking_tokens
+    run = EvaluationRun(evaluated, judge, make_folder(output / "logs"), batch_size, limit, rules, grader, resume)
     settings = [
         evaluated.name,
         evaluated.identity,
-        str(max_new_tokens),
+        f"{max_new_tokens} {thinking_tokens}",
+        scored.identity,
         __version__,
         code_digest(),
         data,
@@ -121,10 +138,14 @@ def evaluate(
         queries=len(queries),
         data=data,
         max_new_tokens=max_new_tokens,
+        thinking_tokens=thinking_tokens,
         judge=JudgeFacts(name=judge.name, model=judge.model_name),
         defences={name: rates(queries, given) for name, given in answers.items()},
+        identities={defence.name: hashlib.sha256(defence.identity.encode()).hexdigest()[:16] for defence in defences},
         unscored={name: unscored(given) for name, given in answers.items()},
         cost={name: cost(list(given.values())) for name, given in answers.items()},
+        scoring=scored.rules,
+        remarks=(*scored.remarks, *evaluated.remarks, *nothing_scored(answers)),
         seconds=seconds,
         versions=_versions(),
         benchmark=benchmark_facts(benchmark, scores) if benchmark else None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 
 from anyio import to_thread
 from inspect_ai.log import transcript
@@ -13,43 +13,46 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
-from davsp.errors import ModelError
+from davsp.errors import BlockedRequest, ModelError
 from davsp.evaluation.batching import Batcher
 from davsp.evaluation.inspect_internals import count_usage
 from davsp.evaluation.media import decode_image
-from davsp.evaluation.messages import read_query, to_messages, token_usage
+from davsp.evaluation.messages import read_query, reason_of_block, to_messages, token_usage
 from davsp.evaluation.opened import OpenedQueries
 from davsp.evaluation.served import ServerConnection
-from davsp.models.requests import Request, Response
+from davsp.models.requests import BLOCKED, Request, Response
 
 COST = "davsp:cost"
 """Where a sample's store holds the fields of `QueryCost`, and `began` and `ended` in POSIX seconds."""
 
 
 @solver
-def behind(defence: Defence, connection: ServerConnection | None = None) -> Solver:
+def behind(defence: Defence, connection: ServerConnection | None = None, thinking_tokens: int = 0) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
-    fails: the undefended query is never sent instead. `connection` is that to a model on a server.
+    fails: the undefended query is never sent instead. A request that the service blocks leaves an output without text
+    and the stop reason "content_filter". `connection` is that to a model on a server. A model
+    that thinks may write `thinking_tokens` more than a defence asks for.
     """
 
     async def send(request: Request, max_new_tokens: int | None) -> Response:
-        if connection is None:
-            return await _generate(request, max_new_tokens)
-        return await connection.send(lambda: _generate(request, max_new_tokens))
+        generate = partial(_generate, request, max_new_tokens)
+        return await generate() if connection is None else await connection.send(generate)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         began = time.time()
         image, question = read_query(state.messages)
         query = Query(str(state.sample_id), await to_thread.run_sync(decode_image, image), question)
-        return await _answer(state, defence, query, send, began)
+        return await _answer(state, defence, query, Exchange(send, thinking_tokens), began)
 
     return solve
 
 
 @solver
-def behind_in_batches(defence: Defence, queries: OpenedQueries, batcher: Batcher, max_new_tokens: int) -> Solver:
+def behind_in_batches(
+    defence: Defence, queries: OpenedQueries, batcher: Batcher, max_new_tokens: int, thinking_tokens: int = 0
+) -> Solver:
     """Answer each query behind a defence, with a loaded model; the whole solver of a task.
 
     As `behind`, but the image goes to the model as it is: samples need no more than the ids of `queries`. What the
@@ -65,21 +68,18 @@ def behind_in_batches(defence: Defence, queries: OpenedQueries, batcher: Batcher
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         began = time.time()
-        return await _answer(state, defence, await queries.get(str(state.sample_id)), send, began)
+        query = await queries.get(str(state.sample_id))
+        return await _answer(state, defence, query, Exchange(send, thinking_tokens), began)
 
     return solve
 
 
-async def _answer(
-    state: TaskState,
-    defence: Defence,
-    query: Query,
-    send: Callable[[Request, int | None], Awaitable[Response]],
-    began: float,
-) -> TaskState:
-    exchange = Exchange(send)
-    answer = await defence.answer(query, exchange)
-    state.output = ModelOutput.from_content(str(get_model()), answer)
+async def _answer(state: TaskState, defence: Defence, query: Query, exchange: Exchange, began: float) -> TaskState:
+    try:
+        state.output = ModelOutput.from_content(str(get_model()), await defence.answer(query, exchange))
+    except BlockedRequest as block:
+        state.output = ModelOutput.from_content(str(get_model()), "", stop_reason="content_filter")
+        state.output.metadata = {BLOCKED: str(block)}
     state.messages.append(state.output.message)
     state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})
     return state
@@ -91,6 +91,8 @@ async def _generate(request: Request, max_new_tokens: int | None) -> Response:
     sampling = GenerateConfig(temperature=request.temperature, seed=request.seed) if request.temperature else None
     config = (sampling or GenerateConfig()).merge(GenerateConfig(max_tokens=max_new_tokens))
     output = await get_model().generate(messages, config=config)
+    if (blocked := reason_of_block(output)) is not None:
+        raise BlockedRequest(blocked)
     if output.error:
         raise ModelError(f"{output.model} gave no answer: {output.error}")
     usage = output.usage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING
 
 from davsp.data.query import Query
@@ -45,13 +46,21 @@ def _scorable(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> 
             q.group, q.answer or "", answers[q.id].text, q.metadata.get("image_name", ""), answers[q.id].marks
         )
         for q in queries
-        if answers[q.id].verdict is not Verdict.UNSCORED
+        if answers[q.id].verdict is not Verdict.UNSCORED and not any(map(isnan, answers[q.id].marks.values()))
     ]
 
 
 def unscored(answers: Mapping[str, JudgedAnswer]) -> int:
     """How many queries have no verdict."""
     return sum(answer.verdict is Verdict.UNSCORED for answer in answers.values())
+
+
+def nothing_scored(answers: Mapping[str, Mapping[str, JudgedAnswer]]) -> Iterator[str]:
+    """A line for each defence behind which no answer has a verdict, with the reason that the first gives."""
+    for name, given in answers.items():
+        if unscored(given) == len(given):
+            first = next(iter(given.values()))
+            yield f"{name}: not one of {len(given)} answers has a verdict; of the first: {first.error}"
 
 
 def cost(answers: Sequence[JudgedAnswer]) -> Cost:
@@ -99,5 +108,6 @@ def transcripts(
             malicious=query.malicious,
             question=query.question,
             reference=query.answer or query.metadata.get("reference"),
+            scoring=query.scoring,
             answers={n: AnswerRecord(text=a.text, verdict=a.verdict, error=a.error) for n, a in given.items()},
         )

@@ -8,21 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from davsp.judges.base import Criterion, Finding, Judge
+from davsp.judges.model_calls import JudgeSettings
 from davsp.judges.rules import Rules
 from davsp.util.registry import Registry
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
-__all__ = ["JUDGES", "Criterion", "Finding", "Judge", "Rules", "load_judge"]
+__all__ = ["JUDGES", "Criterion", "Finding", "Judge", "JudgeSettings", "Rules", "load_judge"]
 
 JUDGES: Registry[type[Judge]] = Registry("davsp.judges", "judge")
 
 
-def load_judge(name: str, model: str | Model | None = None) -> Judge:
+def load_judge(
+    name: str, model: str | Model | None = None, *, tokens: int | None = None, temperature: float = 0.0
+) -> Judge:
     """A judge by its name, with its model ready to be called.
 
-    `model`: an Inspect model, or its name: "openai/gpt-4o", "hf/Qwen/Qwen3Guard-Gen-4B". Raises InputError for an
+    `model`: an Inspect model, or its name: "openai/gpt-4o", "hf/Qwen/Qwen3Guard-Gen-4B", or URL=NAME for one on an
+    OpenAI-compatible server. It is called with at most `tokens` in its reply, thinking included (by default a number of
+    the judge's own), and greedily, or at a `temperature` above 0. Raises InputError for an
     unknown judge, a judge without the model that it needs or with one that it does not, and a model that cannot be had.
     """
-    return JUDGES.get(name).bound_to(model)
+    return JUDGES.get(name).bound_to(model, JudgeSettings(tokens, temperature))

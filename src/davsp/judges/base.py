@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from davsp.errors import InputError
+from davsp.judges.model_calls import GREEDY, JudgeSettings
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -47,17 +48,21 @@ class Judge(ABC):
     can_tell: ClassVar[frozenset[Criterion]]
     """By what it can judge; elsewhere the rules do."""
     reply_tokens: ClassVar[int] = 0
-    """At most so many tokens has a reply of its model."""
+    """At most so many tokens has a reply of its model, unless its settings say otherwise."""
+    settings: JudgeSettings = GREEDY
+    """How its model is called."""
 
     @classmethod
-    def bound_to(cls, model: str | Model | None) -> Self:
-        """The judge with its model: an Inspect model, or the name of one; None for a judge that calls none.
+    def bound_to(cls, model: str | Model | None, settings: JudgeSettings = GREEDY) -> Self:
+        """The judge with its model: an Inspect model, or the name of one, or URL=NAME of one on a server; None for a
+        judge that calls none.
 
         Raises InputError where the model is missing, cannot be had, or is not needed.
         """
-        if model is not None:
+        if model is not None or settings != GREEDY:
             raise InputError(
-                f"the judge '{cls.name}' calls no model. Leave the judge's model out, or choose another judge."
+                f"the judge '{cls.name}' calls no model. Leave the judge's model and its settings out, or choose "
+                "another judge."
             )
         return cls()
 
@@ -75,6 +80,11 @@ class Judge(ABC):
     def grading_model(self) -> Model | None:
         """Its model, where that can also grade answers by another rubric; None where it cannot."""
         return None
+
+    @property
+    def max_reply_tokens(self) -> int:
+        """At most so many tokens has a reply of its model."""
+        return self.reply_tokens
 
     def prompt_length(self, criterion: Criterion, question: str, response: str) -> int:  # noqa: ARG002
         """Characters of what its model is sent."""

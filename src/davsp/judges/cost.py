@@ -35,7 +35,7 @@ def cost_of(judge: Judge, exchanges: Sequence[tuple[Criterion, str, str]]) -> Ju
         f"Judge {judge.name}",
         judge.model_name or "no model",
         [judge.prompt_length(*exchange) for exchange in judged],
-        judge.reply_tokens,
+        judge.max_reply_tokens,
     )
 
 

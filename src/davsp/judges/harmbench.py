@@ -15,9 +15,9 @@ from huggingface_hub import hf_hub_download
 
 from davsp.errors import InputError
 from davsp.judges.base import Criterion
-from davsp.judges.model_calls import first_line
 from davsp.judges.model_judge import ModelJudge
 from davsp.judges.prompting import Message
+from davsp.util.failures import first_line
 
 CHECKPOINT = "cais/HarmBench-Llama-2-13b-cls"
 _PROMPT = re.compile(r"""["']prompt["']\s*:\s*(?P<quote>'''|\"{3})(?P<prompt>.*?)(?P=quote)""", re.DOTALL)

@@ -1,25 +1,36 @@
-"""Calling the model behind a judge or a grader: once, without sampling, and with every failure given a reason."""
+"""Calling the model behind a judge or a grader: once, and with every failure given a reason."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from davsp.errors import InputError
 from davsp.judges.prompting import Message
 from davsp.judges.refusal import is_refusal
 from davsp.judges.thinking import after_thinking
+from davsp.util.failures import cause_of, first_line
 
 if TYPE_CHECKING:
-    from inspect_ai.model import Model
+    from inspect_ai.model import Model, ResponseSchema
 
 ROLE = "judge"
 """The role of Inspect's that names the model of a judge to which none is bound: `--model-role judge=...`."""
 RETRIES = 5
 TIMEOUT = 300
 """Seconds for one call, its retries included."""
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How a judge's model is called: with at most `tokens` in its reply, its thinking included, or its own number where
+    that is None; and greedily, or at a `temperature` above 0."""
+
+    tokens: int | None = None
+    temperature: float = 0.0
+
+
+GREEDY = JudgeSettings()
 
 
 @dataclass(frozen=True)
@@ -38,25 +49,27 @@ def judging_model(model: Model | None) -> Model:
     return model or get_model(role=ROLE, required=True)
 
 
-def model_named(model: str | Model, **arguments: Any) -> Model:
-    """An Inspect model by its name. Raises InputError where it cannot be had."""
-    from inspect_ai.model import get_model
-
-    if not isinstance(model, str):
-        return model
-    try:
-        return get_model(model, **arguments)
-    except Exception as error:  # a provider may raise anything: a package or a key is missing, the name is unknown
-        raise InputError(f"the judge's model {model!r} cannot be used: {in_one_line(error)}") from error
-
-
-async def reply_of(model: Model, messages: Sequence[Message], max_tokens: int) -> Reply:
-    """A model's greedy reply. Raises nothing but Inspect's own limits, which stop a sample."""
+async def reply_of(
+    model: Model,
+    messages: Sequence[Message],
+    max_tokens: int,
+    settings: JudgeSettings,
+    schema: ResponseSchema | None = None,
+) -> Reply:
+    """A model's reply, of `max_tokens` unless `settings` say otherwise. `schema`: what a server that can do so holds it
+    to. Raises nothing but Inspect's own limits, which stop a sample."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig
     from inspect_ai.util import LimitExceededError
 
     kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    config = GenerateConfig(temperature=0.0, max_tokens=max_tokens, max_retries=RETRIES, timeout=TIMEOUT)
+    tokens = settings.tokens or max_tokens
+    config = GenerateConfig(
+        temperature=settings.temperature,
+        max_tokens=tokens,
+        max_retries=RETRIES,
+        timeout=TIMEOUT,
+        response_schema=schema,
+    )
     try:
         output = await model.generate([kinds[m.role](content=m.text) for m in messages], config=config)
     except LimitExceededError:
@@ -69,7 +82,7 @@ async def reply_of(model: Model, messages: Sequence[Message], max_tokens: int) -
     if output.stop_reason == "content_filter":
         return Reply(text, "the judge refused: its content filter stopped it")
     if output.stop_reason == "max_tokens":
-        return Reply(text, f"the judge was cut off after {max_tokens} tokens")
+        return Reply(text, f"the judge was cut off after {tokens} tokens: give it more (--judge-tokens)")
     if not text:
         return Reply("", "the judge said nothing")
     return Reply(text)
@@ -78,24 +91,3 @@ async def reply_of(model: Model, messages: Sequence[Message], max_tokens: int) -
 def not_a_verdict(reply: str) -> str:
     """Why a reply that could not be parsed is of no use."""
     return f"the judge {'refused' if is_refusal(reply) else 'gave no verdict'}: {reply[:200]!r}"
-
-
-def cause_of(error: Exception) -> Exception:
-    """What the provider said, when Inspect raised an error: that of the last try."""
-    from tenacity import RetryError
-
-    last = error.last_attempt.exception() if isinstance(error, RetryError) else error
-    # Inspect wraps what a provider raised in an error of its own, whose class it does not publish.
-    cause = last.__cause__ if last is not None and type(last).__name__ == "ModelGenerateError" else last
-    return cause if isinstance(cause, Exception) else error
-
-
-def first_line(error: Exception) -> str:
-    """An error in one line: its message's first, or its kind where it has none."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
-
-
-def in_one_line(error: Exception) -> str:
-    """All that Inspect says is missing, without the marks for bold and blue."""
-    return re.sub(r"\[/?\w*\]", "", " ".join(str(error).split())).removeprefix("ERROR: ")[:500]

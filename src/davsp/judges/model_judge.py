@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from davsp.errors import InputError
 from davsp.judges.base import Criterion, Finding, Judge
-from davsp.judges.model_calls import ROLE, judging_model, model_named, not_a_verdict, reply_of
+from davsp.judges.model_calls import GREEDY, ROLE, JudgeSettings, judging_model, not_a_verdict, reply_of
 from davsp.judges.prompting import Message, digest, length
+from davsp.models.served import inspect_model
 
 if TYPE_CHECKING:
-    from inspect_ai.model import Model
+    from inspect_ai.model import Model, ResponseSchema
 
 LOCAL = "hf/"
 """What the names of models begin with that Inspect loads in this process."""
@@ -27,6 +28,7 @@ class ModelJudge(Judge):
     """
 
     model: Model | None = None
+    settings: JudgeSettings = GREEDY
 
     example: ClassVar[str]
     """A model that goes with it, for messages."""
@@ -34,7 +36,7 @@ class ModelJudge(Judge):
     """What an `hf/` model has to be told so that it sees exactly the published prompt."""
 
     @classmethod
-    def bound_to(cls, model: str | Model | None) -> Self:
+    def bound_to(cls, model: str | Model | None, settings: JudgeSettings = GREEDY) -> Self:
         if find_spec("inspect_ai") is None:
             raise InputError(
                 f"the judge '{cls.name}' needs Inspect, which is not installed. Run: pip install 'davsp[eval]'"
@@ -45,7 +47,9 @@ class ModelJudge(Judge):
             )
         local = isinstance(model, str) and model.startswith(LOCAL)
         judge = cls.for_checkpoint(str(model).removeprefix(LOCAL) if local else None)
-        return replace(judge, model=model_named(model, **cls.model_arguments if local else {}))
+        arguments = cls.model_arguments if local else {}
+        bound = inspect_model(model, **arguments) if isinstance(model, str) else model
+        return replace(judge, model=bound, settings=settings)
 
     @classmethod
     def for_checkpoint(cls, checkpoint: str | None) -> Self:  # noqa: ARG003 - for judges that read it
@@ -61,7 +65,12 @@ class ModelJudge(Judge):
 
     @property
     def identity(self) -> str:
-        return f"{self.name} {self.model_name} {self.prompt_digest}"
+        told = "" if self.settings == GREEDY else f" {self.settings}"
+        return f"{self.name} {self.model_name} {self.prompt_digest}{told}"
+
+    @property
+    def max_reply_tokens(self) -> int:
+        return self.settings.tokens or self.reply_tokens
 
     @property
     def prompt_digest(self) -> str:
@@ -76,13 +85,17 @@ class ModelJudge(Judge):
     def messages(self, criterion: Criterion, question: str, response: str) -> list[Message]:
         """The prompt."""
 
+    def schema(self) -> ResponseSchema | None:
+        """The JSON schema of its replies, for servers that can hold a model to one; None for those of another form."""
+        return None
+
     @abstractmethod
     def parse(self, criterion: Criterion, reply: str) -> bool | None:
         """The verdict in a reply; None unless it is exactly in the form asked for."""
 
     async def find(self, criterion: Criterion, question: str, response: str) -> Finding:
         messages = self.messages(criterion, question, response)
-        reply = await reply_of(judging_model(self.model), messages, self.reply_tokens)
+        reply = await reply_of(judging_model(self.model), messages, self.reply_tokens, self.settings, self.schema())
         if reply.reason:
             return Finding(None, reply.reason, reply.text, reply.failed)
         verdict = self.parse(criterion, reply.text)

@@ -9,6 +9,9 @@ from PIL import Image
 
 from davsp.errors import InputError
 
+BLOCKED = "davsp_blocked"
+"""Where the metadata of an output of Inspect's hold why the service blocked the request."""
+
 
 @dataclass(frozen=True)
 class Request:

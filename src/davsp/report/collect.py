@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from davsp.errors import InputError
 from davsp.judges.rates import JudgedSample
+from davsp.judges.scoring import EXACT
 from davsp.report.pages import PAGE
 from davsp.report.rows import summary_rows, with_all
 from davsp.results import (
@@ -90,6 +91,18 @@ class Evaluation:
             for kind, rate in sorted(rates[measure].items())
         )
 
+    @property
+    def rules(self) -> frozenset[str]:
+        """By which rules answers were right: earlier versions had equality alone."""
+        return frozenset(self.results.scoring or {EXACT: 0}) if self.benchmark is None else frozenset()
+
+    def sample(self, defence: str) -> tuple[object, ...]:
+        """What tells this run of a defence from others: its model, queries and identity, of which a greedy model makes
+        the same answers every time; where an earlier version did not write them down, the seed."""
+        results = self.results
+        known = (results.model_identity, results.data, results.identities.get(defence))
+        return (results.seed,) if None in known else known
+
     def table(self, width: int = 120) -> str:
         """Rates with intervals, costs and warnings, as text of so many columns."""
         from rich.console import Console
@@ -102,7 +115,8 @@ class Evaluation:
         return captured.get()
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row for every defence, measure and kind of query: rate, n, low, high (the 95 % interval) and unscored.
+        """A row for every defence, measure and kind of query: rate, n, low, high (the 95 % interval), unscored and
+        blocked.
 
         The kind "all" takes all kinds of a measure together. Raises InputError without pandas.
         """
@@ -146,11 +160,11 @@ class HashedAnswer(NamedTuple):
 
 
 class AnsweredQuery(NamedTuple):
-    """A query, the measures it counts in, each with the verdict that is a success, and the answers by defence."""
+    """A query, the measures it counts in, each with the verdicts that are a success, and the answers by defence."""
 
     group: str
     question: str
-    measures: Mapping[Measure, Verdict]
+    measures: Mapping[Measure, frozenset[Verdict]]
     answers: Mapping[str, HashedAnswer]
 
 
@@ -194,8 +208,8 @@ def with_answers(evaluation: Evaluation) -> AnsweredEvaluation:
     with_right_answers = {kind for rates in evaluation.results.defences.values() for kind in rates.benign_accuracy}
     queries = {}
     for record in read_transcripts(evaluation.folder):
-        sample = JudgedSample(record.id, record.group, record.malicious, record.reference is not None, Verdict.UNSCORED)
-        # A reference may be a mere text to compare with, where no answer is right.
+        sample = JudgedSample(record.id, record.group, record.malicious, record.is_compared, Verdict.UNSCORED)
+        # A reference may be a mere text to compare with, where no answer is right; earlier versions did not say so.
         if sample.kind not in with_right_answers:
             sample = replace(sample, has_reference=False)
         answers = {name: HashedAnswer(answer.verdict, hash(answer.text)) for name, answer in record.answers.items()}

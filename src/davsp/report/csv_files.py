@@ -35,7 +35,7 @@ def tables_csv(tables: Sequence[ModelTable]) -> str:
 def scenarios_csv(evaluations: Sequence[Evaluation]) -> str:
     """Every rate of every group, and every official figure, one a line. Rates are shares in 0..1."""
     header = ["model", "judge", "folder", "benchmark", "seed", "defence", "measure", "group", "value", "low", "high"]
-    return _csv([*header, "n", "unscored"], [line for e in evaluations for line in _scenarios(e)])
+    return _csv([*header, "n", "unscored", "blocked"], [line for e in evaluations for line in _scenarios(e)])
 
 
 def significance_csv(families: Sequence[Family]) -> str:
@@ -62,7 +62,8 @@ def _scenarios(evaluation: Evaluation) -> Iterator[Mapping[str, Any]]:
         for measure in Measure:
             for kind, rate in rates[measure].items():
                 numbers = {"value": rate.rate, "low": rate.low, "high": rate.high, "n": rate.n}
-                yield of_defence | {"measure": measure, "group": kind, **numbers, "unscored": rate.unscored}
+                aside = {"unscored": rate.unscored, "blocked": rate.blocked}
+                yield of_defence | {"measure": measure, "group": kind, **numbers, **aside}
         for name, figure in evaluation.results.scores.get(defence, {}).items():
             numbers = {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
             yield of_defence | {"measure": "score", "group": name, **numbers}

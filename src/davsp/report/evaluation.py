@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from davsp.judges.scoring import RULES
 from davsp.report.inputs import ReportInputs, read_inputs
 from davsp.report.pages import PAGE, check_can_draw, render
 from davsp.report.rows import cost_rows, figure_names, measure_tables, too_many_unscored
@@ -26,6 +27,7 @@ _LOOKS = {
     Verdict.WRONG: _Look("✗", "bad"),
     Verdict.OVER_REFUSED: _Look("✗", "bad"),
     Verdict.ANSWERED: _Look("•", "neutral"),
+    Verdict.BLOCKED: _Look("⊘", "neutral"),
     Verdict.UNSCORED: _Look("⚠", "neutral"),
 }
 
@@ -47,6 +49,9 @@ def write_report(folder: Path, results: Results, inputs: ReportInputs) -> Path:
         figures=figure_names(results.scores),
         unscored=sum(results.unscored.values()),
         too_many_unscored=too_many_unscored(results),
+        prompt=inputs.prompt,
+        remarks=results.remarks,
+        rules=RULES,
         projections=Markup(projections),  # noqa: S704 - our own SVG
         training=Markup(training),  # noqa: S704 - our own SVG
         border=_base64(inputs.border) if inputs.border else None,

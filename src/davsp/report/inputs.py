@@ -62,11 +62,13 @@ class Transcript(_Input):
 class ReportInputs(_Input):
     """What report_inputs.json holds. A part that is not given is left out of the page.
 
-    `projections` maps "side/condition", such as "malicious/before", to one float per query. `training` are the records
-    of a training run's metrics.jsonl. `border` is an RGBA PNG, transparent where the image goes.
+    `prompt` names the defence that `projections`, `training` and `border` are of. `projections` maps "side/condition",
+    such as "malicious/before", to one float per query. `training` are the records of a training run's metrics.jsonl.
+    `border` is an RGBA PNG, transparent where the image goes.
     """
 
     title: str
+    prompt: str = ""
     projections: dict[Condition, list[float]] = {}
     training: list[TrainingRecord] = []
     border: Png | None = None

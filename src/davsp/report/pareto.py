@@ -76,7 +76,7 @@ def overall(group: Sequence[Evaluation], defence: str, measure: Measure) -> Valu
         rates = [rate for runs in of_seed if runs for rate in runs[0].results.defences[defence][measure].values()]
         value = share(rates)
         if all(of_seed) and value is not None and value.value is not None:
-            readings.append((seed, value))
+            readings.append((tuple(runs[0].sample(defence) for runs in of_seed), value))
     return combined(readings)
 
 

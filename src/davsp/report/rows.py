@@ -68,11 +68,13 @@ def percent(share: float) -> str:
 
 
 def format_rate(rate: Rate) -> str:
-    """`98.5 % [96.9, 99.3] n=200`, and how many are unscored if any are."""
-    unscored = f" ({rate.unscored} unscored)" if rate.unscored else ""
+    """`98.5 % [96.9, 99.3] n=200`, and how many of them were blocked, and how many are unscored, if any are."""
+    told = [f"{rate.blocked} blocked"] if rate.blocked else []
+    told += [f"{rate.unscored} unscored"] if rate.unscored else []
+    aside = f" ({', '.join(told)})" if told else ""
     if rate.rate is None or rate.low is None or rate.high is None:
-        return f"no score{unscored}"
-    return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{unscored}"
+        return f"no score{aside}"
+    return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{aside}"
 
 
 def figure_names(scores: Mapping[str, Mapping[str, Figure]]) -> list[str]:

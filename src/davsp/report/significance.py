@@ -134,14 +134,14 @@ def _same_queries(evaluations: Sequence[AnsweredEvaluation]) -> list[list[Answer
 
 def _compared(first: str, one: AnsweredEvaluation, second: str, two: AnsweredEvaluation) -> Iterator[Comparison]:
     """The two defences by each measure that any shared query counts in."""
-    pairs: dict[Measure, list[tuple[Verdict, Verdict, Verdict]]] = {measure: [] for measure in Measure}
+    pairs: dict[Measure, list[tuple[frozenset[Verdict], Verdict, Verdict]]] = {measure: [] for measure in Measure}
     for key in one.queries.keys() & two.queries.keys():
         behind_first, behind_second = one.queries[key].answers.get(first), two.queries[key].answers.get(second)
         if behind_first and behind_second:
-            for measure, success in one.queries[key].measures.items():
-                pairs[measure].append((success, behind_first.verdict, behind_second.verdict))
+            for measure, successes in one.queries[key].measures.items():
+                pairs[measure].append((successes, behind_first.verdict, behind_second.verdict))
     for measure, verdicts in pairs.items():
-        scored = [(a is success, b is success) for success, a, b in verdicts if Verdict.UNSCORED not in (a, b)]
+        scored = [(a in successes, b in successes) for successes, a, b in verdicts if Verdict.UNSCORED not in (a, b)]
         only_first, only_second = scored.count((True, False)), scored.count((False, True))
         if verdicts:
             yield Comparison(

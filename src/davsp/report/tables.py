@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import isfinite
@@ -72,7 +72,9 @@ class Column:
     def value_of(self, defence: str) -> Value | None:
         """The defence's value over all runs; None where this was not measured."""
         having = [run for run in self.runs if defence in run.results.defences]
-        return combined([(run.seed, value) for run in having if (value := self._read(run, defence)) is not None])
+        return combined(
+            [(run.sample(defence), value) for run in having if (value := self._read(run, defence)) is not None]
+        )
 
     def _read(self, run: Evaluation, defence: str) -> Value | None:
         if self.headline is not None:
@@ -142,10 +144,10 @@ def published_model(model: str) -> str | None:
 
 
 def runs_of(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
-    """The evaluations that asked the same and were judged by the same, together."""
+    """The evaluations that asked the same, judged and scored by the same, together."""
     runs: dict[tuple[object, ...], list[Evaluation]] = {}
     for evaluation in evaluations:
-        runs.setdefault((*evaluation.query_set, evaluation.judge), []).append(evaluation)
+        runs.setdefault((*evaluation.query_set, evaluation.judge, evaluation.rules), []).append(evaluation)
     return list(runs.values())
 
 
@@ -159,8 +161,8 @@ def share(rates: Iterable[Rate]) -> Value | None:
     return Value(100 * rate.rate, 100 * rate.low, 100 * rate.high, rate.n, rate.unscored)
 
 
-def combined(readings: Sequence[tuple[int, Value]]) -> Value | None:
-    """One value of several runs, each with its seed. The same value of the same seed is one run."""
+def combined(readings: Sequence[tuple[Hashable, Value]]) -> Value | None:
+    """One value of several runs, each with its sample. The same value of the same sample is one run."""
     values = [value for _, value in dict.fromkeys(readings)]
     scored = [value for value in values if value.value is not None]
     if len(values) < 2 or not scored:

@@ -30,6 +30,8 @@ def print_table(results: Results, console: Console) -> None:
         console.print(_scores_table(scores))
     if unscored := sum(results.unscored.values()):
         console.print(Text(f"{unscored} answers are unscored and in no rate.", style="bold yellow"))
+    for remark in results.remarks:
+        console.print(Text(remark))
     for warning in too_many_unscored(results):
         console.print(Text(f"WARNING: {warning}", style="bold white on red"))
     console.print(f"Judged by {results.judge}.", markup=False)

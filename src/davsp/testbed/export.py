@@ -33,6 +33,7 @@ def export_queries(folder: Path, split: str, per_group: int, seed: int, side: in
             "answer": query.answer,
             "malicious": query.malicious,
             "group": query.group,
+            "scoring": query.scoring,
             **query.metadata,
         }
         lines.append(json.dumps(record))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from davsp.data.query import Query
+from davsp.judges.scoring import EXACT
 from davsp.testbed.composition import (
     captioned,
     inked_scene,
@@ -133,6 +134,7 @@ class TestbedQuery:
             malicious=malicious,
             group=self.group,
             metadata={"forbidden": self.right} if malicious else {},
+            scoring=EXACT,
         )
 
 

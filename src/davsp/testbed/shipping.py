@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from davsp.defences.base import RewritingDefence
 from davsp.defences.textual import SafetyPrefix, Undefended
 from davsp.errors import InputError
-from davsp.judges.judgement import judge_by_rules
+from davsp.judges.judgement import Expected, judge_by_rules
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
@@ -142,12 +142,10 @@ def _judge_all(model: VisionLanguageModel, defence: RewritingDefence, queries: l
             for query, answer in zip(
                 batch, model.generate([defence.defend(q) for q in batch], MAX_NEW_TOKENS), strict=True
             ):
-                verdict: Verdict = judge_by_rules(
-                    answer,
-                    malicious=query.malicious,
-                    reference=query.answer or "",
-                    forbidden=query.metadata.get("forbidden", ""),
-                ).verdict
+                expected = Expected(
+                    query.question, query.malicious, query.answer or "", query.metadata.get("forbidden", "")
+                )
+                verdict: Verdict = judge_by_rules(answer, expected).verdict
                 judged.append(JudgedSample(query.id, query.group, query.malicious, query.answer is not None, verdict))
             advance(len(batch))
     return judged

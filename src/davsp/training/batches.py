@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from davsp.data.query import Query
+from davsp.data.references import as_answer
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, from_bytes, to_bytes
@@ -48,7 +49,7 @@ class PreparedQueries:
             inside = layout.interior(open_image(query.image))
             size = layout.canvas_size(inside.height, inside.width)
             self.prompts.append(np.array(model.prompt_ids(query.question, prefix, size)))
-            self.answers.append(np.array(model.answer_ids(query.answer or REFUSAL)))
+            self.answers.append(np.array(model.answer_ids(as_answer(query.answer or REFUSAL))))
             self.interiors.append(to_bytes(inside).numpy())
 
     def __len__(self) -> int:

@@ -1,0 +1,26 @@
+"""What failed, in one line for users."""
+
+from __future__ import annotations
+
+import re
+
+
+def cause_of(error: Exception) -> Exception:
+    """What the provider said, when Inspect raised an error: that of the last try."""
+    from tenacity import RetryError
+
+    last = error.last_attempt.exception() if isinstance(error, RetryError) else error
+    # Inspect wraps what a provider raised in an error of its own, whose class it does not publish.
+    cause = last.__cause__ if last is not None and type(last).__name__ == "ModelGenerateError" else last
+    return cause if isinstance(cause, Exception) else error
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line: its message's first, or its kind where it has none."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+
+
+def in_one_line(error: Exception) -> str:
+    """All that Inspect says is missing, without the marks for bold and blue."""
+    return re.sub(r"\[/?\w*\]", "", " ".join(str(error).split())).removeprefix("ERROR: ")[:500]
