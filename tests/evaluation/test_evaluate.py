@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -377,3 +379,14 @@ def test_an_evaluation_draws_nothing_and_leaves_the_console_to_others(
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     assert capfd.readouterr() == ("still heard\n", "")
+
+
+def test_what_killed_processes_left_of_inspect_is_removed_and_that_of_running_ones_kept(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(60)
+    logs = tmp_path / "logs"
+    left, kept = (logs / f".inspect-{socket.gethostname()}-{pid}-abc" for pid in (ended.pid, os.getpid()))
+    for folder in (left, kept):
+        folder.mkdir(parents=True)
+    run(tmp_path, Undefended())
+    assert [path.name for path in logs.iterdir() if path.is_dir()] == [kept.name]

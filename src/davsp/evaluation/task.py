@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import inspect_ai
+import psutil
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.log import EvalLog, read_eval_log_async
 from inspect_ai.model import Model
@@ -137,8 +140,13 @@ class EvaluationRun:
 
 @contextmanager
 def _inspect_home(folder: Path) -> Iterator[None]:
-    """Keep what Inspect writes besides its logs (traces, caches) in a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix=".inspect-", dir=folder) as home:
+    """Keep what Inspect writes besides its logs (traces, caches) in a folder that is removed afterwards, with those
+    that killed processes left there."""
+    prefix = f".inspect-{socket.gethostname()}-"
+    for left in folder.glob(f"{prefix}*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(prefix).partition("-")[0] or 0)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=folder) as home:
         ours = {"XDG_DATA_HOME": home, "XDG_CACHE_HOME": home, "INSPECT_TRACE_LEVEL": "CRITICAL"}
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)

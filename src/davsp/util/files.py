@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -21,15 +22,14 @@ MOST_BYTES = 64 * 2**20
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it over `path` when the block succeeds.
 
-    Raises StorageError when the folder cannot be written to or the disk is full; `path` is then as it was.
+    What a killed process left there is taken over by the next that writes `path`. Raises StorageError when the folder
+    cannot be written to or the disk is full; `path` is then as it was.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        os.close(handle)
+        lock, partial = _open_partial(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}. Choose another output folder.") from error
-    partial = Path(name)
     try:
         yield partial
         partial.chmod(0o644)
@@ -38,6 +38,22 @@ def replacing(path: Path) -> Iterator[Path]:
         raise StorageError(f"cannot write {path}: {error.strerror}. Nothing was changed there.") from error
     finally:
         partial.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _open_partial(path: Path) -> tuple[int, Path]:
+    """A temporary file beside `path` that is this writer's alone while it is open: always the same, unless another
+    process writes to that at this moment."""
+    partial = path.with_name(f".{path.name}.partial")
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        partial = Path(name)
+    os.truncate(handle, 0)
+    return handle, partial
 
 
 def check_same_run(
