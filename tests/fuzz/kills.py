@@ -1,0 +1,74 @@
+"""`python -m tests.fuzz.kills`: commands killed at random moments, again and again, until they are through.
+
+Each must go on to the result of one that was never killed, and leave nothing else behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fuzz.commands import COMMANDS, Command, finish, left_behind, prepare, start
+
+
+def kill_again_and_again(command: Command, given: Path, out: Path, kills: int, rng: random.Random, usual: float) -> int:
+    """Kill a command `kills` times within its usual time, each time going on; how many runs were over before."""
+    early = 0
+    for _ in range(kills):
+        process = start(command, given, out)
+        try:
+            process.communicate(timeout=rng.uniform(0.3, 1.0) * usual)
+            early += 1
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    finish(command, given, out)
+    return early
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100, help="Kills, of all commands together.")
+    parser.add_argument("--command", choices=list(COMMANDS), action="append", help="Of these commands alone.")
+    parser.add_argument("--seed", type=int, default=None)
+    arguments = parser.parse_args()
+    names = arguments.command or list(COMMANDS)
+    seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}")
+    rng, faults, kills_each, chain = random.Random(seed), 0, -(-arguments.count // len(names)), 5
+    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+        folder = Path(name)
+        given = prepare(folder)
+        for which in names:
+            command = COMMANDS[which]
+            usual = finish(command, given, folder / f"{which}-whole")
+            whole = command.result(folder / f"{which}-whole")
+            done = early = 0
+            problems: list[str] = []
+            while done < kills_each:
+                out = folder / f"{which}-cut"
+                kills = min(chain, kills_each - done)
+                try:
+                    early += kill_again_and_again(command, given, out, kills, rng, usual)
+                    if command.result(out) != whole:
+                        problems.append("another result")
+                    problems += left_behind(given, out)
+                except RuntimeError as error:
+                    problems.append(str(error))
+                shutil.rmtree(out, ignore_errors=True)
+                done += kills
+            faults += len(problems)
+            print(f"{which:10} {done} kills ({early} came too late), {len(problems)} faults, {usual:.1f} s a whole run")
+            for problem in problems:
+                print(f"    {problem}")
+    return int(faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
