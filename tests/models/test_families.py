@@ -143,6 +143,17 @@ def test_gradients_reach_the_pixels_and_match_finite_differences(
         tiny.model.float()
 
 
+def test_the_layers_that_see_the_image_are_those_with_a_gradient(tiny: VisionLanguageModel) -> None:
+    height, width = canvas_sizes(tiny)[0]
+    image = stack([noise(height, width)]).requires_grad_()
+    tokens = tiny.tokens([tiny.prompt_ids(QUESTION, size=(height, width))])
+    layers = range(1, tiny.n_layers + 1)
+    states = [last_prompt_states(tiny, image, tokens, [layer]) for layer in layers]
+    moved = [s.requires_grad and bool(torch.autograd.grad(s.sum(), image)[0].any()) for s in states]
+    assert moved == [layer >= tiny.first_seeing_layer for layer in layers]
+    assert tiny.first_seeing_layer == (2 if tiny.family == "mllama" else 1)
+
+
 def test_generation_answers_a_batch_as_each_alone(tiny: VisionLanguageModel) -> None:
     queries = [Query(str(i), noise(40 + 20 * i, 70, i), QUESTION) for i in range(3)]
     together = tiny.generate(queries, 6)

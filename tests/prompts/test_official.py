@@ -119,6 +119,16 @@ def test_a_vector_without_class_means_needs_thresholds(model: VisionLanguageMode
     assert (filled.layer, filled.tau_plus, filled.tau_minus) == (3, 27, -2)
 
 
+@pytest.mark.parametrize(("layers", "middle"), [(1, 1), (2, 1), (3, 2), (40, 20)])
+def test_the_middle_layer_of_an_official_vector_is_chosen(layers: int, middle: int, tmp_path: Path) -> None:
+    from davsp.cli import app
+
+    write_directions(torch.eye(layers, 64), tmp_path / "v.pt")
+    found = CliRunner().invoke(app, ["official", "vector", str(tmp_path / "v.pt"), "--out", str(tmp_path / "vector")])
+    assert found.exit_code == 0, found.output
+    assert HarmfulnessVector.load(tmp_path / "vector").layer == middle
+
+
 def test_the_command_line_imports_and_exports(tmp_path: Path) -> None:
     from davsp.cli import app
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from davsp.api import train
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.training.config import TrainConfig
+from davsp.training.objective import plan
 from davsp.training.vector import HarmfulnessVector, LayerStatistics, auroc, choose_layer, extract_vector, project
 from tests.reference.deep_alignment import harmfulness_vector, hidden_state
+from tests.tiny import save_tiny
 
 Sets = tuple[list[Query], list[Query]]
 
@@ -67,6 +74,52 @@ def test_the_earliest_layer_within_noise_of_the_best_is_chosen() -> None:
 
 def test_a_given_layer_is_kept(model: VisionLanguageModel, queries: Sets) -> None:
     assert extract_vector(model, *queries, prefix="", layer=2, batch_size=32).layer == 2
+
+
+@pytest.mark.parametrize("layer", [0, 7, 99])
+def test_a_layer_that_there_is_not_is_refused_before_anything_is_read(
+    model: VisionLanguageModel, queries: Sets, layer: int
+) -> None:
+    with pytest.raises(InputError, match=f"layer {layer} does not exist: testbed has layers 1 to 6"):
+        extract_vector(model, *queries, prefix="", layer=layer)
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> VisionLanguageModel:
+    """A model of three decoder layers whose first does not see the image."""
+    return load_model(str(save_tiny("mllama", tmp_path_factory.mktemp("mllama"))))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Query]:
+    """Queries that are told apart by their text, so that layers which do not see the image separate them too."""
+    grey = Image.new("RGB", (40, 40), "grey")
+    return [
+        Query(f"{side}{i}", grey, f"count {i} ." if side else f"do it {i} .", "one", bool(side))
+        for i in range(4)
+        for side in (0, 1)
+    ]
+
+
+def test_no_layer_before_the_image_is_chosen(
+    late: VisionLanguageModel, pairs: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best_first = [statistics(9.0 - k, 0.1, k) for k in (1, 2, 3)]
+    monkeypatch.setattr("davsp.training.vector._statistics", lambda *_: tuple(best_first))
+    vector = extract_vector(late, pairs, pairs, prefix="")
+    assert (vector.layer, len(vector.statistics)) == (2, 3)
+
+
+def test_a_layer_before_the_image_is_refused_by_name(late: VisionLanguageModel, pairs: list[Query]) -> None:
+    reason = "layer 1 of .* does not see the image yet.*: choose one from 2 to 3"
+    with pytest.raises(InputError, match=reason):
+        extract_vector(late, pairs, pairs, prefix="", layer=1)
+    with pytest.raises(InputError, match=reason):
+        train(late, pairs, validation=pairs, layer=1, prefix="", progress=False)
+    vector = extract_vector(late, pairs, pairs, prefix="", layer=2)
+    with pytest.raises(InputError, match=reason):
+        plan(late, replace(vector, layer=1), TrainConfig(prefix="", tau_plus=1, tau_minus=-1))
+    assert plan(late, replace(vector, layer=1), TrainConfig(prefix="", layer=3)).layer == 3
 
 
 def test_one_sided_queries_are_refused(model: VisionLanguageModel, queries: Sets) -> None:

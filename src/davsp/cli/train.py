@@ -137,7 +137,7 @@ def train(
     from davsp.training.config import read_config
     from davsp.training.jobs import dry_run as describe
     from davsp.training.jobs import vector_for
-    from davsp.training.objective import lay_out
+    from davsp.training.objective import check_options
     from davsp.training.recipes import TrainingRecipe, read_recipe
     from davsp.training.run_state import Interrupted
     from davsp.training.vector import HarmfulnessVector
@@ -155,7 +155,7 @@ def train(
     loaded = [load_model(name, revision, device, dtype or Precision(run.dtype)) for name in names]
     if dry_run:
         for model in loaded:
-            lay_out(model, settings)  # what does not suit is found before the vector takes its time
+            check_options(model, settings)  # what does not suit is found before the vector takes its time
         directions = given or [vector_for(model, training, checks, settings.prefix, None) for model in loaded]
         for model, direction in zip(loaded, directions, strict=True):
             direction.check(model, settings.prefix)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from davsp.data.query import Query
-from davsp.errors import ModelError
+from davsp.errors import InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, stack
@@ -141,6 +141,22 @@ class VisionLanguageModel(ABC):
     @property
     def n_layers(self) -> int:
         return len(self.layers)
+
+    @property
+    def first_seeing_layer(self) -> int:
+        """The first decoder layer whose states depend on the image: 1 where the image stands among the tokens."""
+        return 1
+
+    def check_layer(self, layer: int) -> None:
+        """Raise InputError for a decoder layer that the model does not have, or that does not see the image yet."""
+        first, last = self.first_seeing_layer, self.n_layers
+        if not 1 <= layer <= last:
+            raise InputError(f"layer {layer} does not exist: {self.name} has layers 1 to {last}.")
+        if layer < first:
+            raise InputError(
+                f"layer {layer} of {self.name} does not see the image yet, so that no border can move it: choose one "
+                f"from {first} to {last}."
+            )
 
     @property
     def hidden_size(self) -> int:

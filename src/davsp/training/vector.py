@@ -147,8 +147,11 @@ def extract_vector(
     given, their quality from the validation queries. Images carry no border. States are summed up batch by batch,
     by all processes of the run.
 
-    Raises InputError when either set lacks malicious or benign queries, or the directions do not fit the model.
+    The layer is chosen among those that see the image. Raises InputError when either set lacks malicious or benign
+    queries, the directions do not fit the model, or `layer` is none that sees the image.
     """
+    if layer is not None:
+        model.check_layer(layer)
     for name, queries in (("fitting", fitting), ("validation", validation)):
         if len({q.malicious for q in queries}) < 2:
             raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
@@ -168,7 +171,8 @@ def extract_vector(
     projected, labels = zip(*processes().all_gather(own), strict=True)
     statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
     origin = origin_of(model, () if given else fitting, validation, prefix)
-    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
+    chosen = layer or choose_layer(statistics[model.first_seeing_layer - 1 :])
+    return HarmfulnessVector(directions, chosen, statistics, origin)
 
 
 def origin_of(
