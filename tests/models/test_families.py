@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,26 @@ def test_the_models_own_tokens_in_a_question_are_text_and_change_nothing_else(ti
         assert shared >= len(plain) - len(tiny.tokenizer(f"{before} {after}")["input_ids"]), token
         assert ids[-3:] == plain[-3:], token
     assert tiny.generate([Query("html", noise(*canvas_sizes(tiny)[0]), f"what is {tiny.image_token} ?")], 2)
+
+
+def test_a_template_of_texts_alone_is_given_the_image_as_users_write_it(
+    tiny: VisionLanguageModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny.name, tmp_path / "copy"))
+    template = "{{ bos_token }}{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}"
+    if tiny.family == "paligemma":
+        template = "{{ messages[0]['content'] + '\\n' }}"
+    (folder / "chat_template.jinja").write_text(template)
+    model = load_model(str(folder))
+    image = noise(*canvas_sizes(tiny)[0])
+    if tiny.family == "paligemma":  # its processor adds the first token and the line break itself
+        expected = model.processor(text=f"<image>{QUESTION}", images=image)["input_ids"][0]
+    else:
+        text = f"{model.tokenizer.bos_token}user: {model.image_in_text}{QUESTION}\n"
+        expected = model.processor(text=[text], images=[image], add_special_tokens=False)["input_ids"][0]
+    assert model.prompt_ids(QUESTION, size=(image.height, image.width)) == list(expected)
+    assert model.generate([Query("q", image, QUESTION)], 2) == model.generate([Query("q", image, QUESTION)], 2)
+    assert QUESTION in model.tokenizer.decode(model.text_ids(QUESTION))
 
 
 def test_states_equal_the_models_own(tiny: VisionLanguageModel) -> None:
