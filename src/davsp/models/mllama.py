@@ -33,7 +33,7 @@ class Mllama(VisionLanguageModel):
     @property
     def first_seeing_layer(self) -> int:
         """That of the first cross-attention block."""
-        return min(self.model.config.text_config.cross_attention_layers) + 1
+        return int(min(self.model.config.text_config.cross_attention_layers)) + 1
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         most = self.processor.image_processor.max_image_tiles
