@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,35 @@ def test_what_is_no_vector_is_a_clear_error(tmp_path: Path, content: object, mes
     torch.save(content, tmp_path / "v.pt")
     with pytest.raises(ArtefactError, match=message):
         read_directions(tmp_path / "v.pt")
+
+
+UNUSUAL = [
+    lambda t: t.to_sparse(),
+    lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+    lambda t: t.to("meta"),
+    lambda t: t.to(torch.complex64),
+    lambda t: t.to(torch.float8_e4m3fn),
+    lambda t: t.int(),
+    lambda t: torch.nested.nested_tensor([t]),
+    lambda t: t.flatten()[:1].expand(2**40) if t.dim() == 1 else t[..., :1, :1].expand(1, 3, 2**20, 2**20),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of what it is about to drop
+@pytest.mark.parametrize("change", UNUSUAL)
+def test_unusual_tensors_are_a_clear_error(change: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"layer_1": change(torch.ones(3)), "layer_2": change(torch.ones(3))}, tmp_path / "v.pt")
+    with pytest.raises(ArtefactError, match=r"no harmfulness vector: expected plain|damaged, or holds more"):
+        read_directions(tmp_path / "v.pt")
+    torch.save(change(torch.ones(1, 3, 56, 56)), tmp_path / "n.pt")
+    with pytest.raises(ArtefactError, match=r"no border: expected a plain|damaged, or holds more"):
+        read_noise(tmp_path / "n.pt", border=7)
+
+
+def test_a_vector_of_parameters_in_half_precision_is_read(tmp_path: Path) -> None:
+    torch.save({"layer_1": torch.nn.Parameter(torch.ones(4, dtype=torch.float16))}, tmp_path / "v.pt")
+    found = read_directions(tmp_path / "v.pt")
+    assert (found.dtype, found.requires_grad) == (torch.float32, False)
 
 
 @pytest.mark.parametrize("content", [torch.ones(3, 56, 56), torch.full((1, 3, 56, 56), torch.nan), {"a": 1}])
