@@ -28,7 +28,7 @@ from davsp.results import Verdict
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.batching import batched
-from davsp.util.options import Positive
+from davsp.util.options import Count, Positive
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -68,7 +68,7 @@ class AdaShieldAOptions(BaseModel):
     max_new_tokens: Positive = Field(64, description="Most tokens of an answer of the model that is guarded.")
     batch_size: Positive = Field(32, description="Queries that the guarded model answers at a time.")
     device: str = Field("auto", description="Where CLIP runs: auto, cpu, cuda, cuda:1 ...")
-    seed: int = Field(0, ge=0, description="Of the draw of queries.")
+    seed: Count = Field(0, description="Of the draw of queries.")
 
 
 class PoolEntry(BaseModel):
