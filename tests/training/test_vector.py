@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from davsp.api import train
 from davsp.data.query import Query
@@ -149,4 +151,52 @@ def test_a_damaged_vector_is_a_clear_error(vector: HarmfulnessVector, tmp_path: 
         case _:
             description.write_text("{")
     with pytest.raises(ArtefactError, match="upgrade davsp" if damage == "newer" else "run `davsp vector` again"):
+        HarmfulnessVector.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("layer",), "six"),
+        (("layer",), None),
+        (("layer",), 0),
+        (("layer",), 10**30),
+        (("origin",), "model"),
+        (("statistics",), 5),
+        (("statistics", 2), {}),
+        (("statistics", 2, "benign_mean"), "http://127.0.0.1/x.png"),
+        (("statistics", 2, "layer"), 5),
+    ],
+)
+def test_a_value_of_another_kind_is_a_clear_error(
+    vector: HarmfulnessVector, tmp_path: Path, keys: tuple[str | int, ...], value: object
+) -> None:
+    vector.save(tmp_path)
+    description = json.loads((tmp_path / "vector.json").read_text())
+    part = description
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    (tmp_path / "vector.json").write_text(json.dumps(description))
+    with pytest.raises(ArtefactError, match=r"vector\.json (is damaged|and vector).* run `davsp vector` again"):
+        HarmfulnessVector.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "9" * 5000, "null", "[1]"])
+def test_what_is_no_readable_json_is_a_clear_error(vector: HarmfulnessVector, tmp_path: Path, content: str) -> None:
+    vector.save(tmp_path)
+    (tmp_path / "vector.json").write_text(content)
+    with pytest.raises(ArtefactError, match="run `davsp vector` again"):
+        HarmfulnessVector.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "directions", [torch.ones(3), torch.ones(6, 4, dtype=torch.int64), torch.full((6, 4), torch.nan)]
+)
+def test_directions_that_are_none_are_a_clear_error(
+    vector: HarmfulnessVector, tmp_path: Path, directions: torch.Tensor
+) -> None:
+    vector.save(tmp_path)
+    save_file({"directions": directions}, tmp_path / "vector.safetensors")
+    with pytest.raises(ArtefactError, match="holds no directions: run `davsp vector` again"):
         HarmfulnessVector.load(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ from davsp.results import Verdict
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.batching import batched
+from davsp.util.files import parse_json
 from davsp.util.options import Count, Positive
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def read_proposal(answer: str) -> str | None:
     """The instruction that a defender proposed; None unless its answer holds one JSON object with it."""
     begin, end = answer.find("{"), answer.rfind("}")
     try:
-        return Proposal.model_validate(json.loads(answer[begin : end + 1])).instruction.strip() or None
+        return Proposal.model_validate(parse_json(answer[begin : end + 1])).instruction.strip() or None
     except (ValueError, ValidationError):
         return None
 
