@@ -113,7 +113,7 @@ def parse_yaml(text: str) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except MALFORMED as error:  # a number of too many digits, a date that there is not
-        raise ValueError(f"a value that cannot be read ({error})") from error
+        raise ValueError(f"a value that cannot be read ({str(error).partition(':')[0]})") from error
 
 
 def read_json(path: Path, absent: str) -> Any:
