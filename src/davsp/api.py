@@ -23,7 +23,7 @@ from davsp.report.collect import Evaluation
 from davsp.testbed.sources import draw_testbed, is_testbed
 from davsp.training.config import read_config
 from davsp.training.jobs import vector_for
-from davsp.training.objective import lay_out
+from davsp.training.objective import check_options
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import HarmfulnessVector, project
 from davsp.util.async_running import run_coroutine
@@ -94,7 +94,7 @@ def train(
     else:
         checks = load_queries(validation)
     for each in models:
-        lay_out(each, config)  # what does not suit is found before the vector takes its time
+        check_options(each, config)  # what does not suit is found before the vector takes its time
     with tempfile.TemporaryDirectory(prefix="davsp-") as scratch:
         folder = make_folder(Path(out) if out else Path(scratch) / "prompt")
         made = list(vectors) or [

@@ -74,6 +74,10 @@ def test_only_json_with_an_instruction_is_a_proposal(answer: str, expected: str 
     assert read_proposal(answer) == expected
 
 
+def test_an_answer_nested_without_end_is_no_proposal() -> None:
+    assert read_proposal('{"a": ' * 2000 + "}") is None
+
+
 def test_a_scenario_without_validation_queries_is_named(model: VisionLanguageModel, clip_folder: Path) -> None:
     with pytest.raises(InputError, match="'fraud' has no malicious validation query"):
         refine(model, clip_folder, knowing, checks=CHECKS[:5])

@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import TrainingFacts, VisualSafetyPrompt
 from davsp.errors import ArtefactError, InputError, StorageError
+from davsp.imaging.canvas import FixedCanvas
 from davsp.imaging.pixels import stack
 from davsp.models.base import VisionLanguageModel
+from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt, border_from_png
 from davsp.util.files import sha256
@@ -124,6 +126,70 @@ def test_a_missing_folder_or_key_is_a_clear_error(prompt: VisualSafetyPrompt, tm
     prompt.save(tmp_path)
     edit(tmp_path, base_model={"name": "x"})
     with pytest.raises(ArtefactError, match=r"base_model\.revision"):
+        VisualSafetyPrompt.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("base_model", "n_layers"), "six"),
+        (("base_model", "canvas"), [112]),
+        (("training", "tau_plus"), "http://127.0.0.1/x.png"),
+        (("training", "metrics", "quality"), {}),
+        (("visual", "border"), "wide"),
+        (("visual", "border"), -1),
+        (("visual", "height"), 10**30),
+        (("visual", "mode"), 3),
+    ],
+)
+def test_a_value_of_another_kind_is_a_clear_error(
+    prompt: VisualSafetyPrompt, tmp_path: Path, keys: tuple[str, ...], value: object
+) -> None:
+    prompt.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    part = config
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtefactError, match=r"damaged|does not fit"):
+        VisualSafetyPrompt.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": ' * 2000, "9" * 5000, "null", "\xff"])
+def test_what_is_no_readable_json_is_a_clear_error(prompt: VisualSafetyPrompt, tmp_path: Path, content: str) -> None:
+    prompt.save(tmp_path)
+    (tmp_path / "config.json").write_bytes(content.encode("latin1"))
+    with pytest.raises(ArtefactError, match=r"config\.json is damaged"):
+        VisualSafetyPrompt.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        {"step": 0, "min_pixels": 3136, "max_pixels": 9216},
+        {"step": 28, "min_pixels": 3136, "max_pixels": -1},
+        {"step": 28, "min_pixels": 9216, "max_pixels": 3136},
+        {"height": 0, "width": 56},
+        {"tile": 28, "sizes": []},
+        {"tile": 28, "sizes": [[28, 0]]},
+    ],
+)
+def test_a_canvas_without_sizes_is_a_clear_error(
+    prompt: VisualSafetyPrompt, tmp_path: Path, canvas: dict[str, object]
+) -> None:
+    layout = FrameLayout(FixedCanvas(56, 56), border=7, edge=14)
+    replace(prompt, visual=VisualPrompt(layout, layout.start(torch.full((3,), 0.5)))).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    edit(tmp_path, visual=config["visual"] | {"canvas": canvas})
+    with pytest.raises(ArtefactError, match=r"damaged: visual\.canvas: .*the canvas has no sizes"):
+        VisualSafetyPrompt.load(tmp_path)
+
+
+def test_a_direction_of_no_numbers_is_a_clear_error(prompt: VisualSafetyPrompt, tmp_path: Path) -> None:
+    assert prompt.direction is not None
+    replace(prompt, direction=prompt.direction * torch.nan).save(tmp_path)
+    with pytest.raises(ArtefactError, match="holds values that are no numbers"):
         VisualSafetyPrompt.load(tmp_path)
 
 

@@ -89,7 +89,12 @@ def test_older_weight_files_are_sampled_too(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 30, b"\x02\0\0\0\0\0\0\0[]", b'\x0e\0\0\0\0\0\0\0{"a": {"b":1}}'])
+DEEP = b"\xa0\x86\x01\0\0\0\0\0" + b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 30, b"\x02\0\0\0\0\0\0\0[]", b'\x0e\0\0\0\0\0\0\0{"a": {"b":1}}', DEEP]
+)
 def test_a_damaged_weight_file_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     if content.endswith(b"[]"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,26 @@ def test_the_models_own_tokens_in_a_question_are_text_and_change_nothing_else(ti
     assert tiny.generate([Query("html", noise(*canvas_sizes(tiny)[0]), f"what is {tiny.image_token} ?")], 2)
 
 
+def test_a_template_of_texts_alone_is_given_the_image_as_users_write_it(
+    tiny: VisionLanguageModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny.name, tmp_path / "copy"))
+    template = "{{ bos_token }}{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}"
+    if tiny.family == "paligemma":
+        template = "{{ messages[0]['content'] + '\\n' }}"
+    (folder / "chat_template.jinja").write_text(template)
+    model = load_model(str(folder))
+    image = noise(*canvas_sizes(tiny)[0])
+    if tiny.family == "paligemma":  # its processor adds the first token and the line break itself
+        expected = model.processor(text=f"<image>{QUESTION}", images=image)["input_ids"][0]
+    else:
+        text = f"{model.tokenizer.bos_token}user: {model.image_in_text}{QUESTION}\n"
+        expected = model.processor(text=[text], images=[image], add_special_tokens=False)["input_ids"][0]
+    assert model.prompt_ids(QUESTION, size=(image.height, image.width)) == list(expected)
+    assert model.generate([Query("q", image, QUESTION)], 2) == model.generate([Query("q", image, QUESTION)], 2)
+    assert QUESTION in model.tokenizer.decode(model.text_ids(QUESTION))
+
+
 def test_states_equal_the_models_own(tiny: VisionLanguageModel) -> None:
     image = noise(*canvas_sizes(tiny)[0])
     inputs = {k: v for k, v in theirs(tiny, image).items() if k != "labels"}
@@ -141,6 +162,17 @@ def test_gradients_reach_the_pixels_and_match_finite_differences(
         assert measured.item() == pytest.approx(gradient.norm().item(), rel=1e-2)
     finally:
         tiny.model.float()
+
+
+def test_the_layers_that_see_the_image_are_those_with_a_gradient(tiny: VisionLanguageModel) -> None:
+    height, width = canvas_sizes(tiny)[0]
+    image = stack([noise(height, width)]).requires_grad_()
+    tokens = tiny.tokens([tiny.prompt_ids(QUESTION, size=(height, width))])
+    layers = range(1, tiny.n_layers + 1)
+    states = [last_prompt_states(tiny, image, tokens, [layer]) for layer in layers]
+    moved = [s.requires_grad and bool(torch.autograd.grad(s.sum(), image)[0].any()) for s in states]
+    assert moved == [layer >= tiny.first_seeing_layer for layer in layers]
+    assert tiny.first_seeing_layer == (2 if tiny.family == "mllama" else 1)
 
 
 def test_generation_answers_a_batch_as_each_alone(tiny: VisionLanguageModel) -> None:

@@ -121,6 +121,51 @@ def test_a_checkpoint_without_chat_template_is_a_clear_error(tmp_path: Path) -> 
         load_model(str(copy))
 
 
+def with_template(folder: Path, template: str) -> Path:
+    copy = _copy_of_testbed(folder)
+    (copy / "chat_template.jinja").write_text(template)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for p in messages[0]['content'] %}{{ p['text'] }}{% endfor %}", "leaves out the image"),
+        ("{{ raise_exception('Conversation must start with a system message') }}", "start with a system message"),
+        ("{% if 'image' in messages[0]['content'][0]['type'] %}<image>{% endif %}", "leaves out the question"),
+        ("{% for p in messages[0]['content'] %}<image>{{ p['text'] }}{% endfor %}", "repeats the image"),
+        ("<image>{% for p in messages[0]['content'] %}{{ p['text'] }}{{ p['text'] }}{% endfor %}", "the question"),
+        ("{% for p in messages %}", "Unexpected end of template"),
+        ("{{ messages[3]['content']['text'] }}", "has no element 3"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("<image>{{ messages[0]['content'] }}", "repeats the image|leaves out the question"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used_is_one_line(template: str, reason: str, tmp_path: Path) -> None:
+    copy = with_template(tmp_path, template)
+    with pytest.raises(ModelError, match=rf"the chat template of .*({reason}).*chat_template\.jinja") as caught:
+        load_model(str(copy))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_template_that_fails_at_one_question_is_one_line(tmp_path: Path) -> None:
+    template = (SHIPPED["testbed"].folder / "chat_template.jinja").read_text()
+    fails = "{% if 'stop' in messages[0]['content'][-1]['text'] %}{{ raise_exception('no stopping') }}{% endif %}"
+    model = load_model(str(with_template(tmp_path, fails + template)))
+    assert model.prompt_ids("go on .")
+    with pytest.raises(ModelError, match=r"the chat template of .* fails \(no stopping\)"):
+        model.prompt_ids("stop .")
+
+
+def test_the_chat_template_of_the_tokenizer_counts_where_the_processor_has_none(tmp_path: Path) -> None:
+    copy = _copy_of_testbed(tmp_path)
+    template = (copy / "chat_template.jinja").read_text()
+    (copy / "chat_template.jinja").unlink()
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
+    assert load_model(str(copy)).prompt_ids("what ?") == load_model("testbed").prompt_ids("what ?")
+
+
 def test_truncated_weights_are_a_clear_error(tmp_path: Path) -> None:
     copy = _copy_of_testbed(tmp_path)
     weights = copy / "model.safetensors"

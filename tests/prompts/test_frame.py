@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas, FixedCanvas, GridCanvas, TiledCanvas
 from davsp.imaging.pixels import resize, stack
+from davsp.prompts.apply import apply_to_file
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.visual import VisualPrompt
 
@@ -39,6 +42,28 @@ def test_a_grid_chooses_the_size_that_qwens_own_processor_does(shape: tuple[int,
 def test_an_image_too_narrow_for_a_grid_is_refused() -> None:
     with pytest.raises(InputError, match="too narrow"):
         QWEN.choose(10, 2001)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((1, 3000), True), ((3000, 1), True), ((1, 30000), False), ((30000, 1), False)]
+)
+def test_no_framed_image_is_written_that_qwens_own_processor_refuses(
+    shape: tuple[int, int], fits: bool, tmp_path: Path
+) -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    layout = FrameLayout(QWEN, border=8, edge=16)
+    visual = VisualPrompt(layout, random_prompt(layout))
+    noise(*shape).save(tmp_path / "narrow.png")
+    if fits:
+        apply_to_file(visual, tmp_path / "narrow.png", tmp_path / "out.png")
+        with Image.open(tmp_path / "out.png") as written:
+            size = (written.height, written.width)
+        assert smart_resize(*size, 28, 56 * 56, 28 * 28 * 1280) == size
+        return
+    with pytest.raises(InputError, match=r"too narrow, even within its frame of 8: .*200-fold at most\. Crop it\.$"):
+        apply_to_file(visual, tmp_path / "narrow.png", tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_tiles_keep_the_most_pixels_and_waste_the_least() -> None:

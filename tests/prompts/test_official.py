@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,35 @@ def test_what_is_no_vector_is_a_clear_error(tmp_path: Path, content: object, mes
         read_directions(tmp_path / "v.pt")
 
 
+UNUSUAL = [
+    lambda t: t.to_sparse(),
+    lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+    lambda t: t.to("meta"),
+    lambda t: t.to(torch.complex64),
+    lambda t: t.to(torch.float8_e4m3fn),
+    lambda t: t.int(),
+    lambda t: torch.nested.nested_tensor([t]),
+    lambda t: t.flatten()[:1].expand(2**40) if t.dim() == 1 else t[..., :1, :1].expand(1, 3, 2**20, 2**20),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of what it is about to drop
+@pytest.mark.parametrize("change", UNUSUAL)
+def test_unusual_tensors_are_a_clear_error(change: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"layer_1": change(torch.ones(3)), "layer_2": change(torch.ones(3))}, tmp_path / "v.pt")
+    with pytest.raises(ArtefactError, match=r"no harmfulness vector: expected plain|damaged, or holds more"):
+        read_directions(tmp_path / "v.pt")
+    torch.save(change(torch.ones(1, 3, 56, 56)), tmp_path / "n.pt")
+    with pytest.raises(ArtefactError, match=r"no border: expected a plain|damaged, or holds more"):
+        read_noise(tmp_path / "n.pt", border=7)
+
+
+def test_a_vector_of_parameters_in_half_precision_is_read(tmp_path: Path) -> None:
+    torch.save({"layer_1": torch.nn.Parameter(torch.ones(4, dtype=torch.float16))}, tmp_path / "v.pt")
+    found = read_directions(tmp_path / "v.pt")
+    assert (found.dtype, found.requires_grad) == (torch.float32, False)
+
+
 @pytest.mark.parametrize("content", [torch.ones(3, 56, 56), torch.full((1, 3, 56, 56), torch.nan), {"a": 1}])
 def test_what_is_no_border_is_a_clear_error(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "n.pt")
@@ -117,6 +147,16 @@ def test_a_vector_without_class_means_needs_thresholds(model: VisionLanguageMode
         plan(model, bare, TrainConfig())
     filled = plan(model, bare, TrainConfig(tau_plus=27, tau_minus=-2))
     assert (filled.layer, filled.tau_plus, filled.tau_minus) == (3, 27, -2)
+
+
+@pytest.mark.parametrize(("layers", "middle"), [(1, 1), (2, 1), (3, 2), (40, 20)])
+def test_the_middle_layer_of_an_official_vector_is_chosen(layers: int, middle: int, tmp_path: Path) -> None:
+    from davsp.cli import app
+
+    write_directions(torch.eye(layers, 64), tmp_path / "v.pt")
+    found = CliRunner().invoke(app, ["official", "vector", str(tmp_path / "v.pt"), "--out", str(tmp_path / "vector")])
+    assert found.exit_code == 0, found.output
+    assert HarmfulnessVector.load(tmp_path / "vector").layer == middle
 
 
 def test_the_command_line_imports_and_exports(tmp_path: Path) -> None:

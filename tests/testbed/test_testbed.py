@@ -346,9 +346,11 @@ def test_a_recipe_that_is_stopped_goes_on_bit_for_bit(architecture: str, tmp_pat
 
 
 def test_a_damaged_state_of_the_recipe_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "state.pt").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(ArtefactError, match="damaged or of another recipe: delete it"):
-        Run(PretrainingRecipe(), tmp_path).train(lambda progress: None)
+    file = tmp_path / "state.pt"
+    for damage in (lambda: file.write_bytes(b"PK\x03\x04 cut off"), lambda: torch.save([1], file)):
+        damage()
+        with pytest.raises(ArtefactError, match="damaged or of another recipe: delete it"):
+            Run(PretrainingRecipe(), tmp_path).train(lambda progress: None)
 
 
 def _cpu_vendor() -> str:

@@ -48,6 +48,45 @@ def test_a_bad_recipe_is_a_clear_error(tmp_path: Path, content: str, named: str)
         read_recipe(tmp_path / "r.yaml")
 
 
+UNREADABLE = {
+    "nested": "[" * 1000,
+    "nested mappings": "{a: " * 1000,
+    "digits": "9" * 5000,
+    "many bits": "0x" + "f" * 6000,
+    "large": "9" * 40,
+    "no date": "2024-13-45",
+    "no number": "!!int foo",
+    "empty number": "!!int ''",
+    "no time": "!!timestamp foo",
+    "no alias": "*a",
+    "itself": "&a [*a]",
+    "code": "!!python/object:os.system x",
+    "control": "\x00",
+    "infinite": ".inf",
+    "nan": ".nan",
+}
+
+
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE.keys())
+@pytest.mark.parametrize("option", ["steps", "step_size", "seed", "layer"])
+def test_a_value_that_cannot_be_read_is_one_short_line(tmp_path: Path, option: str, value: str) -> None:
+    with pytest.raises(InputError, match=option) as assigned:
+        read_config(assignments=[f"{option}={value}"])
+    file = tmp_path / "r.yaml"
+    file.write_text(f"model: a\ndata: b\ntrain:\n  {option}: {value}")
+    with pytest.raises(InputError, match=rf"{option}|cannot read the recipe .*r\.yaml") as read:
+        read_config(read_recipe(file).train)
+    for caught in (assigned, read):
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 800
+
+
+def test_weights_and_thresholds_are_finite() -> None:
+    for option in ("alignment_weight", "answer_weight", "tau_plus", "margin"):
+        with pytest.raises(InputError, match=f"option '{option}': Input should be a finite number"):
+            read_config(assignments=[f"{option}=.inf"])
+
+
 @pytest.fixture
 def queries(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)

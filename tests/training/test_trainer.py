@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -403,6 +405,41 @@ def test_a_damaged_state_is_a_clear_error(
     state.write_bytes(state.read_bytes()[:500])
     with pytest.raises(ArtefactError, match="delete it to start"):
         resume(make_trainer(model, vector, queries, steps=1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: [],
+        lambda s: {"step": 1},
+        lambda s: s | {"step": "one"},
+        lambda s: s | {"identity": 3},
+        lambda s: s | {"state": {}},
+        lambda s: s | {"state": 3},
+        lambda s: s | {"state": s["state"] | {"prompt": torch.zeros(3, 2, 2)}},
+        lambda s: s | {"state": s["state"] | {"drawn": None}},
+        lambda s: s | {"state": s["state"] | {"optimizer": {}}},
+    ],
+)
+def test_a_state_that_lacks_something_is_a_clear_error(
+    change: Callable[[dict[str, Any]], object],
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: Sets,
+    tmp_path: Path,
+) -> None:
+    trainer = make_trainer(model, vector, queries, steps=1)
+    saved = {"step": 1, "identity": trainer.identity(), "state": trainer.state()}
+    torch.save(change(saved), tmp_path / "state.pt")
+    with pytest.raises(ArtefactError, match=r"state\.pt is damaged: delete it to start"):
+        resume(trainer, tmp_path)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "9" * 5000, "[]", '{"loss": 1}', '{"step": "one"}', "\xff"])
+def test_metrics_that_are_none_are_a_clear_error(line: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(f"{line}\n".encode("latin1"))
+    with pytest.raises(ArtefactError, match=r"metrics\.jsonl is damaged"):
+        read_metrics(tmp_path)
 
 
 def test_the_best_validated_prompt_is_kept_and_the_later_of_equals_and_never_the_start(

@@ -22,7 +22,7 @@ from davsp.training.batches import Shuffle
 from davsp.training.loop import Fitting
 from davsp.training.losses import answer_loss, answer_positions
 from davsp.training.run_state import Record
-from davsp.util.options import Positive
+from davsp.util.options import Count, Positive
 
 
 class ChangeOptions(BaseModel):
@@ -39,7 +39,7 @@ class ChangeOptions(BaseModel):
     steps: Positive = Field(5000, description="Steps of the fitting.")
     step_size: float = Field(1 / 255, gt=0, le=1, description="Change of a pixel in one step, in [0, 1].")
     batch_size: Positive = Field(1, description="Sentences, and as many images, that one step sees.")
-    seed: int = Field(0, ge=0, description="Of the order of sentences and images.")
+    seed: Count = Field(0, description="Of the order of sentences and images.")
 
 
 class ChangeFitting(Fitting):

@@ -24,7 +24,7 @@ def official_vector(
     from davsp.training.vector import HarmfulnessVector
 
     found = read_directions(file)
-    vector = HarmfulnessVector(found, layer or len(found) // 2, (), {"file": file.name})
+    vector = HarmfulnessVector(found, layer or (len(found) + 1) // 2, (), {"file": file.name})
     vector.direction()
     vector.save(out)
     print(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,11 @@ from davsp.cli.options import (
 )
 from davsp.errors import InputError
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from davsp.training.vector import HarmfulnessVector
+
 
 def vector(
     out: Out,
@@ -52,7 +57,7 @@ def vector(
 
     from davsp.prompts.official import read_directions
     from davsp.prompts.text import SAFETY_PREFIX
-    from davsp.training.vector import extract_vector, vector_table
+    from davsp.training.vector import extract_vector
     from davsp.util.processes import processes
     from davsp.util.progress import bar
 
@@ -72,8 +77,27 @@ def vector(
         )
     if processes().is_main:
         measured.save(out)
-        Console(stderr=True).print(vector_table(measured))
+        Console(stderr=True).print(_vector_table(measured))
     print(out)
+
+
+def _vector_table(vector: HarmfulnessVector) -> Table:
+    """The statistics of every layer as a table; the chosen layer is marked."""
+    from rich.table import Table
+
+    table = Table(title="Projections of the validation queries, by decoder layer", title_justify="left")
+    for heading in ("layer", "malicious", "benign", "AUROC", "separation (d)", ""):
+        table.add_column(heading, justify="right")
+    for s in vector.statistics:
+        table.add_row(
+            str(s.layer),
+            f"{s.malicious_mean:.2f} ± {s.malicious_std:.2f}",
+            f"{s.benign_mean:.2f} ± {s.benign_std:.2f}",
+            f"{s.auroc:.3f}",
+            f"{s.separation:.2f} ± {s.separation_error:.2f}",
+            "chosen" if s.layer == vector.layer else "",
+        )
+    return table
 
 
 def _print_options(wanted: bool) -> None:
@@ -137,7 +161,7 @@ def train(
     from davsp.training.config import read_config
     from davsp.training.jobs import dry_run as describe
     from davsp.training.jobs import vector_for
-    from davsp.training.objective import lay_out
+    from davsp.training.objective import check_options
     from davsp.training.recipes import TrainingRecipe, read_recipe
     from davsp.training.run_state import Interrupted
     from davsp.training.vector import HarmfulnessVector
@@ -155,7 +179,7 @@ def train(
     loaded = [load_model(name, revision, device, dtype or Precision(run.dtype)) for name in names]
     if dry_run:
         for model in loaded:
-            lay_out(model, settings)  # what does not suit is found before the vector takes its time
+            check_options(model, settings)  # what does not suit is found before the vector takes its time
         directions = given or [vector_for(model, training, checks, settings.prefix, None) for model in loaded]
         for model, direction in zip(loaded, directions, strict=True):
             direction.check(model, settings.prefix)

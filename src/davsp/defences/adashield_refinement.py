@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -28,7 +27,8 @@ from davsp.results import Verdict
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.batching import batched
-from davsp.util.options import Positive
+from davsp.util.files import parse_json
+from davsp.util.options import Count, Positive
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -68,7 +68,7 @@ class AdaShieldAOptions(BaseModel):
     max_new_tokens: Positive = Field(64, description="Most tokens of an answer of the model that is guarded.")
     batch_size: Positive = Field(32, description="Queries that the guarded model answers at a time.")
     device: str = Field("auto", description="Where CLIP runs: auto, cpu, cuda, cuda:1 ...")
-    seed: int = Field(0, ge=0, description="Of the draw of queries.")
+    seed: Count = Field(0, description="Of the draw of queries.")
 
 
 class PoolEntry(BaseModel):
@@ -105,7 +105,7 @@ def read_proposal(answer: str) -> str | None:
     """The instruction that a defender proposed; None unless its answer holds one JSON object with it."""
     begin, end = answer.find("{"), answer.rfind("}")
     try:
-        return Proposal.model_validate(json.loads(answer[begin : end + 1])).instruction.strip() or None
+        return Proposal.model_validate(parse_json(answer[begin : end + 1])).instruction.strip() or None
     except (ValueError, ValidationError):
         return None
 

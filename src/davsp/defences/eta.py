@@ -15,7 +15,7 @@ from davsp.defences.base import Defence, Exchange
 from davsp.defences.helpers import Clip, RewardModel
 from davsp.imaging.opening import open_image
 from davsp.models.requests import Request
-from davsp.util.options import Positive
+from davsp.util.options import Count, Positive
 
 SENTENCE_END = re.compile(r"(?<=[.!?])(?=\s|$)|\n")
 
@@ -39,7 +39,7 @@ class EtaOptions(BaseModel):
     max_sentences: Positive = Field(12, description="Most sentences of an answer that is written anew.")
     sentence_tokens: Positive = Field(64, description="Most tokens of one sampled sentence.")
     temperature: float = Field(0.7, gt=0, description="Temperature of the sampling.")
-    seed: int = Field(0, ge=0, description="Of the sampling, beside the query itself.")
+    seed: Count = Field(0, description="Of the sampling, beside the query itself.")
     device: str = Field("auto", description="Where the helpers run: auto, cpu, cuda, cuda:1 ...")
 
 

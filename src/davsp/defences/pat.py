@@ -22,7 +22,7 @@ from davsp.training import loop
 from davsp.training.batches import REFUSAL, Shuffle
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
-from davsp.util.options import Positive, Weight
+from davsp.util.options import Count, Positive, Weight
 
 
 class PatOptions(BaseModel):
@@ -42,7 +42,7 @@ class PatOptions(BaseModel):
         "Sure, here is how to do it.",
         description="What the attack wants of a malicious query that brings no forbidden answer of its own.",
     )
-    seed: int = Field(0, ge=0, description="Of the search, and of the order of queries.")
+    seed: Count = Field(0, description="Of the search, and of the order of queries.")
 
 
 class PatFitting(Fitting):

@@ -7,7 +7,6 @@ README.md          a card for people
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from davsp.errors import ArtefactError
 from davsp.models.base import VisionLanguageModel
-from davsp.util.files import replacing, sha256, write_json, write_text
+from davsp.util.files import parse_json, replacing, sha256, write_json, write_text
 
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -111,7 +110,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         raise ArtefactError(f"{folder} holds no defence: there is no {CONFIG} in it.")
     try:
-        raw = json.loads((folder / CONFIG).read_text("utf-8"))
+        raw = parse_json((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{folder / CONFIG} is damaged ({error}): copy or make it again.") from error
     if not isinstance(raw, dict):
@@ -141,4 +140,6 @@ def load(folder: Path, schema: type[AnyFacts]) -> tuple[AnyFacts, dict[str, Tens
         raise ArtefactError(f"{folder / CONFIG} is damaged: {where}: {first['msg']}.") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise ArtefactError(f"{folder} is damaged ({error}): copy or make it again.") from error
+    if not all(bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
+        raise ArtefactError(f"{folder / WEIGHTS} holds values that are no numbers: copy or make it again.")
     return facts, tensors

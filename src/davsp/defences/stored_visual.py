@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 from torch import Tensor
 
 from davsp.defences.stored import CONFIG, WEIGHTS
@@ -25,6 +27,16 @@ class VisualFacts(BaseModel):
     eps: float = 0.0
     edge: int = 0
     canvas: FixedCanvas | GridCanvas | TiledCanvas | None = None
+
+    @field_validator("canvas")
+    @classmethod
+    def _is_sound(cls, canvas: FixedCanvas | GridCanvas | TiledCanvas | None) -> Any:
+        sizes = canvas.sizes if isinstance(canvas, TiledCanvas) else ((1, 1),)
+        sides = [side for side in vars(canvas).values() if isinstance(side, int)] if canvas else []
+        bounded = not isinstance(canvas, GridCanvas) or canvas.min_pixels <= canvas.max_pixels
+        if not sizes or not bounded or min([*sides, *chain(*sizes)]) < 1:
+            raise ValueError("the canvas has no sizes")
+        return canvas
 
     @classmethod
     def of(cls, layout: Layout) -> VisualFacts:
@@ -47,7 +59,4 @@ def read_visual(folder: Path, facts: VisualFacts, tensors: dict[str, Tensor]) ->
         raise ArtefactError(
             f"{folder / WEIGHTS} does not fit {CONFIG}: expected a tensor 'prompt' of shape {expected}, found {shape}."
         )
-    pixels = tensors["prompt"].float()
-    if not bool(pixels.isfinite().all()):
-        raise ArtefactError(f"{folder / WEIGHTS} holds values that are no numbers: train the prompt again.")
-    return VisualPrompt(layout, pixels)
+    return VisualPrompt(layout, tensors["prompt"].float())

@@ -15,6 +15,9 @@ from davsp.imaging.pixels import resize_and_pad
 PAPER_SIDE = 336
 """Side in pixels of the square canvas that the paper uses for models that take any size."""
 
+MOST_RATIO = 200
+"""Of the sides of images that Qwen's processors take; the other families' take any."""
+
 
 class Canvas(ABC):
     """The sizes (height, width) in pixels that a model takes as they are."""
@@ -67,9 +70,11 @@ class GridCanvas(Canvas):
     max_pixels: int
 
     def choose(self, height: int, width: int) -> tuple[int, int]:
-        """The nearest multiples, scaled to the bounds where need be. Raises InputError beyond a ratio of 200."""
-        if max(height, width) > 200 * min(height, width):
-            raise InputError(f"an image of {width} x {height} pixels is too narrow: its sides may differ 200-fold.")
+        """The nearest multiples, scaled to the bounds where need be. Raises InputError beyond MOST_RATIO."""
+        if max(height, width) > MOST_RATIO * min(height, width):
+            raise InputError(
+                f"an image of {width} x {height} pixels is too narrow: its sides may differ {MOST_RATIO}-fold."
+            )
         tall, wide = (max(self.step, round(side / self.step) * self.step) for side in (height, width))
         if tall * wide > self.max_pixels:
             shrink = math.sqrt(height * width / self.max_pixels)
@@ -80,11 +85,20 @@ class GridCanvas(Canvas):
         return tall, wide
 
     def inner_size(self, height: int, width: int, border: int) -> tuple[int, int]:
-        """The image's own size, so that it reaches the model as it is; scaled only to keep the canvas in bounds."""
+        """The image's own size, so that it reaches the model as it is; scaled only to keep the canvas in bounds.
+
+        Raises InputError for an image that no such canvas fits, or one beyond MOST_RATIO.
+        """
         tall, wide = height, width
         for _ in range(100):
-            area = math.prod(self.outer_size(tall, wide, border))
+            outer = self.outer_size(tall, wide, border)
+            area = math.prod(outer)
             if self.min_pixels <= area <= self.max_pixels:
+                if max(outer) > MOST_RATIO * min(outer):
+                    raise InputError(
+                        f"an image of {width} x {height} pixels is too narrow, even within its frame of {border}: the "
+                        f"model takes sides that differ {MOST_RATIO}-fold at most. Crop it."
+                    )
                 return tall, wide
             bound = self.max_pixels if area > self.max_pixels else self.min_pixels
             # The border does not shrink with the image, and sides are rounded up: go a little beyond, and look again.

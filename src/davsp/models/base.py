@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from davsp.data.query import Query
-from davsp.errors import ModelError
+from davsp.errors import InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, stack
+from davsp.models.chat import MARK, Chat
 from davsp.models.checkpoint import CheckpointDigest
-from davsp.models.literal import MARK, literal_ids, own_tokens
+from davsp.models.literal import literal_ids, own_tokens
 from davsp.models.requests import Request, Response
 from davsp.models.sampling import SeededSampling
 from davsp.prompts.text import with_prefix
@@ -76,12 +77,13 @@ class VisionLanguageModel(ABC):
         self.content = content
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.image_text = cache(self._image_text)
-        processor.chat_template = processor.chat_template or self.default_chat_template
+        processor.chat_template = processor.chat_template or self.default_chat_template or self.tokenizer.chat_template
         if not processor.chat_template:
             raise ModelError(
                 f"{name} has no chat template: save the model with one (processor.chat_template), so that "
                 "questions are put the way it was trained on."
             )
+        self._chat = Chat(processor, name, self.image_token, self.image_in_text)
 
     @property
     @abstractmethod
@@ -133,6 +135,11 @@ class VisionLanguageModel(ABC):
         return str(self.processor.image_token)
 
     @property
+    def image_in_text(self) -> str:
+        """What users write for an image before their question, where a chat template takes texts alone."""
+        return self.image_token
+
+    @property
     def layers(self) -> nn.ModuleList:
         """The decoder blocks; `layers[k - 1]` ends in decoder layer k."""
         blocks: nn.ModuleList = self.model.get_decoder().layers
@@ -141,6 +148,22 @@ class VisionLanguageModel(ABC):
     @property
     def n_layers(self) -> int:
         return len(self.layers)
+
+    @property
+    def first_seeing_layer(self) -> int:
+        """The first decoder layer whose states depend on the image: 1 where the image stands among the tokens."""
+        return 1
+
+    def check_layer(self, layer: int) -> None:
+        """Raise InputError for a decoder layer that the model does not have, or that does not see the image yet."""
+        first, last = self.first_seeing_layer, self.n_layers
+        if not 1 <= layer <= last:
+            raise InputError(f"layer {layer} does not exist: {self.name} has layers 1 to {last}.")
+        if layer < first:
+            raise InputError(
+                f"layer {layer} of {self.name} does not see the image yet, so that no border can move it: choose one "
+                f"from {first} to {last}."
+            )
 
     @property
     def hidden_size(self) -> int:
@@ -187,21 +210,13 @@ class VisionLanguageModel(ABC):
     def _chat_ids(self, text: str, size: tuple[int, int] | None) -> list[int]:
         """The token ids of a chat of one text, and one image of `size` if there is one."""
         literal = own_tokens(self.tokenizer).search(text) is not None
-        prompt = self._chat(MARK if literal else text, size is not None)
+        prompt = self._chat.prompt(MARK if literal else text, size is not None)
         if size is not None:
             prompt = self.expand_image(prompt, size)
         if not literal:
             return self._ids(prompt)
         head, _, tail = prompt.partition(MARK)
         return self._ids(head) + literal_ids(self.tokenizer, text, tail)
-
-    def _chat(self, text: str, image: bool) -> str:
-        """The prompt as text, with the image's placeholder if there is an image."""
-        content = [{"type": "image"}] * image + [{"type": "text", "text": text}]
-        prompt: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return prompt
 
     def _ids(self, prompt: str) -> list[int]:
         # As `processor.apply_chat_template` does it: a template that brings the first token needs no second one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from davsp.errors import ModelError
+from davsp.util.files import parse_json
 
 BLOCK = 512
 BLOCKS = 16
@@ -88,7 +88,7 @@ def _parts(stream: BinaryIO, path: Path) -> Iterator[tuple[str, bytes]]:
     (length,) = struct.unpack("<Q", stream.read(8))
     if length > min(size, MOST_HEADER):
         raise ValueError("its header is longer than the file")
-    header = json.loads(stream.read(length))
+    header = parse_json(stream.read(length))
     for name in set(header) - {"__metadata__"}:
         tensor = header[name]
         begin, end = tensor["data_offsets"]

@@ -12,5 +12,9 @@ class Gemma3(Llava):
 
     family = "gemma3"
 
+    @property
+    def image_in_text(self) -> str:
+        return self.image_token
+
     def token_inputs(self, ids: Tensor, prompt: Tensor, packed: dict[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         return {"token_type_ids": (ids == self.model.config.image_token_id).long()}

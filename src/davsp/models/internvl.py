@@ -36,6 +36,10 @@ class InternVL(VisionLanguageModel):
         side = patch[0] if isinstance(patch, list | tuple) else patch
         return int(side / self.model.config.downsample_ratio)
 
+    @property
+    def image_in_text(self) -> str:
+        return f"{self.image_token}\n"
+
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         resample = self.processor.image_processor.resample
         return {

@@ -7,9 +7,6 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-MARK = "\ue000"
-"""Stands for a user's text while a chat template is filled in. It is of Unicode's private use area."""
-
 
 @lru_cache(maxsize=8)
 def own_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:

@@ -23,5 +23,9 @@ class Llava(VisionLanguageModel):
     def grid(self) -> int:
         return int(self.model.config.vision_config.patch_size)
 
+    @property
+    def image_in_text(self) -> str:
+        return f"{self.image_token}\n"
+
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         return {"pixel_values": self.normalise(as_batch(pixels))}

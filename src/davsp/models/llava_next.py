@@ -29,6 +29,10 @@ class LlavaNext(VisionLanguageModel):
     def grid(self) -> int:
         return int(self.model.config.vision_config.patch_size)
 
+    @property
+    def image_in_text(self) -> str:
+        return f"{self.image_token}\n"
+
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         resample = self.processor.image_processor.resample
         views = [

@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedConfig, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 
-from davsp.errors import ModelError
+from davsp.errors import InputError, ModelError
+from davsp.models.adapters import HOW_TO_MERGE, Adapter, find_adapter, merge_adapter
 from davsp.models.base import VisionLanguageModel
 from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
 from davsp.models.processors import load_processor
+from davsp.models.requests import Request
 from davsp.models.shipped import SHIPPED
 from davsp.util.processes import processes
 from davsp.util.registry import Registry
@@ -33,18 +43,69 @@ def load_model(
 ) -> VisionLanguageModel:
     """Load a frozen model by local folder, by hub id, or a shipped testbed model by its name in SHIPPED.
 
-    device: "auto" (a GPU if there is one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split"
-    (over all GPUs, and the CPU where they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own
-    elsewhere), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Code that a
-    checkpoint brings is never run. Raises ModelError when the checkpoint cannot be read, lacks weights or is of an
-    unsupported family, and for a device or dtype that there is not.
+    A PEFT adapter is merged into the base model that its adapter_config.json names. device: "auto" (a GPU if there is
+    one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split" (over all GPUs, and the CPU where
+    they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own elsewhere), "float32", "bfloat16",
+    "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Code that a checkpoint brings is never run.
+    Raises ModelError when the checkpoint cannot be read, lacks weights, is of an unsupported family or has a chat
+    template that cannot be used, and for a device or dtype that there is not, or that it cannot be run with.
     """
     target = device
     if device in ("auto", "split"):
         target = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
     check_device(target)
-    source = str(SHIPPED[name].folder) if name in SHIPPED else name
-    if name not in SHIPPED and Path(name).exists() and not (Path(name) / "config.json").is_file():
+    placement = {
+        # Measured on CPUs: eager attention is the faster one there, for small models.
+        "attn_implementation": "eager" if target == "cpu" else None,
+        "device_map": "auto" if device == "split" else {"": target},
+        **_precision(dtype, target),
+    }
+    adapter = None if name in SHIPPED else _adapter(name, revision)
+    if adapter is None:
+        source = str(SHIPPED[name].folder) if name in SHIPPED else name
+        model = _whole_model(name, source, revision, placement)
+        processor = _processor(name, source, model.config, revision)
+        content = digest_checkpoint(checkpoint_folder(source, revision))
+    else:
+        if dtype in QUANTISED:
+            raise ModelError(
+                f"{name} is an adapter, which cannot be merged into weights of {dtype}: choose another precision, or "
+                f"merge it first ({HOW_TO_MERGE})."
+            )
+        try:
+            model = _whole_model(adapter.base, adapter.base, adapter.base_revision, placement)
+        except ModelError as error:
+            raise ModelError(
+                f"{name} is an adapter, and its base model is not usable: {error}\n"
+                f"Name a whole model in {adapter.folder / 'adapter_config.json'} (base_model_name_or_path)."
+            ) from error
+        model = merge_adapter(model, adapter)
+        own = adapter.has_processor
+        processor = _processor(
+            name,
+            str(adapter.folder) if own else adapter.base,
+            model.config,
+            None if own else adapter.base_revision,
+        )
+        if adapter.chat_template:
+            processor.chat_template = adapter.chat_template
+        content = digest_checkpoint(checkpoint_folder(adapter.base, adapter.base_revision), adapter.folder)
+    loaded = FAMILIES.get(model.config.model_type)(model, processor, name, revision, content)
+    if dtype in QUANTISED:
+        _check_computes(loaded, dtype)
+    return loaded
+
+
+def _adapter(name: str, revision: str | None) -> Adapter | None:
+    try:
+        return find_adapter(name, revision)
+    except (OSError, ValueError, InputError) as error:
+        raise ModelError(f"cannot load the model {name!r}: {_reason(error)}") from error
+
+
+def _whole_model(name: str, source: str, revision: str | None, placement: Mapping[str, Any]) -> PreTrainedModel:
+    """A model of a supported family with all of its weights."""
+    if Path(source).exists() and not (Path(source) / "config.json").is_file():
         raise ModelError(f"{name} holds no model: there is no config.json in it.")
     try:
         _import_family(source, revision)
@@ -55,16 +116,8 @@ def load_model(
                 f"{name} is of family {config.model_type!r}, which {kind}. "
                 f"Supported: {', '.join(FAMILIES.names())}. docs/families.md says how to add one."
             )
-        processor = _processor(name, source, config, revision)
         model, loading = AutoModelForImageTextToText.from_pretrained(
-            source,
-            revision=revision,
-            trust_remote_code=False,
-            output_loading_info=True,
-            # Measured on CPUs: eager attention is the faster one there, for small models.
-            attn_implementation="eager" if target == "cpu" else None,
-            device_map="auto" if device == "split" else {"": target},
-            **_precision(dtype, target),
+            source, revision=revision, trust_remote_code=False, output_loading_info=True, **placement
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(
@@ -72,8 +125,19 @@ def load_model(
             "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
         ) from error
     check_complete(name, loading)
-    content = digest_checkpoint(checkpoint_folder(source, revision))
-    return FAMILIES.get(config.model_type)(model, processor, name, revision, content)
+    return model
+
+
+def _check_computes(model: VisionLanguageModel, dtype: str) -> None:
+    """Raise ModelError for a quantised model that bitsandbytes cannot compute, as it shows in a first answer."""
+    height, width = model.canvas.square
+    try:
+        model.respond([Request("?", Image.new("RGB", (width, height)))], 2)
+    except (AssertionError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"bitsandbytes cannot compute {model.name} in {dtype} on this device ({_reason(error)}): its matrices may "
+            "be too small for it. Choose another precision."
+        ) from error
 
 
 def check_complete(name: str, loading: Mapping[str, Any]) -> None:

@@ -30,6 +30,11 @@ class Mllama(VisionLanguageModel):
     def grid(self) -> int:
         return int(self.model.config.vision_config.patch_size)
 
+    @property
+    def first_seeing_layer(self) -> int:
+        """That of the first cross-attention block."""
+        return int(min(self.model.config.text_config.cross_attention_layers)) + 1
+
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         most = self.processor.image_processor.max_image_tiles
         sizes = self.canvas.sizes

@@ -18,5 +18,9 @@ class PaliGemma(Llava):
     )
     """Published checkpoints bring no template: this is how their processor puts a question."""
 
+    @property
+    def image_in_text(self) -> str:
+        return f"{self.image_token}{self.tokenizer.bos_token}"
+
     def token_inputs(self, ids: Tensor, prompt: Tensor, packed: dict[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG002
         return {"token_type_ids": (~prompt).long()}

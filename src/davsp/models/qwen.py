@@ -26,6 +26,11 @@ class Qwen2VL(VisionLanguageModel):
         image = self.processor.image_processor
         return int(image.patch_size * image.merge_size)
 
+    @property
+    def image_in_text(self) -> str:
+        config, name = self.model.config, self.tokenizer.convert_ids_to_tokens
+        return f"{name(config.vision_start_token_id)}{self.image_token}{name(config.vision_end_token_id)}"
+
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         patch = self.processor.image_processor.patch_size
         grids = [[1, p.shape[1] // patch, p.shape[2] // patch] for p in pixels]

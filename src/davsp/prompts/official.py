@@ -15,13 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from davsp.errors import ArtefactError, InputError
+from davsp.errors import MALFORMED, ArtefactError, InputError
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.util.files import replacing
 
 LARGEST_FILE = 2**30
 """Bytes; the published files are far smaller."""
+PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 PAPER_BORDER = 30
 MEAN, SPREAD = (torch.tensor(v)[:, None, None] for v in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
 
@@ -34,9 +35,11 @@ def read_directions(path: Path) -> Float[Tensor, "layers hidden"]:
     content = _load(path)
     layers = range(1, len(content) + 1) if isinstance(content, dict) else ()
     rows: list[Any] = [content.get(f"layer_{k}") for k in layers]
-    if not rows or not all(isinstance(r, Tensor) and r.dim() == 1 and r.shape == rows[0].shape for r in rows):
-        raise ArtefactError(f"{path} is no harmfulness vector: expected vectors of one size, layer_1 to layer_n.")
-    directions = torch.stack(rows).float()
+    if not rows or not all(_is_plain(r) and r.dim() == 1 and r.shape == rows[0].shape for r in rows):
+        raise ArtefactError(
+            f"{path} is no harmfulness vector: expected plain (dense) float vectors of one size, layer_1 to layer_n."
+        )
+    directions = torch.stack([row.detach().float() for row in rows])
     lengths = directions.norm(dim=1, keepdim=True)
     if not bool(directions.isfinite().all()) or not bool((lengths > 0).all()):
         raise ArtefactError(f"{path} holds directions that are zero or no numbers.")
@@ -56,8 +59,10 @@ def read_noise(path: Path, border: int = PAPER_BORDER) -> VisualPrompt:
     Raises InputError when there is no such file or no such border, ArtefactError when it holds something else.
     """
     noise = _load(path)
-    if not isinstance(noise, Tensor) or noise.dim() != 4 or noise.shape[:2] != (1, 3) or not noise.is_floating_point():
-        raise ArtefactError(f"{path} is no border: expected a tensor of shape (1, 3, height, width).")
+    if not _is_plain(noise) or noise.dim() != 4 or noise.shape[:2] != (1, 3):
+        raise ArtefactError(
+            f"{path} is no border: expected a plain (dense) float tensor of shape (1, 3, height, width)."
+        )
     pixels = noise[0].detach().float() * SPREAD + MEAN
     if not bool(pixels.isfinite().all()):
         raise ArtefactError(f"{path} holds values that are no numbers.")
@@ -80,6 +85,18 @@ def out_of_range(prompt: VisualPrompt) -> tuple[float, float]:
     return float(outside.max()), float((outside > 0).float().mean())
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor of floats that lie in memory, each for itself: not sparse, quantised, nested, without
+    data, or repeated without end."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.dtype in PLAIN
+        and not (value.is_meta or value.is_nested)
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
+
+
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file.")
@@ -87,5 +104,5 @@ def _load(path: Path) -> Any:
         raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB: that is no vector and no border.")
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, RecursionError, *MALFORMED) as error:
         raise ArtefactError(f"{path} is damaged, or holds more than tensors: nothing of it was run.") from error

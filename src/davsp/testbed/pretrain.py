@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
-from davsp.errors import ArtefactError
+from davsp.errors import MALFORMED, ArtefactError
 from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
@@ -176,11 +176,11 @@ class Run:
             state: dict[str, Any] = torch.load(self._state_file(), weights_only=True)
             self.model.load_state_dict(state["model"])
             self.reader.load_state_dict(state["reader"])
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+            self.seconds = state["seconds"]
+        except (RuntimeError, pickle.UnpicklingError, EOFError, *MALFORMED) as error:
             raise ArtefactError(
                 f"{self._state_file()} is damaged or of another recipe: delete it to start again."
             ) from error
-        self.seconds = state["seconds"]
         return state
 
 

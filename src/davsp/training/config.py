@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from davsp.prompts.layouts import Mode
 from davsp.prompts.text import SAFETY_PREFIX
 from davsp.training.optim import Method
-from davsp.util.options import Positive, Weight, read_options
+from davsp.util.options import Count, Positive, Weight, read_options
 
 
 class Sampling(StrEnum):
@@ -35,7 +35,7 @@ class Start(StrEnum):
 class TrainConfig(BaseModel):
     """A training run. The defaults are what we recommend; PAPER holds the paper's choices."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mode: Mode | None = Field(
         None,
@@ -111,10 +111,10 @@ class TrainConfig(BaseModel):
         validation_alias=AliasChoices("cosine_decay", "falling"),
         description="Whether the step size decays to 5 % along a half cosine.",
     )
-    seed: int = Field(0, ge=0, description="Of the order of queries, and of all that is drawn.")
+    seed: Count = Field(0, description="Of the order of queries, and of all that is drawn.")
     validate_every: Positive = Field(20, description="Steps between two validations, which choose the prompt to keep.")
-    validation_answers: int = Field(
-        32, ge=0, description="Malicious validation queries that are answered greedily at each validation."
+    validation_answers: Count = Field(
+        32, description="Malicious validation queries that are answered greedily at each validation."
     )
 
 

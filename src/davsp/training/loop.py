@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import torch
 
-from davsp.errors import ArtefactError, InputError
+from davsp.errors import MALFORMED, ArtefactError, InputError
 from davsp.training.run_state import METRICS, STATE, Interrupted, Record, interruptible, load_state, read_metrics
 from davsp.util.files import append_line, make_folder, replacing
 from davsp.util.processes import processes
@@ -123,7 +123,10 @@ def resume(fitting: Fitting, folder: Path) -> int:
     saved = load_state(folder, fitting.identity)
     if saved is None:
         return 0
-    fitting.restore(saved["state"])
+    try:
+        fitting.restore(saved["state"])
+    except (RuntimeError, *MALFORMED) as error:
+        raise ArtefactError(f"{folder / STATE} is damaged: delete it to start again.") from error
     return int(saved["step"])
 
 

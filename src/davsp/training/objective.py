@@ -48,9 +48,11 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
             f"the vector has {len(vector.directions)} layers of width {vector.directions.shape[1]}, "
             f"{model.name} has {model.n_layers} of width {model.hidden_size}: make one with `davsp vector` for it."
         )
+    layer = config.layer or vector.layer
+    model.check_layer(layer)
     tau_plus, tau_minus = config.tau_plus, config.tau_minus
     if tau_plus is None or tau_minus is None:
-        measured = vector.at(config.layer)
+        measured = vector.at(layer)
         margin = config.margin * (measured.malicious_mean - measured.benign_mean)
         tau_plus = measured.malicious_mean + margin if tau_plus is None else tau_plus
         tau_minus = measured.benign_mean - margin if tau_minus is None else tau_minus
@@ -58,7 +60,14 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
         raise InputError(
             f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."
         )
-    return TrainingPlan(config, lay_out(model, config), config.layer or vector.layer, tau_plus, tau_minus)
+    return TrainingPlan(config, lay_out(model, config), layer, tau_plus, tau_minus)
+
+
+def check_options(model: VisionLanguageModel, config: TrainConfig) -> None:
+    """Raise InputError for options that do not suit a model, before anything is measured."""
+    lay_out(model, config)
+    if config.layer is not None:
+        model.check_layer(config.layer)
 
 
 def lay_out(model: VisionLanguageModel, config: TrainConfig) -> Layout:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from davsp.errors import InputError
+from davsp.util.files import parse_yaml
 
 
 class TrainingRecipe(BaseModel):
@@ -28,13 +28,12 @@ class TrainingRecipe(BaseModel):
 def read_recipe(file: Path) -> TrainingRecipe:
     """Read a YAML recipe. Raises InputError naming what is wrong in it."""
     try:
-        read = yaml.safe_load(file.read_text("utf-8"))
-        return TrainingRecipe.model_validate(read)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the recipe {file}: {error}") from error
+        return TrainingRecipe.model_validate(parse_yaml(file.read_text("utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "content"
         raise InputError(
             f"recipe {file}: {name!r}: {first['msg']}. A recipe has: {', '.join(TrainingRecipe.model_fields)}."
         ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the recipe {file}: {error}. Correct it there.") from error

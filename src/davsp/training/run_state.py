@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from davsp.errors import ArtefactError
-from davsp.util.files import check_same_run, write_text
+from davsp.errors import MALFORMED, ArtefactError
+from davsp.util.files import check_same_run, parse_json, write_text
 from davsp.util.processes import processes
 
 Record = dict[str, Any]
@@ -71,10 +71,12 @@ def load_state(folder: Path, identity: Callable[[], Record]) -> Record | None:
         return None
     try:
         saved: Record = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        if "state" not in saved:
+            saved = _nested(saved)
+        if not (isinstance(saved["step"], int) and isinstance(saved["identity"], dict)):
+            raise ValueError("it has no number of steps, or no identity")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, *MALFORMED) as error:
         raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
-    if "state" not in saved:
-        saved = _nested(saved)
     check_same_run(folder, "another run", saved["identity"], identity(), added=("weights",))
     if processes().is_main:
         kept = [r for r in read_metrics(folder) if r["step"] <= saved["step"]]
@@ -97,8 +99,11 @@ def read_metrics(folder: Path) -> list[Record]:
     path = folder / METRICS
     if not path.exists():
         return []
-    lines = path.read_text("utf-8").splitlines(keepends=True)
     try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        records = [parse_json(line) for line in lines if line.endswith("\n")]
+        if not all(isinstance(record, dict) and isinstance(record.get("step"), int) for record in records):
+            raise ValueError("a record has no step")
+        return records
     except ValueError as error:
         raise ArtefactError(f"{path} is damaged ({error}): delete it, or start again in another folder.") from error

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,12 +20,10 @@ from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.activations import activation_batches, read_activations
 from davsp.models.base import VisionLanguageModel
+from davsp.results import first_problem
 from davsp.util.batching import batched
-from davsp.util.files import replacing, write_json
+from davsp.util.files import parse_json, replacing, write_json
 from davsp.util.processes import processes
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 SCHEMA = 1
 LAYER_CONVENTION = "decoder layer k is the hidden state after block k, k = 1..n"
@@ -116,20 +114,34 @@ class HarmfulnessVector:
         """Read what `save` wrote. Raises ArtefactError when it is missing, damaged or of a newer schema."""
         folder = Path(folder)
         try:
-            description = json.loads((folder / "vector.json").read_text("utf-8"))
-            if description["schema"] > SCHEMA:
-                raise ArtefactError(
-                    f"{folder} was written by a newer davsp (schema {description['schema']}): upgrade davsp."
-                )
+            raw = parse_json((folder / "vector.json").read_text("utf-8"))
+            if isinstance(raw, dict) and isinstance(raw.get("schema"), int) and raw["schema"] > SCHEMA:
+                raise ArtefactError(f"{folder} was written by a newer davsp (schema {raw['schema']}): upgrade davsp.")
+            description = _Description.model_validate(raw)
             directions = load_file(folder / "vector.safetensors")["directions"]
-            statistics = tuple(LayerStatistics(**s) for s in description["statistics"])
-            if len(statistics) not in (0, len(directions)) or not 1 <= description["layer"] <= len(directions):
-                raise ArtefactError(f"{folder}: vector.json and vector.safetensors disagree: make the vector again.")
-            return cls(directions, description["layer"], statistics, description["origin"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except ValidationError as error:
+            raise ArtefactError(
+                f"{folder / 'vector.json'} is damaged ({first_problem(error)}): run `davsp vector` again."
+            ) from error
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder} holds no sound harmfulness vector ({error}): run `davsp vector` again."
             ) from error
+        statistics, layer = description.statistics, description.layer
+        if directions.dim() != 2 or not directions.is_floating_point() or not bool(directions.isfinite().all()):
+            raise ArtefactError(f"{folder / 'vector.safetensors'} holds no directions: run `davsp vector` again.")
+        measured = [s.layer for s in statistics]
+        if measured not in ([], list(range(1, len(directions) + 1))) or not 1 <= layer <= len(directions):
+            raise ArtefactError(f"{folder}: vector.json and vector.safetensors disagree: run `davsp vector` again.")
+        return cls(directions.float(), layer, statistics, description.origin)
+
+
+class _Description(BaseModel):
+    """What vector.json says."""
+
+    layer: int
+    origin: dict[str, Any]
+    statistics: tuple[LayerStatistics, ...]
 
 
 def extract_vector(
@@ -147,8 +159,11 @@ def extract_vector(
     given, their quality from the validation queries. Images carry no border. States are summed up batch by batch,
     by all processes of the run.
 
-    Raises InputError when either set lacks malicious or benign queries, or the directions do not fit the model.
+    The layer is chosen among those that see the image. Raises InputError when either set lacks malicious or benign
+    queries, the directions do not fit the model, or `layer` is none that sees the image.
     """
+    if layer is not None:
+        model.check_layer(layer)
     for name, queries in (("fitting", fitting), ("validation", validation)):
         if len({q.malicious for q in queries}) < 2:
             raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
@@ -168,7 +183,8 @@ def extract_vector(
     projected, labels = zip(*processes().all_gather(own), strict=True)
     statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
     origin = origin_of(model, () if given else fitting, validation, prefix)
-    return HarmfulnessVector(directions, layer or choose_layer(statistics), statistics, origin)
+    chosen = layer or choose_layer(statistics[model.first_seeing_layer - 1 :])
+    return HarmfulnessVector(directions, chosen, statistics, origin)
 
 
 def origin_of(
@@ -273,22 +289,3 @@ def auroc(high: np.ndarray, low: np.ndarray) -> float:
     from scipy.stats import mannwhitneyu  # takes a second, which those who only load a vector need not wait for
 
     return float(mannwhitneyu(high, low, method="asymptotic").statistic / (len(high) * len(low)))
-
-
-def vector_table(vector: HarmfulnessVector) -> Table:
-    """The statistics of every layer as a table; the chosen layer is marked."""
-    from rich.table import Table
-
-    table = Table(title="Projections of the validation queries, by decoder layer", title_justify="left")
-    for heading in ("layer", "malicious", "benign", "AUROC", "separation (d)", ""):
-        table.add_column(heading, justify="right")
-    for s in vector.statistics:
-        table.add_row(
-            str(s.layer),
-            f"{s.malicious_mean:.2f} ± {s.malicious_std:.2f}",
-            f"{s.benign_mean:.2f} ± {s.benign_std:.2f}",
-            f"{s.auroc:.3f}",
-            f"{s.separation:.2f} ± {s.separation_error:.2f}",
-            "chosen" if s.layer == vector.layer else "",
-        )
-    return table

@@ -1,4 +1,4 @@
-"""Files: written so that nothing is ever half-written, and JSON read so that a user sees what is wrong with it."""
+"""Files: written so that nothing is ever half-written, and JSON and YAML read so that a user sees what is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from davsp.errors import ArtefactError, InputError, StorageError
+import yaml
+
+from davsp.errors import MALFORMED, ArtefactError, InputError, StorageError
 
 MOST_BYTES = 64 * 2**20
 """No JSON file that is read as a whole is larger than this."""
@@ -107,15 +109,38 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says. Raises ValueError for whatever is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says. Raises ValueError, of one line, for whatever is none or cannot be held."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{error.problem}{where}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except MALFORMED as error:  # a number of too many digits, a date that there is not
+        raise ValueError(f"a value that cannot be read ({str(error).partition(':')[0]})") from error
+
+
 def read_json(path: Path, absent: str) -> Any:
     """The content of a JSON file. Raises InputError when there is none, with `absent`, and when it cannot be read."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} is larger than {MOST_BYTES // 2**20} MiB. Is it the right file?")
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{absent} ({path} is not there).") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}. Write it again.") from error
 
 
@@ -125,8 +150,8 @@ def read_json_lines(path: Path) -> Iterator[Any]:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    yield json.loads(line)
-                except (ValueError, RecursionError) as error:
+                    yield parse_json(line)
+                except ValueError as error:
                     reason = error.msg if isinstance(error, json.JSONDecodeError) else error
                     raise InputError(f"{path}, line {number}: no JSON ({reason}). Remove it.") from error
     except (OSError, UnicodeDecodeError) as error:

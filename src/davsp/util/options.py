@@ -11,12 +11,15 @@ import yaml
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from davsp.errors import InputError
+from davsp.util.files import parse_yaml
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number, or a seed."""
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Options = TypeVar("Options", bound=BaseModel)
 
 
@@ -31,18 +34,24 @@ def read_options(schema: type[Options], options: Mapping[str, Any], assignments:
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
-            raise InputError(f"{assignment!r}: write an option as name=value, such as steps=500.")
+            raise InputError(f"{_shortened(assignment)!r}: write an option as name=value, such as steps=500.")
         name = name.strip()
         try:
-            values[names.get(name, name)] = yaml.safe_load(text) if text.strip() else ""
-        except yaml.YAMLError as error:
-            raise InputError(f"{assignment!r}: the value is no YAML. Put a text with signs in it in quotes.") from error
+            values[names.get(name, name)] = parse_yaml(text) if text.strip() else ""
+        except ValueError as error:
+            raise InputError(
+                f"{_shortened(assignment)!r}: the value is no YAML: {error}. Put a text with signs in it in quotes."
+            ) from error
     try:
         return schema.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise InputError(f"option {name!r}: {first['msg']}. Options: {', '.join(schema.model_fields)}.") from error
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]} ..."
 
 
 def _present_names(schema: type[BaseModel]) -> dict[str, str]:
