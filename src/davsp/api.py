@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +95,8 @@ def train(
         checks = load_queries(validation)
     for each in models:
         check_options(each, config)  # what does not suit is found before the vector takes its time
-    with tempfile.TemporaryDirectory(prefix="davsp-") as scratch:
-        folder = make_folder(Path(out) if out else Path(scratch) / "prompt")
+    with ExitStack() as stack:
+        folder = make_folder(Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="davsp-"))))
         made = list(vectors) or [
             vector_for(
                 each,

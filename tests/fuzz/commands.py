@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "fit": Command(
         ["fit", "pat", "--out", "OUT", *SETS[:2], *("--set", "candidates=4", "--set", "length=2")],
-        _bytes("config.json", "model.safetensors"),
+        _bytes("config.json"),
     ),
     "evaluate": Command(
         ["evaluate", "--out", "OUT", "--per-group", "2", "--defence", "prefix", "--max-new-tokens", "8"], _answers
@@ -79,7 +79,8 @@ def finish(command: Command, given: Path, out: Path) -> float:
 def left_behind(given: Path, out: Path) -> list[str]:
     """What no result of a command is: half-written files, Inspect's folders, temporary files."""
     names = [str(p.relative_to(out)) for p in out.rglob("*") if ".partial" in p.name or p.name.startswith(".inspect")]
-    return names + [f"in the folder for temporary files: {path.name}" for path in (given / "tmp").iterdir()]
+    temporary = [p.name for p in (given / "tmp").iterdir() if not p.name.startswith("torchinductor")]  # torch's cache
+    return names + [f"in the folder for temporary files: {name}" for name in temporary]
 
 
 def prepare(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from PIL import Image
 
+from davsp.benchmarks import load as load_benchmark
 from davsp.data.query import Query
 from davsp.data.sources import read_source
 from davsp.defences import load_defence
@@ -40,6 +41,7 @@ from davsp.training.config import read_config
 from davsp.training.recipes import read_recipe
 from davsp.training.run_state import METRICS, STATE, load_state, read_metrics
 from davsp.training.vector import HarmfulnessVector, extract_vector
+from tests.benchmarks.folders import MADE, made
 from tests.evaluations import FOUR, N, R, write_evaluation
 from tests.fuzz.mutations import ODD_VALUES, damaged_bytes, damaged_json, damaged_lines
 from tests.tiny import save_tiny
@@ -62,10 +64,11 @@ def one_of_the_files(files: Files) -> SearchStrategy[tuple[str, bytes]]:
     """One file, damaged as its kind is."""
 
     def damaged(name: str, content: bytes) -> SearchStrategy[tuple[str, bytes]]:
-        if name.endswith(".json"):
-            kind = damaged_json(json.loads(content))
-        elif name.endswith(".jsonl"):
-            kind = damaged_lines([json.loads(line) for line in content.decode().splitlines()])
+        if name.endswith((".json", ".jsonl")):
+            try:
+                kind = damaged_json(json.loads(content))
+            except ValueError:
+                kind = damaged_lines([json.loads(line) for line in content.decode().splitlines()])
         else:
             kind = damaged_bytes(content)
         return st.tuples(st.just(name), kind)
@@ -345,6 +348,12 @@ DOORS: Mapping[str, Door] = {
     "official files": Door(_official, one_of_the_files, _import),
     "a checkpoint": Door(_checkpoint, _damaged_checkpoint, _load_model, share=0.5),
     "an evaluation": Door(_saved(_evaluation), one_of_the_files, _report),
+    **{
+        f"benchmark {name}": Door(
+            _saved(partial(made, name)), one_of_the_files, partial(load_benchmark, name), share=0.3
+        )
+        for name in MADE
+    },
     "human labels": Door(_labels, one_of_the_files, _read_labels),
     "a judge's validation": Door(
         lambda: {"v.json": json.dumps(VALIDATION).encode()},

@@ -36,13 +36,13 @@ def main() -> int:
         folder = Path(name)
         given = prepare(folder)
         for which, command in COMMANDS.items():
-            finish(command, given, folder / f"{which}-whole")
-            whole = command.result(folder / f"{which}-whole")
+            finish(command, given, folder / f"{which}-whole" / "result")
+            whole = command.result(folder / f"{which}-whole" / "result")
             needed = sum(-(-p.stat().st_size // PAGE) * PAGE for p in (folder / f"{which}-whole").rglob("*"))
             failed, problems = 0, list[str]()
             for share in SHARES:
                 with small_disk(folder / f"{which}-{share}", int(share * needed)) as disk:
-                    out = disk / "out"
+                    out = disk / "result"
                     process = start(command, given, out)
                     _, said = process.communicate(timeout=600)
                     text = said.decode()

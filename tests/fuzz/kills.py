@@ -47,12 +47,12 @@ def main() -> int:
         given = prepare(folder)
         for which in names:
             command = COMMANDS[which]
-            usual = finish(command, given, folder / f"{which}-whole")
-            whole = command.result(folder / f"{which}-whole")
+            usual = finish(command, given, folder / f"{which}-whole" / "result")
+            whole = command.result(folder / f"{which}-whole" / "result")
             done = early = 0
             problems: list[str] = []
             while done < kills_each:
-                out = folder / f"{which}-cut"
+                out = folder / f"{which}-cut" / "result"
                 kills = min(chain, kills_each - done)
                 try:
                     early += kill_again_and_again(command, given, out, kills, rng, usual)

@@ -66,11 +66,11 @@ def damaged_json(content: Any) -> SearchStrategy[bytes]:
             holder, key = _draw_place(draw, tree)
             what = draw(st.sampled_from(("replace", "replace", "replace", "remove", "add", "wrap")))
             if what == "replace":
-                holder[key] = draw(st.sampled_from(ODD_VALUES))
+                holder[key] = deepcopy(draw(st.sampled_from(ODD_VALUES)))
             elif what == "remove" and holder is not tree:
                 del holder[key]
             elif what == "add" and isinstance(holder[key], dict):
-                holder[key][draw(st.sampled_from(("", "new", "\x00")))] = draw(st.sampled_from(ODD_VALUES))
+                holder[key][draw(st.sampled_from(("", "new", "\x00")))] = deepcopy(draw(st.sampled_from(ODD_VALUES)))
             elif what == "wrap":
                 holder[key] = draw(st.sampled_from(([holder[key]], {"value": holder[key]})))
         return as_text(tree[0])

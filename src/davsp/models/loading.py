@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -19,9 +18,10 @@ from transformers import (
     ProcessorMixin,
 )
 
-from davsp.errors import InputError, ModelError
+from davsp.data.query import Query
+from davsp.errors import MALFORMED, DavspError, InputError, ModelError
 from davsp.models.adapters import HOW_TO_MERGE, Adapter, find_adapter, merge_adapter
-from davsp.models.base import VisionLanguageModel
+from davsp.models.base import VisionLanguageModel, size_of
 from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
 from davsp.models.processors import load_processor
 from davsp.models.requests import Request
@@ -90,9 +90,40 @@ def load_model(
         if adapter.chat_template:
             processor.chat_template = adapter.chat_template
         content = digest_checkpoint(checkpoint_folder(adapter.base, adapter.base_revision), adapter.folder)
-    loaded = FAMILIES.get(model.config.model_type)(model, processor, name, revision, content)
+    loaded = _ready(FAMILIES.get(model.config.model_type), model, processor, name, revision, content)
     if dtype in QUANTISED:
         _check_computes(loaded, dtype)
+    return loaded
+
+
+def _ready(
+    family: type[VisionLanguageModel], model: PreTrainedModel, processor: ProcessorMixin, name: str, *more: Any
+) -> VisionLanguageModel:
+    """The model, for which a first question was made ready. Raises ModelError where its processor or configuration
+    hold what no question can be made ready with."""
+    try:
+        loaded = family(model, processor, name, *more)
+        if loaded.tokenizer.eos_token_id is None:
+            raise ModelError(f"{name}: the tokenizer has no end token. Name it in tokenizer_config.json (eos_token).")
+        pixels = loaded.canvas_pixels([Query("", Image.new("RGB", (64, 64)), "?")])
+        ids = loaded.tokens([loaded.prompt_ids("?", size=size_of(pixels[0]))])
+        loaded.inputs(pixels, ids.ids, ids.prompt)
+        for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            torch.tensor(getattr(model.generation_config, key, None) or 0, dtype=torch.long)
+        place = getattr(model.config, "image_token_id", None)
+        if place is not None and place not in ids.ids:
+            raise ModelError(
+                f"{name}: config.json says that images stand at token {place}, and the tokenizer puts none there. "
+                "Are its files of one model?"
+            )
+    except DavspError:
+        raise
+    except (ArithmeticError, RuntimeError, *MALFORMED) as error:
+        raise ModelError(
+            f"{name} cannot be asked: its processor or configuration holds what no image or question can be made ready "
+            f"with ({_reason(error)}). Put the original model's files there: AutoProcessor.from_pretrained(ORIGINAL)"
+            ".save_pretrained(FOLDER)."
+        ) from error
     return loaded
 
 
@@ -119,7 +150,9 @@ def _whole_model(name: str, source: str, revision: str | None, placement: Mappin
         model, loading = AutoModelForImageTextToText.from_pretrained(
             source, revision=revision, trust_remote_code=False, output_loading_info=True, **placement
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever transformers stumbles over in a checkpoint
         raise ModelError(
             f"cannot load the model {name!r}: {_reason(error)}\n"
             "Give a local folder with config.json, weights and processor, or a hub id that can be reached."
@@ -178,7 +211,7 @@ def _import_family(source: str, revision: str | None) -> None:
 def _processor(name: str, source: str, config: PreTrainedConfig, revision: str | None) -> ProcessorMixin:
     try:
         return load_processor(source, config, revision)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever transformers stumbles over in a processor
         raise ModelError(
             f"{name} has no processor that can be read (files such as preprocessor_config.json and tokenizer.json): "
             f"{_reason(error)}\nSave the original model's beside the weights: "

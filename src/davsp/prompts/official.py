@@ -6,7 +6,6 @@ noise-N.pt              float32 (1, 3, H, W), the whole canvas normalised by CLI
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from davsp.errors import MALFORMED, ArtefactError, InputError
+from davsp.errors import ArtefactError, InputError
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
-from davsp.util.files import replacing
+from davsp.util.files import load_tensors, replacing
 
 LARGEST_FILE = 2**30
 """Bytes; the published files are far smaller."""
@@ -103,6 +102,6 @@ def _load(path: Path) -> Any:
     if path.stat().st_size > LARGEST_FILE:
         raise InputError(f"{path} is larger than {LARGEST_FILE >> 20} MiB: that is no vector and no border.")
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, RecursionError, *MALFORMED) as error:
+        return load_tensors(path)
+    except ValueError as error:
         raise ArtefactError(f"{path} is damaged, or holds more than tensors: nothing of it was run.") from error

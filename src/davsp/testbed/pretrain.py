@@ -7,7 +7,6 @@ what lies in each patch; `name` joins them, and `care` goes on with both tasks o
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from davsp.models.base import NO_LABEL
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
 from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, PretrainingRecipe
-from davsp.util.files import replacing
+from davsp.util.files import load_tensors, replacing
 
 DECISION_WEIGHT = 3.0
 """How many times the first token of an answer counts among the others."""
@@ -173,11 +172,11 @@ class Run:
         if not self._state_file().exists():
             return {"phase": 0, "step": 0}
         try:
-            state: dict[str, Any] = torch.load(self._state_file(), weights_only=True)
+            state: dict[str, Any] = load_tensors(self._state_file())
             self.model.load_state_dict(state["model"])
             self.reader.load_state_dict(state["reader"])
             self.seconds = state["seconds"]
-        except (RuntimeError, pickle.UnpicklingError, EOFError, *MALFORMED) as error:
+        except (RuntimeError, *MALFORMED) as error:  # what does not fit a module is a RuntimeError
             raise ArtefactError(
                 f"{self._state_file()} is damaged or of another recipe: delete it to start again."
             ) from error

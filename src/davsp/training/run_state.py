@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from davsp.errors import MALFORMED, ArtefactError
-from davsp.util.files import check_same_run, parse_json, write_text
+from davsp.util.files import check_same_run, load_tensors, parse_json, write_text
 from davsp.util.processes import processes
 
 Record = dict[str, Any]
@@ -70,12 +67,12 @@ def load_state(folder: Path, identity: Callable[[], Record]) -> Record | None:
             (folder / METRICS).unlink(missing_ok=True)
         return None
     try:
-        saved: Record = torch.load(path, weights_only=True, map_location="cpu")
+        saved: Record = load_tensors(path)
         if "state" not in saved:
             saved = _nested(saved)
         if not (isinstance(saved["step"], int) and isinstance(saved["identity"], dict)):
             raise ValueError("it has no number of steps, or no identity")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, *MALFORMED) as error:
+    except MALFORMED as error:
         raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
     check_same_run(folder, "another run", saved["identity"], identity(), added=("weights",))
     if processes().is_main:

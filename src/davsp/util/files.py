@@ -158,6 +158,19 @@ def read_json_lines(path: Path) -> Iterator[Any]:
         raise InputError(f"cannot read {path}: {error}. Check the path.") from error
 
 
+def load_tensors(path: Path) -> Any:
+    """What torch.save wrote, on the CPU; of a file that holds anything but tensors and plain values nothing is run.
+
+    Raises ValueError when it is damaged or holds more.
+    """
+    import torch
+
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # its readers of zip files, of pickles and of older forms raise whatever they meet
+        raise ValueError(f"not readable as tensors: {type(error).__name__}") from error
+
+
 def sha256(path: Path) -> str:
     """The hex digest of a file's content."""
     with path.open("rb") as stream:
