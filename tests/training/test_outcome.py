@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from davsp.training.outcome import outcome_lines
+import pytest
+
+from davsp.data.query import Query
+from davsp.models.base import VisionLanguageModel
+from davsp.training.jobs import vector_for
+from davsp.training.outcome import layer_warning, outcome_lines
+from davsp.training.vector import LayerStatistics
+
+Two = tuple[list[Query], list[Query]]
 
 BEFORE = {"refused": 0.25, "kept": 1.0, "quality": 1.25}
 
@@ -34,3 +42,23 @@ def test_without_answers_nothing_is_said_of_refusals() -> None:
     after = {"step": 2.0, "refused": 0.0, "kept": 1.0, "quality": 1.3}
     lines = outcome_lines(BEFORE, after, answered=0, malicious=48, benign=60)
     assert len(lines) == 1 and "refused" not in lines[0]
+
+
+def test_a_layer_that_few_queries_chose_is_warned_of() -> None:
+    def layer(number: int, separation: float) -> LayerStatistics:
+        return LayerStatistics(number, 1.0, 0.1, 0.0, 0.1, 0.9, separation, 1.5)
+
+    statistics = [layer(1, 2.0), layer(2, 2.5), layer(3, 3.2)]
+    said = layer_warning(statistics, 1, 4, 4)
+    assert said is not None
+    assert "layer 1 was chosen by 4 malicious and 4 benign" in said and "2 others (layer 3 separates" in said
+    assert layer_warning(statistics, 1, 20, 20) is None
+
+
+@pytest.mark.slow
+def test_the_choice_of_a_layer_by_few_queries_is_said(
+    model: VisionLanguageModel, queries: Two, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [q for q in queries[1] if q.malicious][:2] + [q for q in queries[1] if not q.malicious][:2]
+    vector_for(model, queries[0], few, "", None)
+    assert "WARNING: layer" in " ".join(capsys.readouterr().err.split())

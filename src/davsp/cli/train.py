@@ -41,7 +41,14 @@ def vector(
     data: Data = TESTBED,
     validation: Validation = None,
     prefix: Annotated[str | None, typer.Option(help="Safety prefix before every question; '' for none.")] = None,
-    layer: Annotated[int | None, typer.Option(min=1, help="Decoder layer; default: the best on validation.")] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Decoder layer. Default: the earliest whose separation of the validation queries (d) is within one "
+            "standard error of the best.",
+        ),
+    ] = None,
     directions: Annotated[
         Path | None, typer.Option(help="An official vector file to be measured, instead of one's own directions.")
     ] = None,
@@ -57,6 +64,7 @@ def vector(
 
     from davsp.prompts.official import read_directions
     from davsp.prompts.text import SAFETY_PREFIX
+    from davsp.training.jobs import say_layer
     from davsp.training.vector import extract_vector
     from davsp.util.processes import processes
     from davsp.util.progress import bar
@@ -78,6 +86,8 @@ def vector(
     if processes().is_main:
         measured.save(out)
         Console(stderr=True).print(_vector_table(measured))
+        if layer is None:
+            say_layer(measured)
     print(out)
 
 

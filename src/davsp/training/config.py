@@ -56,7 +56,9 @@ class TrainConfig(BaseModel):
     eps: float = Field(32 / 255, gt=0, le=1, description="Largest change of a pixel with mode=additive, in [0, 1].")
     prefix: str = Field(SAFETY_PREFIX, description="The safety prefix before every question; empty for none.")
     layer: Positive | None = Field(
-        None, description="Decoder layer of the alignment loss, from 1. Default: the one that the vector chose."
+        None,
+        description="Decoder layer of the alignment loss, from 1. Default: the vector's own, the earliest at which the "
+        "separation of malicious and benign validation queries (Cohen's d) is within one standard error of the best.",
     )
     margin: float = Field(
         0.0,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.text import Text
 
 from davsp.data.query import Query
 from davsp.errors import InputError
@@ -16,6 +18,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.training.config import TrainConfig
 from davsp.training.loop import Report
 from davsp.training.objective import Objective, plan
+from davsp.training.outcome import layer_warning
 from davsp.training.run_state import Record
 from davsp.training.trainer import Trainer
 from davsp.training.vector import HarmfulnessVector, extract_vector, origin_of
@@ -62,7 +65,16 @@ def vector_for(
         vector = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
     if folder and processes().is_main:
         vector.save(folder)
+    if not quiet and processes().is_main:
+        say_layer(vector)
     return vector
+
+
+def say_layer(vector: HarmfulnessVector) -> None:
+    """Warn the user where the vector's layer was chosen by few queries."""
+    counts = vector.origin["validation"]
+    if warning := layer_warning(vector.statistics, vector.layer, counts["malicious"], counts["benign"]):
+        Console(stderr=True).print(Text(warning, style="bold yellow"))
 
 
 def dry_run(

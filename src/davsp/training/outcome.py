@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from davsp.results import Rate
+from davsp.training.vector import LayerStatistics
 
 FEW = 20
 """Below so many validation queries of a kind, which prompt is kept and which layer is chosen are close to chance."""
@@ -41,6 +42,19 @@ def outcome_lines(
             f"give {FEW} of each or more."
         )
     return lines
+
+
+def layer_warning(statistics: Sequence[LayerStatistics], chosen: int, malicious: int, benign: int) -> str | None:
+    """A line for a user where so few validation queries chose a layer that others might be as good; None elsewhere."""
+    best = max(statistics, key=lambda s: s.separation)
+    alike = [s.layer for s in statistics if s.separation >= best.separation - best.separation_error]
+    if min(malicious, benign) >= FEW or len(alike) == 1:
+        return None
+    return (
+        f"WARNING: layer {chosen} was chosen by {malicious} malicious and {benign} benign validation queries, which "
+        f"cannot tell it from {len(alike) - 1} others (layer {best.layer} separates them best): give {FEW} of each or "
+        "more, or name the layer."
+    )
 
 
 def _rate(share: float, n: int) -> str:
