@@ -74,6 +74,7 @@ def test_a_blocked_request_is_resisted_or_over_refused_and_shown_apart(
     assert (rates["over_refusal"]["colours"]["rate"], rates["over_refusal"]["colours"]["blocked"]) == (1.0, 4)
     assert (rates["benign_accuracy"]["colours"]["rate"], rates["benign_accuracy"]["colours"]["n"]) == (0.0, 4)
     assert results["unscored"] == {"none": 0}
+    assert results["cost"]["none"]["calls"] == 1
     said = transcripts(tmp_path)["m0"]["none"]
     assert said["verdict"] == "blocked" and said["text"] == ""
     assert said["error"].startswith("blocked by the service: ")
@@ -108,7 +109,8 @@ def test_the_table_shows_what_was_blocked(
             main()
     assert not stop.value.code
     assert "(4 blocked)" in " ".join(capsys.readouterr().out.split())
-    assert "4 blocked" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "4 blocked" in page and "<dt>Blocked</dt>" in page
 
 
 # --- answers
@@ -252,7 +254,7 @@ def test_answers_are_right_by_the_rule_of_each_query_and_that_is_told(tmp_path: 
     assert results["scoring"] == {"contains": 1, "number": 1, "exact": 1}
     rate = results["defences"]["none"]["benign_accuracy"]["colours"]
     assert (rate["n"], rate["rate"]) == (3, pytest.approx(2 / 3))
-    assert "1 answers are not compared with their references" in results["remarks"][0]
+    assert "Not compared with their references: 1 of the queries' answers" in results["remarks"][0]
     lines = [json.loads(line) for line in (tmp_path / "transcripts.jsonl").read_text().splitlines()]
     assert [line["scoring"] for line in lines] == ["contains", "number", "exact", ""]
     assert lines[3]["answers"]["none"]["verdict"] == "answered"

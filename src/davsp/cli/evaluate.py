@@ -153,8 +153,10 @@ def evaluate(
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
         print_table(results, Console())
-        warnings += [f"{job.title}: {line}" for line in (*results.remarks, *too_many_unscored(results))]
-        empty = empty or any(unscored == results.queries for unscored in results.unscored.values())
+        nothing = any(unscored == results.queries for unscored in results.unscored.values())
+        reasons = results.remarks if nothing else ()
+        warnings += [f"{job.title}: {line}" for line in (*reasons, *too_many_unscored(results))]
+        empty = empty or nothing
         say(f"Report: {job.folder / 'report.html'}")
     if benchmarks and processes().is_main:
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")

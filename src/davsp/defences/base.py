@@ -53,15 +53,16 @@ class Exchange:
 
     async def ask(self, request: Request, max_new_tokens: int | None = None) -> Response:
         """The model's response to one request; of a model that thinks, what follows its thinking, if anything does."""
+        self.cost = replace(self.cost, calls=self.cost.calls + 1)
         response = await self.send(request, max_new_tokens and max_new_tokens + self.thinking_tokens)
         cost = self.cost
         self.cost = replace(
             cost,
-            calls=cost.calls + 1,
             input_tokens=_sum(cost.input_tokens, response.input_tokens),
             output_tokens=_sum(cost.output_tokens, response.output_tokens),
         )
-        return replace(response, text=after_thinking(response.text) or response.text)
+        answer = after_thinking(response.text)
+        return response if answer in (None, response.text) else replace(response, text=(answer or "").strip())
 
     async def consult(self, helper: Callable[[], T]) -> T:
         """What one call of a helper model gives; it runs in a thread."""

@@ -40,8 +40,8 @@ class ScoredQueries:
         if not self.long:
             return ()
         return (
-            f"{self.long} answers are not compared with their references, which have more than {SHORT} words and are "
-            f"compared by a language model alone: --judge llm --judge-model {LLM.example}",
+            f"Not compared with their references: {self.long} of the queries' answers. References of more than {SHORT} "
+            f"words are compared by a language model alone (--judge llm --judge-model {LLM.example}).",
         )
 
 

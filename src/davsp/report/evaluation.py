@@ -11,7 +11,7 @@ from davsp.judges.scoring import RULES
 from davsp.report.inputs import ReportInputs, read_inputs
 from davsp.report.pages import PAGE, check_can_draw, render
 from davsp.report.rows import cost_rows, figure_names, measure_tables, too_many_unscored
-from davsp.results import Results, Verdict, read_results
+from davsp.results import Measure, Results, Verdict, read_results
 from davsp.util.files import write_text
 
 
@@ -51,6 +51,7 @@ def write_report(folder: Path, results: Results, inputs: ReportInputs) -> Path:
         too_many_unscored=too_many_unscored(results),
         prompt=inputs.prompt,
         remarks=results.remarks,
+        blocked=any(rate.blocked for row in results.defences.values() for m in Measure for rate in row[m].values()),
         rules=RULES,
         projections=Markup(projections),  # noqa: S704 - our own SVG
         training=Markup(training),  # noqa: S704 - our own SVG
