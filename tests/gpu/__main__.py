@@ -34,6 +34,7 @@ LIMIT = 220
 """Seconds after which a group is stopped on a GPU."""
 SAID = "said.txt"
 CHECKS: dict[str, Callable[[str, Path], Iterable[Check]]] = {
+    "demo": commands.demo_checks,
     "commands": commands.checks,
     **{name: partial(families.checks, name) for name in families.FAMILIES},
 }
@@ -125,7 +126,7 @@ def _groups(device: str, only: list[list[str]]) -> list[str]:
     """The groups of which something is chosen."""
     checked = [g for g, of in CHECKS.items() if any(_is_chosen(check.name, only) for check in of(device, Path()))]
     tested = not only or any(words[0] == PREFIX for words in only)
-    return [*checked[:1], TESTS, *checked[1:]] if tested else checked
+    return [TESTS, *checked] if tested else checked
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ LONGEST_REASON = 300
 
 
 class NotApplicableError(Exception):
-    """What is checked does not exist here; the message says why."""
+    """What is checked does not exist here; the message says why, if an earlier stage has not said it."""
 
 
 class CommandFailedError(Exception):
@@ -83,7 +83,7 @@ def run_check(check: Check) -> Outcome:
             with redirect_stdout(said), redirect_stderr(said):
                 stage()
         except NotApplicableError as reason:
-            left_out.append(f"{name}: {reason}")
+            left_out += [f"{name}: {reason}"] if str(reason) else []
         except Exception as error:
             failed.append(f"{name}: {_reason(error)}")
             print(f"{said.getvalue()}\n{check.name}, {name}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)

@@ -59,9 +59,9 @@ COMMANDS: dict[str, str] = {
     "official vector": "official export {out}/vector {out}/vector.pt",
     "official export": "official export {out}/border {out}/noise.pt",
     "official border": "official border {out}/noise.pt --model testbed --width 16 --out {out}/theirs --device {device}",
-    "demo": "demo --steps 2 --per-group 1 --out {out}/demo",
 }
 """By name, in an order in which each finds what it needs."""
+DEMO = "demo --steps 2 --per-group 1 --out {out}/demo"
 NEED_INSPECT = ("evaluate", "report", "judge validate, by a model", "demo", "fit adashield-a", "testbed score")
 
 
@@ -73,6 +73,11 @@ def checks(device: str, folder: Path) -> Iterator[Check]:
         if name == "train a border":
             stages.append(("metrics", partial(_has_metrics, folder / "border")))
         yield Check(f"davsp {name}", stages)
+
+
+def demo_checks(device: str, folder: Path) -> Iterator[Check]:
+    """The demo: it needs nothing of the others."""
+    yield Check("davsp demo", [("run", partial(run, "demo", DEMO, device, folder))])
 
 
 def make_files(folder: Path) -> None:

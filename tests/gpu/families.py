@@ -81,7 +81,7 @@ class TinyRun:
     def train(self, mode: Mode) -> None:
         model = self._loaded
         if self.vector is None:
-            raise NotApplicableError("there is no vector")
+            raise NotApplicableError
         if mode is Mode.FRAME and isinstance(model.canvas, FixedCanvas):
             raise NotApplicableError("its images have one size")
         config = TrainConfig(
@@ -108,7 +108,7 @@ class TinyRun:
     @property
     def _loaded(self) -> VisionLanguageModel:
         if self.model is None:
-            raise NotApplicableError("there is no model")
+            raise NotApplicableError
         return self.model
 
 

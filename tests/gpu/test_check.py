@@ -25,7 +25,7 @@ def with_a_device(command: Any, words: tuple[str, ...] = ()) -> set[tuple[str, .
 
 
 def test_every_family_at_every_precision_and_every_command_with_a_device_is_checked() -> None:
-    assert set(CHECKS) == {"commands", *FAMILIES.names()}
+    assert set(CHECKS) == {"demo", "commands", *FAMILIES.names()}
     assert [c.name for c in families.checks("llava", "cpu", Path())] == [f"llava {p}" for p in families.PRECISIONS]
     lines = [line.split() for line in commands.COMMANDS.values()]
     named = {c for c in with_a_device(typer.main.get_command(app)) for line in lines if tuple(line[: len(c)]) == c}
