@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format types bench docs coverage fuzz mutation wheel clean
+.PHONY: setup demo test lint format types bench docs coverage fuzz mutation gpu-check wheel clean
 
 setup: .venv/.ready
 
@@ -45,8 +45,23 @@ coverage: setup
 mutation: setup
 	$(BIN)/python -m tests.mutation
 
+# Where WHEELS names a folder of wheels, they are installed beside the machine's own torch and transformers, without a
+# network; else what is checked is .venv. ARGS are those of `python -m tests.gpu`.
+ifdef WHEELS
+gpu-check:
+	$(PYTHON) -m venv --without-pip .venv-gpu
+	$(PYTHON) -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+		> $$(.venv-gpu/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/machine.pth
+	$(PYTHON) -m pip --python .venv-gpu/bin/python install --quiet --disable-pip-version-check --no-index \
+		--find-links $(WHEELS) -e '.[eval]' beartype pytest
+	.venv-gpu/bin/python -m tests.gpu $(ARGS)
+else
+gpu-check: setup
+	$(BIN)/python -m tests.gpu $(ARGS)
+endif
+
 wheel: setup
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
-	rm -rf .venv dist runs site .coverage .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-gpu dist runs site .coverage .mypy_cache .ruff_cache .pytest_cache

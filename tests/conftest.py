@@ -48,6 +48,14 @@ def vector(model: VisionLanguageModel, queries: tuple[list[Query], list[Query]])
     return extract_vector(model, *queries, prefix="be careful .", batch_size=16)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without a GPU, what needs one is skipped, and the summary says why."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU that torch can use"))
+
+
 class _NoDeprecatedCalls(logging.Handler):
     """transformers tells in its log what it will drop: a call of ours that needs it fails already."""
 

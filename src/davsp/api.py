@@ -132,6 +132,7 @@ def ask(
     check_question(question, "the question")
     chosen = _defence(defence)
     chosen.check(model)
+    chosen = chosen.on_canvas(model.canvas)
     name = str(image) if isinstance(image, str | Path) else "the image"
     query = Query(id=name, image=Path(image) if isinstance(image, str) else image, question=question)
 
@@ -186,6 +187,8 @@ def evaluate(
             check_served(defence)
         elif not transfer:
             defence.check(model)
+    if not isinstance(model, str):
+        chosen = [defence.on_canvas(model.canvas) for defence in chosen]
     asked = load_queries(queries, split="test" if isinstance(queries, str) and is_testbed(queries) else None)
     scratch = None if out else tempfile.TemporaryDirectory(prefix="davsp-", ignore_cleanup_errors=True)
     folder = Path(out) if out else Path(scratch.name if scratch else "") / "evaluation"

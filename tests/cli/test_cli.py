@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,8 @@ from PIL import Image
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from tests.command_line import run
@@ -101,6 +104,29 @@ def test_applying_to_a_folder_writes_canvases_and_skips_what_is_done(
     assert (status, "1 written" in err) == (0, True)
     assert Image.open(tmp_path / "out" / "photo.png").size == (112, 112)
     assert "1 up to date" in run(monkeypatch, capsys, "apply", saved_prompt, image.parent, tmp_path / "out")[2]
+
+
+def test_applying_keeps_within_the_limits_that_are_said_and_makes_again_what_was_made_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    qwen = load_model("testbed-qwen2vl")
+    layout = FrameLayout(qwen.canvas, 8, 16)
+    pixels = torch.rand(3, *layout.size, generator=torch.manual_seed(0))
+    layout.project_(pixels)
+    VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), base_model=BaseModelFacts.of(qwen)).save(
+        tmp_path / "prompt"
+    )
+    (tmp_path / "in").mkdir()
+    Image.effect_noise((300, 200), 80).convert("RGB").save(tmp_path / "in" / "photo.png")
+    applying = ["apply", tmp_path / "prompt", tmp_path / "in", tmp_path / "out"]
+    for limits, told in (([], "1 written"), ([], "1 up to date"), (["--max-pixels", 9216], "1 written")):
+        status, _, said = run(monkeypatch, capsys, *applying, *limits)
+        assert (status, told in said) == (0, True), (limits, said)
+    made = np.asarray(Image.open(tmp_path / "out" / "photo.png"))
+    assert made.shape[0] * made.shape[1] <= 9216
+    assert np.array_equal(made[:8, :24], (pixels[:, :8, :24] * 255).round().permute(1, 2, 0).numpy())
+    status, _, said = run(monkeypatch, capsys, *applying, "--max-pixels", 60)
+    assert status == 2 and "to 60 pixels in all cannot be" in said
 
 
 def test_a_bad_image_in_a_folder_is_named_and_the_others_are_written(

@@ -21,8 +21,8 @@ FENCE = re.compile(r"^ *(```+|~~~+)[^\n]*\n(.*?)^ *\1", re.MULTILINE | re.DOTALL
 INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 CALL = re.compile(r"\s*(?:\$ )?(?:[A-Z_]+=\S* )*(?:.* -m |\S*/)?davsp(?: +(?P<words>.+))?$")
 AFTERWARDS = {"|", ">", ">>", "2>", "<", "&&", "||", ";"}
-OF_OTHERS = {"--model-role"}
-"""Options of `inspect eval` that the documents speak of."""
+OF_OTHERS = {"--model-role", "--mm-processor-kwargs"}
+"""Options of `inspect eval` and of vLLM that the documents speak of."""
 
 
 def in_blocks(markdown: str) -> Iterator[list[str]]:

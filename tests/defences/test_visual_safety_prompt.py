@@ -86,8 +86,8 @@ def test_an_unusable_question_is_refused(prompt: VisualSafetyPrompt, model: Visi
 
 
 def test_a_prompt_for_another_model_says_what_differs(prompt: VisualSafetyPrompt, model: VisionLanguageModel) -> None:
-    other = replace(prompt, base_model=prompt.base_model.model_copy(update={"canvas": (336, 336), "n_layers": 40}))
-    with pytest.raises(ArtefactError, match=r"(?s)canvas: .*\(336, 336\).*n_layers: .*40") as caught:
+    other = replace(prompt, base_model=prompt.base_model.model_copy(update={"family": "mllama", "n_layers": 40}))
+    with pytest.raises(ArtefactError, match=r"(?s)family: .*mllama.*n_layers: .*40") as caught:
         other.check(model)
     assert "hidden_size" not in str(caught.value)
 
@@ -181,9 +181,10 @@ def test_a_canvas_without_sizes_is_a_clear_error(
     layout = FrameLayout(FixedCanvas(56, 56), border=7, edge=14)
     replace(prompt, visual=VisualPrompt(layout, layout.start(torch.full((3,), 0.5)))).save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    edit(tmp_path, visual=config["visual"] | {"canvas": canvas})
-    with pytest.raises(ArtefactError, match=r"damaged: visual\.canvas: .*the canvas has no sizes"):
-        VisualSafetyPrompt.load(tmp_path)
+    for part, key in (("base_model", "limits"), ("visual", "canvas")):
+        edit(tmp_path, **(config | {part: config[part] | {key: canvas}}))
+        with pytest.raises(ArtefactError, match=rf"damaged: {part}\.{key}.*: .*the canvas has no sizes"):
+            VisualSafetyPrompt.load(tmp_path)
 
 
 def test_a_direction_of_no_numbers_is_a_clear_error(prompt: VisualSafetyPrompt, tmp_path: Path) -> None:

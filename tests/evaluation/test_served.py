@@ -31,6 +31,7 @@ from davsp.errors import ModelError
 from davsp.imaging.canvas import GridCanvas
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
 from davsp.models.served import is_served
 from davsp.models.shipped import SHIPPED
 from davsp.prompts.frame import FrameLayout
@@ -45,8 +46,9 @@ if importlib.util.find_spec("openai") is None:
 
 from davsp.evaluation.run import evaluate
 from davsp.evaluation.served import ServerConnection
+from tests.command_line import run as command
 from tests.evaluation.fakes import transcripts
-from tests.evaluation.server import serving
+from tests.evaluation.server import Server, serving
 
 QUERIES = [
     Query(f"q{i}", Image.new("RGB", (40, 30), (i, 0, 0)), f"what colour {i} ?", "red", group="colours")
@@ -94,6 +96,38 @@ def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
         assert np.array_equal(sent, prompt.apply_to_image(QUERIES[0].image))  # type: ignore[arg-type]
     inside = open_image(QUERIES[0].image)
     assert sent.crop((14, 14, 54, 44)).tobytes() == inside.tobytes(), "a frame leaves the image as it is"
+
+
+def test_images_are_composed_within_the_limits_that_are_said_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frame keeps the width that it was trained with; what a server would shrink is refused before it is asked."""
+    qwen = load_model("testbed-qwen2vl")
+    frame, border = FrameLayout(qwen.canvas, 8, 16), BorderLayout(112, 112, border=8)
+    for name, layout in (("frame", frame), ("border", border)):
+        replace(_random(qwen, layout), name=name).save(tmp_path / name)
+    Image.effect_noise((200, 160), 80).convert("RGB").save(tmp_path / "photo.png")
+    (tmp_path / "q.csv").write_text("image,question,malicious,answer\nphoto.png,what is it ?,false,red\n")
+
+    def ask(server: Server, *arguments: object) -> tuple[int, str]:
+        asking = ["evaluate", "--model", server.model, "--data", tmp_path / "q.csv", "--batch-size", 1]
+        status, _, said = command(monkeypatch, capsys, *asking, "--out", tmp_path / "out", *arguments)
+        return status, said
+
+    limits = ("--min-pixels", 64, "--max-pixels", 96 * 96)
+    with serving(lambda number, body: (200, "red")) as server:
+        status, said = ask(server, "--defence", tmp_path / "border", *limits)
+        assert status == 2 and not server.asked
+        assert "border composes images of 112 x 112 pixels" in said and "takes images of 64 to 9216 pixels" in said
+        status, said = ask(server, "--defence", tmp_path / "frame", *limits)
+        assert status == 0 and "leaves images as they are within the same limits" in said
+    [sent] = [np.asarray(image) for image in server.images if image.size != (200, 160)]
+    assert sent.shape[0] * sent.shape[1] <= 96 * 96
+    pixels = VisualSafetyPrompt.load(tmp_path / "frame").visual.pixels  # type: ignore[union-attr]
+    assert np.array_equal(sent[:8, :24], (pixels[:, :8, :24] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    asking = ["evaluate", "--model", "testbed-qwen2vl", "--out", tmp_path / "loaded", "--max-pixels", 9216]
+    status, _, said = command(monkeypatch, capsys, *asking)
+    assert status == 2 and "a loaded model brings its processor's own limits" in said
 
 
 def _random(model: VisionLanguageModel, layout: Layout) -> VisualSafetyPrompt:

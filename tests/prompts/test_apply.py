@@ -16,8 +16,8 @@ from davsp.prompts.apply import apply_to_file, apply_to_folder, apply_to_stream
 class Frame:
     """A stand-in prompt: a green frame on an 8 x 8 canvas. Counts the images it was given."""
 
-    def __init__(self) -> None:
-        self.applied = 0
+    def __init__(self, identity: str = "green") -> None:
+        self.applied, self.identity = 0, identity
 
     def apply_to_image(self, image: Image.Image) -> Image.Image:
         self.applied += 1
@@ -125,12 +125,14 @@ def test_a_second_run_skips_what_is_newer_than_its_source(tmp_path: Path) -> Non
     assert (summary.written, summary.skipped, prompt.applied) == (1, 1, 1)
 
 
-def test_outputs_older_than_the_prompt_are_made_again(tmp_path: Path) -> None:
+def test_outputs_of_another_prompt_or_of_none_are_made_again(tmp_path: Path) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     age(save(source / "a.png"), 100)
-    apply_to_folder(Frame(), source, target)
-    later = (target / "a.png").stat().st_mtime + 10
-    assert apply_to_folder(Frame(), source, target, prompt_time=later).written == 1
+    apply_to_folder(Frame("an older prompt"), source, target)
+    assert apply_to_folder(Frame(), source, target).written == 1
+    assert apply_to_folder(Frame(), source, target).written == 0
+    save(target / "a.png")
+    assert apply_to_folder(Frame(), source, target).written == 1
 
 
 def test_overwrite_makes_everything_again(tmp_path: Path) -> None:

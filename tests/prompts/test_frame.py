@@ -135,7 +135,19 @@ def test_images_beyond_the_bounds_are_scaled() -> None:
 
 
 @pytest.mark.parametrize("kind", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
-@pytest.mark.parametrize("shapes", [((60, 90), (28, 28)), ((40, 30), (60, 71)), ((84, 84), (28, 42))])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((60, 90), (28, 28)),
+        ((40, 30), (60, 71)),
+        ((84, 84), (28, 42)),
+        ((84, 56), (28, 28)),
+        ((86, 56), (28, 28)),
+        ((112, 56), (28, 28)),
+        ((40, 20), (30, 28)),
+        ((154, 56), (60, 10)),
+    ],
+)
 def test_resizing_equals_pillows(kind: Image.Resampling, shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
     (height, width), (tall, wide) = shapes
     image = noise(height, width)

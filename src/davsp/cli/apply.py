@@ -13,6 +13,8 @@ from davsp.cli.options import (
     TESTBED,
     Device,
     Dtype,
+    MaxPixels,
+    MinPixels,
     ModelName,
     Precision,
     PromptFolder,
@@ -29,13 +31,14 @@ def apply(
     target: Annotated[str, typer.Argument(help="A .png file, a folder, or - for standard output.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Images at a time; default: one for each core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also write what is there and up to date.")] = False,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Put the prompt's border around images. The safety prefix in config.json belongs before the question."""
-    from davsp.defences.stored import CONFIG
     from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
     from davsp.prompts.apply import apply_to_file, apply_to_folder, apply_to_stream
 
-    loaded = VisualSafetyPrompt.load(prompt)
+    loaded = VisualSafetyPrompt.load(prompt).with_limits(min_pixels, max_pixels)
     if (source == "-") != (target == "-"):
         raise InputError("standard input goes with standard output: give - for both.")
     if source == "-":
@@ -43,10 +46,7 @@ def apply(
     elif not Path(source).is_dir():
         apply_to_file(loaded, Path(source), Path(target))
     else:
-        made = (prompt / CONFIG).stat().st_mtime
-        done = apply_to_folder(
-            loaded, Path(source), Path(target), workers=workers, overwrite=overwrite, prompt_time=made
-        )
+        done = apply_to_folder(loaded, Path(source), Path(target), workers=workers, overwrite=overwrite)
         say(f"{done.written} written, {done.skipped} up to date, {len(done.failed)} failed.")
         if done.failed:
             raise InputError("\n".join(done.failed))

@@ -19,6 +19,8 @@ from davsp.cli.options import (
     BatchSize,
     Device,
     Dtype,
+    MaxPixels,
+    MinPixels,
     Out,
     Precision,
     Revision,
@@ -85,6 +87,8 @@ def evaluate(
         bool,
         typer.Option(help="Keep the answers that an earlier run of the same command left in --out, or ask all again."),
     ] = True,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
     skip_bad: SkipBad = False,
     seed: Seed = 0,
     revision: Revision = None,
@@ -102,6 +106,7 @@ def evaluate(
     from davsp.defences.textual import Undefended
     from davsp.evaluation.plan import plan_of
     from davsp.evaluation.run import check_unique
+    from davsp.models.served import is_served
     from davsp.report.comparison import write_comparison
     from davsp.report.rows import too_many_unscored
     from davsp.report.terminal import print_table
@@ -112,8 +117,10 @@ def evaluate(
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
+    if not is_served(model) and (min_pixels or max_pixels):
+        raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
     judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
-    defences = [load_defence(name) for name in names or []]
+    defences = [load_defence(name).with_limits(min_pixels, max_pixels) for name in names or []]
     training = api.metrics_of(names or [], defences)
     if all(defence.kind != Undefended.kind for defence in defences):
         defences.insert(0, Undefended())
@@ -219,7 +226,10 @@ def _model(
         for defence in defences:
             check_served(defence)
         if any(defence.model_specific for defence in defences):
-            say(f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same.")
+            say(
+                f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
+                "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
+            )
         return name
     loaded = load_model(name, revision, device, dtype)
     for defence in defences:

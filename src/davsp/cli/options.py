@@ -62,6 +62,10 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable record
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 Seed = Annotated[int, typer.Option(min=0, envvar="DAVSP_SEED")]
 BatchSize = Annotated[int, typer.Option(min=1)]
+MIN_PIXELS_HELP = "The least pixels of an image in all that the model's server leaves as it is; default: as trained."
+MAX_PIXELS_HELP = "The most pixels of an image in all that the model's server leaves as it is; default: as trained."
+MinPixels = Annotated[int | None, typer.Option("--min-pixels", min=1, help=MIN_PIXELS_HELP)]
+MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help=MAX_PIXELS_HELP)]
 PromptFolder = Annotated[Path, typer.Argument(help="A saved visual safety prompt.")]
 
 

@@ -21,6 +21,7 @@ from davsp.models.requests import Request, Response
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from davsp.imaging.canvas import Canvas
     from davsp.models.base import VisionLanguageModel
 
 T = TypeVar("T")
@@ -123,6 +124,18 @@ class Defence(ABC):
 
     def check(self, model: VisionLanguageModel) -> None:  # noqa: B027 - one that suits every model has nothing to check
         """Raise ArtefactError when it was made for another model than `model`."""
+
+    def on_canvas(self, canvas: Canvas) -> Self:  # noqa: ARG002 - for defences that compose images
+        """The same defence for a model with this canvas: what it composes anew for other sizes of images."""
+        return self
+
+    def with_limits(self, min_pixels: int | None = None, max_pixels: int | None = None) -> Self:  # noqa: ARG002
+        """The same defence for a model whose processor holds images within other limits of pixels in all (None: the
+        limits that it was made for), such as one on a server. A loaded model brings its own.
+
+        Raises InputError for limits that cannot be, ArtefactError when its images would be resampled under them.
+        """
+        return self
 
     @property
     def alignment(self) -> tuple[int, Tensor] | None:

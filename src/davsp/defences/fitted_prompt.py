@@ -34,10 +34,12 @@ class FittedPrompt(PromptDefence):
     def __init__(self, facts: FittedPromptFacts, visual: VisualPrompt | None) -> None:
         self.facts, self.visual = facts, visual
         self.name, self.prefix, self.suffix = facts.name, facts.prefix, facts.suffix
+        self.base_model = facts.base_model
 
     def check(self, model: VisionLanguageModel) -> None:
-        """Raise ArtefactError when it was fitted for another model than `model`."""
+        """Raise ArtefactError when it was fitted for another model than `model`, or for other sizes of images."""
         self.facts.check(model)
+        self.check_canvas(model.canvas, model.name)
 
     @classmethod
     def save_fitted(

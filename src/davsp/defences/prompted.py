@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Self
 
 from PIL import Image
 
 from davsp.data.query import Query
 from davsp.defences.base import RewritingDefence
+from davsp.defences.stored import BaseModelFacts
+from davsp.errors import ArtefactError
+from davsp.imaging.canvas import Canvas
 from davsp.prompts.visual import VisualPrompt, protect
 
 
@@ -18,15 +22,14 @@ class PromptDefence(RewritingDefence):
     visual: VisualPrompt | None
     prefix: str
     suffix: str = ""
+    base_model: BaseModelFacts
+    """Of one with a visual prompt: the model that it was made for."""
 
     @property
     def identity(self) -> str:
         """A hex digest of texts, layout and pixels."""
-        total = hashlib.sha256(repr((self.prefix, self.suffix)).encode())
-        if self.visual is not None:
-            total.update(repr(self.visual.layout).encode())
-            total.update(self.visual.pixels.cpu().numpy().tobytes())
-        return total.hexdigest()
+        parts = (self.prefix, self.suffix, self.visual.identity if self.visual else None)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def picture(self) -> bytes | None:
         return self.visual.to_png() if self.visual else None
@@ -35,6 +38,31 @@ class PromptDefence(RewritingDefence):
         """The RGB image as it is sent: on the model's canvas, or as it is when there is no visual prompt."""
         return image if self.visual is None else self.visual.apply_to_image(image)
 
+    def check_canvas(self, canvas: Canvas, model: str) -> None:
+        """Raise ArtefactError when what is composed would be resampled by a model with this canvas, border and all."""
+        if self.visual is None or self.visual.layout.fits(canvas):
+            return
+        size = self.visual.layout.size
+        made = f", for {limits.description}" if (limits := self.base_model.limits) else ""
+        raise ArtefactError(
+            f"{self.name} composes images of {_sides(size)} pixels{made}; {model} takes {canvas.description}, and "
+            f"would make {_sides(canvas.choose(*size))} of them, border and all. Set the processor's limits "
+            "(max_pixels and the like) to those that the defence was made for, or make one for these."
+        )
+
+    def with_limits(self, min_pixels: int | None = None, max_pixels: int | None = None) -> Self:
+        if self.visual is None or (min_pixels is None and max_pixels is None):
+            return self
+        if self.base_model.limits is None:
+            raise ArtefactError(
+                f"{self.name} does not say which limits it was made for (an older davsp saved it): leave min_pixels "
+                f"and max_pixels out, and see to it that images of {_sides(self.visual.layout.size)} pixels are not "
+                "resampled."
+            )
+        canvas = self.base_model.limits.limited(min_pixels, max_pixels)
+        self.check_canvas(canvas, "the server's processor")
+        return self.on_canvas(canvas)
+
     def defend(self, query: Query) -> Query:
         """The query with its image composed on the model's canvas and its question between the texts.
 
@@ -42,3 +70,7 @@ class PromptDefence(RewritingDefence):
         """
         protected = protect(query, self.visual, self.prefix)
         return replace(protected, question=f"{protected.question}\n{self.suffix}") if self.suffix else protected
+
+
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

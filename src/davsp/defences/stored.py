@@ -10,20 +10,35 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from davsp.errors import ArtefactError
+from davsp.imaging.canvas import Canvas, FixedCanvas, GridCanvas, TiledCanvas
 from davsp.models.base import VisionLanguageModel
 from davsp.util.files import parse_json, replacing, sha256, write_json, write_text
 
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+def _sound(canvas: Canvas) -> Canvas:
+    """The canvas. Raises ValueError for one without sizes."""
+    sizes = canvas.sizes if isinstance(canvas, TiledCanvas) else ((1, 1),)
+    sides = [side for side in vars(canvas).values() if isinstance(side, int)]
+    bounded = not isinstance(canvas, GridCanvas) or canvas.min_pixels <= canvas.max_pixels
+    if not sizes or not bounded or min([*sides, *chain(*sizes)]) < 1:
+        raise ValueError("the canvas has no sizes")
+    return canvas
+
+
+SavedCanvas = Annotated[FixedCanvas | GridCanvas | TiledCanvas, AfterValidator(_sound)]
 
 
 class BaseModelFacts(BaseModel):
@@ -38,6 +53,8 @@ class BaseModelFacts(BaseModel):
     hidden_size: int
     fingerprint: str
     """What no precision changes; it tells models apart where `weights` is not known."""
+    limits: SavedCanvas | None = None
+    """The sizes of images that it took as they are; None in folders written before version 0.2."""
     weights: str | None = None
     """A digest of every tensor of its checkpoint; None in folders written before version 0.2."""
 
@@ -48,6 +65,7 @@ class BaseModelFacts(BaseModel):
             revision=model.revision,
             family=model.family,
             canvas=model.canvas.square,
+            limits=model.canvas,
             n_layers=model.n_layers,
             hidden_size=model.hidden_size,
             fingerprint=model.fingerprint(),
@@ -55,10 +73,11 @@ class BaseModelFacts(BaseModel):
         )
 
     def differences(self, model: VisionLanguageModel) -> list[str]:
-        """One line for everything in which `model` is another model than this; names do not count."""
+        """One line for everything in which `model` is another model than this; names do not count, nor do the limits
+        of its processor: whether they suit is for the visual prompt to say."""
         other = BaseModelFacts.of(model)
         mine, its = self.model_dump(), other.model_dump()
-        names = [k for k in ("family", "canvas", "n_layers", "hidden_size") if mine[k] != its[k]]
+        names = [k for k in ("family", "n_layers", "hidden_size") if mine[k] != its[k]]
         lines = [f"{k}: it was made for {mine[k]}, {model.name} has {its[k]}" for k in names]
         if self.weights and other.weights:
             same = self.weights == other.weights

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel
 from torch import Tensor
 
-from davsp.defences.stored import CONFIG, WEIGHTS
+from davsp.defences.stored import CONFIG, WEIGHTS, SavedCanvas
 from davsp.errors import ArtefactError, InputError
-from davsp.imaging.canvas import FixedCanvas, GridCanvas, TiledCanvas
 from davsp.prompts.layouts import Layout, Mode
 from davsp.prompts.registry import LAYOUTS
 from davsp.prompts.visual import VisualPrompt
@@ -26,17 +23,7 @@ class VisualFacts(BaseModel):
     border: int = 0
     eps: float = 0.0
     edge: int = 0
-    canvas: FixedCanvas | GridCanvas | TiledCanvas | None = None
-
-    @field_validator("canvas")
-    @classmethod
-    def _is_sound(cls, canvas: FixedCanvas | GridCanvas | TiledCanvas | None) -> Any:
-        sizes = canvas.sizes if isinstance(canvas, TiledCanvas) else ((1, 1),)
-        sides = [side for side in vars(canvas).values() if isinstance(side, int)] if canvas else []
-        bounded = not isinstance(canvas, GridCanvas) or canvas.min_pixels <= canvas.max_pixels
-        if not sizes or not bounded or min([*sides, *chain(*sizes)]) < 1:
-            raise ValueError("the canvas has no sizes")
-        return canvas
+    canvas: SavedCanvas | None = None
 
     @classmethod
     def of(cls, layout: Layout) -> VisualFacts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
 from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
+from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
@@ -131,13 +132,18 @@ class VisualSafetyPrompt(
         return differences[0] if all(differences) else []
 
     def check(self, model: VisionLanguageModel) -> None:
-        """Raise ArtefactError when the prompt was trained for another model than `model`."""
+        """Raise ArtefactError when the prompt was trained for another model than `model`, or when the limits of the
+        model's processor are others and what the prompt composes would be resampled."""
         if misfits := self.misfits(model):
             raise ArtefactError(
                 f"this prompt was trained for {self.base_model.name} and does not fit {model.name}:\n"
                 + "\n".join(f"  {line}" for line in misfits)
                 + "\nLoad the model it was trained for, or train a prompt for this one with `davsp train`."
             )
+        self.check_canvas(model.canvas, model.name)
+
+    def on_canvas(self, canvas: Canvas) -> VisualSafetyPrompt:
+        return replace(self, visual=self.visual.on_canvas(canvas)) if self.visual else self
 
     def ask(self, model: VisionLanguageModel, image: ImageSource, question: str, max_new_tokens: int = 256) -> str:
         """The defended model's greedy answer. `image`: a path, bytes, or a Pillow image.
@@ -145,7 +151,7 @@ class VisualSafetyPrompt(
         Raises InputError for an unusable image or question, ArtefactError for another model.
         """
         self.check(model)
-        protected, prefixed = self.protect(image, question)
+        protected, prefixed = self.on_canvas(model.canvas).protect(image, question)
         return model.generate([Query(id="the image", image=protected, question=prefixed)], max_new_tokens)[0]
 
     def save(self, folder: Path | str) -> None:
@@ -224,13 +230,16 @@ class VisualSafetyPrompt(
         facts, tensors = stored.load(folder, PromptFacts)
         visual = read_visual(folder, facts.visual, tensors) if facts.visual else None
         direction = tensors.get("direction")
+        base_model = facts.base_model
+        if base_model.limits is None and facts.visual:  # an older davsp kept them with frames alone
+            base_model = base_model.model_copy(update={"limits": facts.visual.canvas})
         if direction is not None and direction.shape != (facts.base_model.hidden_size,):
             raise ArtefactError(f"{folder / WEIGHTS}: the direction does not fit {CONFIG}: train it again.")
         return cls(
             facts.name,
             visual,
             facts.prefix,
-            base_model=facts.base_model,
+            base_model=base_model,
             further_models=facts.further_models,
             training=facts.training,
             direction=direction,

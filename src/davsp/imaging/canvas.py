@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from PIL import Image
@@ -25,9 +25,30 @@ class Canvas(ABC):
     any_size: ClassVar[bool] = False
     """Whether images keep their own size, but for rounding and bounds."""
 
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """Which sizes these are, in a few words."""
+
     @abstractmethod
     def choose(self, height: int, width: int) -> tuple[int, int]:
         """The size, of those the model takes, at which it sees an image of this size."""
+
+    def keeps(self, height: int, width: int) -> bool:
+        """Whether an image of this size reaches the model as it is."""
+        return self.choose(height, width) == (height, width)
+
+    def limited(self, min_pixels: int | None, max_pixels: int | None) -> Canvas:
+        """The canvas with other limits of an image's pixels in all; None leaves one as it is.
+
+        Raises InputError for limits that cannot be, and where images have no such limits.
+        """
+        if min_pixels is None and max_pixels is None:
+            return self
+        raise InputError(
+            f"limits of pixels are for models that take images of any size, and this one takes {self.description}: "
+            "leave min_pixels and max_pixels out."
+        )
 
     def resize(self, image: Image.Image) -> Image.Image:
         """The RGB image at its chosen size: shrunk or enlarged to fit, its sides filled up with white."""
@@ -41,6 +62,8 @@ class Canvas(ABC):
     def inner_size(self, height: int, width: int, border: int) -> tuple[int, int]:
         """The size that an image takes up within a frame of `border` pixels."""
         tall, wide = self.choose(height + 2 * border, width + 2 * border)
+        if min(tall, wide) <= 2 * border:
+            raise _no_frame(height, width, border)
         return tall - 2 * border, wide - 2 * border
 
     def outer_size(self, height: int, width: int, border: int) -> tuple[int, int]:
@@ -55,6 +78,10 @@ class FixedCanvas(Canvas):
     height: int
     width: int
 
+    @property
+    def description(self) -> str:
+        return f"images of {self.height} x {self.width} pixels"
+
     def choose(self, height: int, width: int) -> tuple[int, int]:  # noqa: ARG002 - the same for all
         return self.height, self.width
 
@@ -68,6 +95,22 @@ class GridCanvas(Canvas):
     step: int
     min_pixels: int
     max_pixels: int
+
+    @property
+    def description(self) -> str:
+        return (
+            f"images of {self.min_pixels} to {self.max_pixels} pixels in all, whose sides are multiples of {self.step}"
+        )
+
+    def limited(self, min_pixels: int | None, max_pixels: int | None) -> GridCanvas:
+        least = self.min_pixels if min_pixels is None else min_pixels
+        most = self.max_pixels if max_pixels is None else max_pixels
+        if not 0 < least <= most or most < self.step**2:
+            raise InputError(
+                f"an image of {least} to {most} pixels in all cannot be: the least must not lie above the most, and "
+                f"the most not below {self.step**2} (a square of {self.step})."
+            )
+        return replace(self, min_pixels=least, max_pixels=most)
 
     def choose(self, height: int, width: int) -> tuple[int, int]:
         """The nearest multiples, scaled to the bounds where need be. Raises InputError beyond MOST_RATIO."""
@@ -104,9 +147,7 @@ class GridCanvas(Canvas):
             # The border does not shrink with the image, and sides are rounded up: go a little beyond, and look again.
             scale = math.sqrt(bound / area) * (0.99 if area > bound else 1.01)
             tall, wide = max(1, round(tall * scale)), max(1, round(wide * scale))
-        raise InputError(
-            f"no frame of {border} pixels fits around an image of {width} x {height}: choose a smaller width."
-        )
+        raise _no_frame(height, width, border)
 
     def outer_size(self, height: int, width: int, border: int) -> tuple[int, int]:
         """The next multiples of the step: what they add lies at the right and at the bottom."""
@@ -128,6 +169,11 @@ class TiledCanvas(Canvas):
     tile: int
     sizes: tuple[tuple[int, int], ...]
 
+    @property
+    def description(self) -> str:
+        counts = [height * width // self.tile**2 for height, width in self.sizes]
+        return f"images of {min(counts)} to {max(counts)} tiles of {self.tile} x {self.tile} pixels"
+
     def choose(self, height: int, width: int) -> tuple[int, int]:
         """The size that keeps most of the image's pixels, and of those the one with the least area left over."""
 
@@ -137,3 +183,10 @@ class TiledCanvas(Canvas):
             return kept, -(size[0] * size[1] - kept)
 
         return max(self.sizes, key=kept_and_wasted)
+
+
+def _no_frame(height: int, width: int, border: int) -> InputError:
+    return InputError(
+        f"no frame of {border} pixels fits around an image of {width} x {height} within the model's limits: raise them "
+        "(max_pixels), or train a frame of a smaller width."
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from davsp.errors import InputError
 
@@ -24,6 +25,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, 
 _WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
 _NO_COLOUR_RANGE = ("I", "F")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MADE_BY = "davsp"
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _warning_filters = threading.Lock()
 
@@ -135,8 +137,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """The image as a PNG file, compressed fast rather than small: every query needs one."""
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=1, compress_type=RUN_LENGTHS)
+def png_bytes(image: Image.Image, made_by: str | None = None) -> bytes:
+    """The image as a PNG file, compressed fast rather than small: every query needs one.
+
+    `made_by` stands in a text chunk at its beginning, where `was_made_by` finds it.
+    """
+    stream, texts = io.BytesIO(), PngInfo()
+    if made_by is not None:
+        texts.add_text(_MADE_BY, made_by)
+    image.save(stream, "PNG", compress_level=1, compress_type=RUN_LENGTHS, pnginfo=texts)
     return stream.getvalue()
+
+
+def was_made_by(path: Path, maker: str) -> bool:
+    """Whether a file begins as one that `png_bytes` made for this maker."""
+    with path.open("rb") as stream:
+        return f"{_MADE_BY}\0{maker}".encode("latin-1") in stream.read(1024)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
+import PIL
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
@@ -59,10 +60,20 @@ def resize(pixels: Float[Tensor, "3 h w"], height: int, width: int, filter: int)
     """
     kind = Image.Resampling(filter)
     # Tensors made anew: one made within `inference_mode` and kept would be of no use in training.
-    across = torch.from_numpy(_weights(pixels.shape[2], width, kind)).to(pixels.device)
-    down = torch.from_numpy(_weights(pixels.shape[1], height, kind)).to(pixels.device)
-    levels = _to_levels(down @ _to_levels(_to_levels(pixels.double() * 255) @ across.T))
+    tall, wide = pixels.shape[1], pixels.shape[2]
+    across = torch.from_numpy(_weights(wide, width, kind)).to(pixels.device)
+    down = torch.from_numpy(_weights(tall, height, kind)).to(pixels.device)
+    levels = _to_levels(pixels.double() * 255)
+    if _down_first(tall, wide, height, width):
+        levels = _to_levels(_to_levels(down @ levels) @ across.T)
+    else:
+        levels = _to_levels(down @ _to_levels(levels @ across.T))
     return (levels / 255).to(pixels.dtype)
+
+
+def _down_first(tall: int, wide: int, height: int, width: int) -> bool:
+    """Whether Pillow resizes columns before rows: from version 13 on where they lose far more (pull request 9549)."""
+    return int(PIL.__version__.partition(".")[0]) >= 13 and tall - height > max(0, 2 * (wide - width))
 
 
 def _to_levels(values: Tensor) -> Tensor:

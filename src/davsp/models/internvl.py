@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
+    get_all_supported_aspect_ratios,
+    get_optimal_tiled_canvas,
+)
 
 from davsp.imaging.canvas import Canvas, FixedCanvas, TiledCanvas
 from davsp.imaging.pixels import Pixels
@@ -12,7 +18,7 @@ from davsp.models.tiles import split_tiles_with_overview
 
 
 class InternVL(VisionLanguageModel):
-    """A grid of at most `max_patches` tiles; a single tile where the checkpoint cuts none."""
+    """A grid of `min_patches` to `max_patches` tiles; a single tile where the checkpoint cuts none."""
 
     family = "internvl"
 
@@ -25,9 +31,7 @@ class InternVL(VisionLanguageModel):
         image, tile = self.processor.image_processor, self.tile
         if not image.crop_to_patches or image.max_patches == 1:
             return FixedCanvas(tile, tile)
-        counts = range(1, image.max_patches + 1)
-        grids = [(r, c) for r in counts for c in counts if image.min_patches <= r * c <= image.max_patches]
-        return TiledCanvas(tile, tuple((r * tile, c * tile) for r, c in grids))
+        return _tiles(tile, image.min_patches, image.max_patches)
 
     @property
     def grid(self) -> int:
@@ -47,3 +51,12 @@ class InternVL(VisionLanguageModel):
                 [self.normalise(split_tiles_with_overview(p, self.tile, resample)) for p in pixels]
             )
         }
+
+
+@cache
+def _tiles(tile: int, least: int, most: int) -> TiledCanvas:
+    """The grids of so many tiles that the processor keeps: it enlarges some, such as 3 x 3 tiles to 4 x 4."""
+    grids = sorted((rows, columns) for columns, rows in get_all_supported_aspect_ratios(least, most))
+    sizes = [(rows * tile, columns * tile) for rows, columns in grids]
+    kept = [s for s in sizes if get_optimal_tiled_canvas(s, (tile, tile), least, most) == (s[1] // tile, s[0] // tile)]
+    return TiledCanvas(tile, tuple(kept))

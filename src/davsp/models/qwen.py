@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from davsp.errors import ModelError
 from davsp.imaging.canvas import GridCanvas
 from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
@@ -19,7 +20,13 @@ class Qwen2VL(VisionLanguageModel):
     @property
     def canvas(self) -> GridCanvas:
         size = self.processor.image_processor.size
-        return GridCanvas(self.grid, size["shortest_edge"], size["longest_edge"])
+        least, most = size["shortest_edge"], size["longest_edge"]
+        if not 0 < least <= most:
+            raise ModelError(
+                f"{self.name}: its image processor takes images of at least {least} and at most {most} pixels in all, "
+                "and no image is both: correct min_pixels and max_pixels (or size) in preprocessor_config.json."
+            )
+        return GridCanvas(self.grid, least, most)
 
     @property
     def grid(self) -> int:

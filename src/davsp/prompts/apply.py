@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from davsp.errors import InputError
-from davsp.imaging.opening import open_image, png_bytes
+from davsp.imaging.opening import open_image, png_bytes, was_made_by
 from davsp.util.files import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
@@ -21,6 +21,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", "
 
 class ImagePrompt(Protocol):
     """What is applied; a VisualSafetyPrompt is one. Called from several threads at once."""
+
+    @property
+    def identity(self) -> str:
+        """Which prompt it is, and for which sizes of images: what was made by another is made again."""
 
     def apply_to_image(self, image: Image.Image) -> Image.Image: ...
 
@@ -36,7 +40,7 @@ class ApplySummary:
 
 def apply_to_stream(prompt: ImagePrompt, content: bytes, *, what: str = "standard input") -> bytes:
     """The PNG file of an image file's bytes with the prompt applied. Raises InputError, naming `what`."""
-    return png_bytes(prompt.apply_to_image(open_image(content, what=what)))
+    return png_bytes(prompt.apply_to_image(open_image(content, what=what)), prompt.identity)
 
 
 def apply_to_file(prompt: ImagePrompt, source: Path, target: Path) -> None:
@@ -48,7 +52,7 @@ def apply_to_file(prompt: ImagePrompt, source: Path, target: Path) -> None:
         raise InputError(f"{target}: the result is always PNG. Give an output name that ends in .png.")
     if _real(target) == _real(source):
         raise InputError(f"{target} is the image itself. Give another output name.")
-    write_bytes(target, png_bytes(prompt.apply_to_image(open_image(source))))
+    write_bytes(target, png_bytes(prompt.apply_to_image(open_image(source)), prompt.identity))
 
 
 def apply_to_folder(
@@ -58,13 +62,12 @@ def apply_to_folder(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    prompt_time: float = 0.0,
 ) -> ApplySummary:
     """Apply the prompt to every image in `source` and below, into the same tree of PNG files in `target`.
 
     Files are images by their suffix (SUFFIXES); hidden files are left out, and links to folders not followed.
-    An image is skipped when its output is newer than it and than `prompt_time` (when the prompt was made, in
-    POSIX seconds), unless `overwrite`. A bad image is reported in the summary and does not stop the others.
+    An image is skipped when its output is newer than it and was made by the same prompt for the same limits of pixels,
+    unless `overwrite`. A bad image is reported in the summary and does not stop the others.
     On Ctrl-C the images in work are finished, and KeyboardInterrupt goes on. `workers` is the number of
     threads, by default one for each CPU.
 
@@ -72,7 +75,8 @@ def apply_to_folder(
     `source`; StorageError when `target` cannot be written.
     """
     outputs = _outputs(source, target)
-    todo = {s: t for s, t in outputs.items() if overwrite or not _is_current(t, s, prompt_time)}
+    maker = prompt.identity
+    todo = {s: t for s, t in outputs.items() if overwrite or not _is_current(t, s, maker)}
     failed: list[str] = []
     console = Console(stderr=True)
     # Threads: Pillow decodes, resizes and encodes outside Python's lock.
@@ -118,10 +122,10 @@ def _outputs(source: Path, target: Path) -> dict[Path, Path]:
     return {image: output for output, image in sources.items()}
 
 
-def _is_current(output: Path, image: Path, prompt_time: float) -> bool:
+def _is_current(output: Path, image: Path, maker: str) -> bool:
     if not (output.is_file() and image.is_file()):
         return False
-    return output.stat().st_mtime > max(image.stat().st_mtime, prompt_time)
+    return output.stat().st_mtime > image.stat().st_mtime and was_made_by(output, maker)
 
 
 def _real(path: Path) -> Path:

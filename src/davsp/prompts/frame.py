@@ -11,7 +11,7 @@ image, which keeps its own pixels and its aspect ratio.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,13 @@ class FrameLayout(Layout):
 
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:
         return self.canvas.outer_size(height, width, self.border)
+
+    def fits(self, canvas: Canvas) -> bool:  # noqa: ARG002
+        """Always: it is composed anew on each canvas (`on_canvas`)."""
+        return True
+
+    def on_canvas(self, canvas: Canvas) -> FrameLayout:
+        return replace(self, canvas=canvas)
 
     def compose(self, prompt: Float[Tensor, "3 h w"], interior: Pixels) -> list[Float[Tensor, "3 _ _"]]:
         """The canvas (3, H, W) of each interior (3, h, w), whose pixels stay exactly as they are."""

@@ -101,6 +101,14 @@ class Layout(ABC):
     def canvas_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the canvas of an interior of this height and width."""
 
+    def fits(self, canvas: Canvas) -> bool:
+        """Whether what it composes reaches a model with this canvas as it is."""
+        return canvas.keeps(*self.size)
+
+    def on_canvas(self, canvas: Canvas) -> Layout:  # noqa: ARG002 - for layouts without a size of their own
+        """The layout that composes for a model with this canvas; the same where it has but one size."""
+        return self
+
     @abstractmethod
     def compose(self, prompt: Float[Tensor, "3 h w"], interior: Pixels) -> Pixels:
         """The canvas that a model sees of each interior, float32 in [0, 1], differentiable in `prompt`."""

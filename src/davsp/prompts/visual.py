@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
+from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels
 from davsp.prompts.layouts import BorderLayout, Layout
@@ -28,6 +30,17 @@ class VisualPrompt:
 
     layout: Layout
     pixels: Float[Tensor, "3 h w"]
+
+    @property
+    def identity(self) -> str:
+        """A hex digest of layout and pixels."""
+        total = hashlib.sha256(repr(self.layout).encode())
+        total.update(self.pixels.cpu().numpy().tobytes())
+        return total.hexdigest()
+
+    def on_canvas(self, canvas: Canvas) -> VisualPrompt:
+        """The same pixels, composed for a model with this canvas."""
+        return replace(self, layout=self.layout.on_canvas(canvas))
 
     def compose(self, interior: Pixels) -> Pixels:
         """As the layout's `compose`."""
