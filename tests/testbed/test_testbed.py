@@ -299,8 +299,8 @@ def test_the_recipe_starts_bit_for_bit_as_the_shipped_one_did(name: str, tmp_pat
 
 @pytest.mark.parametrize("architecture", RECIPES)
 def test_what_is_trained_is_what_the_checkpoint_computes(architecture: str, tmp_path: Path) -> None:
-    from davsp.models.base import Tokens
     from davsp.models.loading import load_model
+    from davsp.models.tokens import Tokens
     from davsp.testbed.pretrain import decoder_states
     from davsp.testbed.recipe import Batches
     from davsp.testbed.shipping import save_checkpoint

@@ -12,7 +12,8 @@ from torch import Tensor
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.imaging.pixels import Pixels
-from davsp.models.base import Tokens, VisionLanguageModel, size_of
+from davsp.models.base import VisionLanguageModel, size_of
+from davsp.models.tokens import Tokens
 from davsp.util.batching import batched, prefetched
 
 

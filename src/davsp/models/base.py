@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,28 +25,8 @@ from davsp.models.checkpoint import CheckpointDigest
 from davsp.models.literal import literal_ids, own_tokens
 from davsp.models.requests import Request, Response
 from davsp.models.sampling import SeededSampling
+from davsp.models.tokens import Tokens
 from davsp.prompts.text import with_prefix
-
-NO_LABEL = -100
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """A right-padded batch of prompts, with answers where they are wanted.
-
-    ids: int64 (B, T). last_prompt: int64 (B,), the index of the last prompt token. labels: int64 (B, T), the
-    token to be predicted AT each position (already shifted), NO_LABEL where nothing is to be predicted.
-    """
-
-    ids: Int[Tensor, "b t"]
-    last_prompt: Int[Tensor, " b"]
-    labels: Int[Tensor, "b t"]
-
-    @property
-    def prompt(self) -> Bool[Tensor, "b t"]:
-        """bool (B, T): which tokens belong to a prompt, neither to an answer nor to the padding."""
-        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
-        return positions <= self.last_prompt[:, None]
 
 
 class VisionLanguageModel(ABC):
@@ -230,21 +209,9 @@ class VisionLanguageModel(ABC):
         return [*ids, int(self.tokenizer.eos_token_id)]
 
     def tokens(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]] | None = None) -> Tokens:
-        """Prompts, each followed by its answer if answers are given, as one right-padded batch.
-
-        In causal attention no token sees the padding to its right, so no mask is needed.
-        """
-        continuations = answers or [()] * len(prompts)
-        width = max(len(p) + len(a) for p, a in zip(prompts, continuations, strict=True))
+        """Prompts, each followed by its answer if answers are given, as one right-padded batch on the device."""
         pad = self.tokenizer.pad_token_id
-        ids = torch.full((len(prompts), width), 0 if pad is None else int(pad))
-        labels = torch.full((len(prompts), width), NO_LABEL)
-        for row, (prompt, answer) in enumerate(zip(prompts, continuations, strict=True)):
-            end = len(prompt) + len(answer)
-            ids[row, :end] = torch.tensor([*prompt, *answer])
-            labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer, dtype=torch.long)
-        last = torch.tensor([len(p) - 1 for p in prompts])
-        return Tokens(ids.to(self.device), last.to(self.device), labels.to(self.device))
+        return Tokens.padded(prompts, answers, 0 if pad is None else int(pad), self.device)
 
     def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
         """All inputs of the model but attention masks, on its device."""

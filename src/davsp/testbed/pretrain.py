@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from davsp.errors import MALFORMED, ArtefactError
-from davsp.models.base import NO_LABEL
+from davsp.models.tokens import NO_LABEL
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
 from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, PretrainingRecipe

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from davsp.models.base import NO_LABEL
+from davsp.models.tokens import NO_LABEL
 from davsp.prompts.text import with_prefix
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.llava import TestbedLlava

@@ -15,7 +15,8 @@ from davsp.data.references import as_answer
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, from_bytes, to_bytes
-from davsp.models.base import Tokens, VisionLanguageModel
+from davsp.models.base import VisionLanguageModel
+from davsp.models.tokens import Tokens
 from davsp.prompts.layouts import Layout
 from davsp.training.spool import Spool
 

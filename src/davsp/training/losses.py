@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from davsp.models.base import NO_LABEL
+from davsp.models.tokens import NO_LABEL
 
 
 def alignment_loss(
