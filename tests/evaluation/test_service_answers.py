@@ -187,7 +187,18 @@ def test_a_server_that_refuses_everything_says_why_and_ends_with_a_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(lambda number, body: (422, "images are not taken")) as server:
-        command = ["davsp", "evaluate", "--model", server.model, "--limit", "2", "--out", str(tmp_path)]
+        command = [
+            "davsp",
+            "evaluate",
+            "--model",
+            server.model,
+            "--per-group",
+            "1",
+            "--limit",
+            "2",
+            "--out",
+            str(tmp_path),
+        ]
         monkeypatch.setattr("sys.argv", command)
         with pytest.raises(SystemExit) as stop:
             main()

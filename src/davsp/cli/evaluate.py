@@ -117,7 +117,8 @@ def evaluate(
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
-    if not is_served(model) and (min_pixels or max_pixels):
+    served = is_served(model)
+    if not served and (min_pixels or max_pixels):
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
     judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
     defences = [load_defence(name).with_limits(min_pixels, max_pixels) for name in names or []]
@@ -125,6 +126,8 @@ def evaluate(
     if all(defence.kind != Undefended.kind for defence in defences):
         defences.insert(0, Undefended())
     check_unique("defence name", [defence.name for defence in defences])
+    if served:
+        _check_served(model, revision, () if transfer else defences)
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
         if benchmarks
@@ -133,7 +136,7 @@ def evaluate(
     for job in jobs:
         rules = job.chosen.benchmark if job.chosen else None
         say(str(plan_of(job.title, job.queries, len(defences), judging, max_new_tokens, rules)))
-    asked = _model(model, revision, device, dtype, () if transfer else defences)
+    asked = model if served else _loaded(model, revision, device, dtype, () if transfer else defences)
 
     warnings: list[str] = []
     empty = False
@@ -213,24 +216,28 @@ def _of_data(
     return _Job(data, choose(draw_testbed(data, "test", per_group, seed, model), None, limit, seed), out)
 
 
-def _model(
-    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[Defence]
-) -> VisionLanguageModel | str:
-    """The loaded model, for which the defences were made, or the name of one on a server."""
+def _check_served(name: str, revision: str | None, defences: Sequence[Defence]) -> None:
+    """Raise InputError for a model that no server has, or that cannot be asked behind these defences, and say what
+    cannot be checked: all before anything is read or drawn."""
     from davsp.defences import check_served
-    from davsp.models.served import is_served
+    from davsp.models.served import inspect_model
 
-    if is_served(name):
-        if revision:
-            raise InputError(f"{name} is what its server loaded: leave out --revision.")
-        for defence in defences:
-            check_served(defence)
-        if any(defence.model_specific for defence in defences):
-            say(
-                f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
-                "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
-            )
-        return name
+    if revision:
+        raise InputError(f"{name} is what its server loaded: leave out --revision.")
+    for defence in defences:
+        check_served(defence)
+    inspect_model(name)
+    if any(defence.model_specific for defence in defences):
+        say(
+            f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
+            "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
+        )
+
+
+def _loaded(
+    name: str, revision: str | None, device: str, dtype: Precision, defences: Sequence[Defence]
+) -> VisionLanguageModel:
+    """The loaded model, for which the defences were made."""
     loaded = load_model(name, revision, device, dtype)
     for defence in defences:
         defence.check(loaded)
