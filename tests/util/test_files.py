@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from davsp.errors import StorageError
-from davsp.util.files import replacing, write_text
+from davsp.util.files import new_folder, replacing, write_text
 
 KILLED = """
 import os, pathlib, sys
@@ -52,3 +52,70 @@ def test_what_cannot_be_written_leaves_the_file_and_nothing_beside_it(tmp_path: 
     assert file.read_text() == "before"
     with pytest.raises(StorageError, match="cannot write"):
         write_text(file / "below", "a file is no folder")
+
+
+FULL = """
+import pathlib, resource, sys, torch
+from davsp.util.files import new_folder, replacing
+from safetensors.torch import save_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+path = pathlib.Path(sys.argv[2])
+with globals()[sys.argv[1]](path) as partial:
+    save_file({"weights": torch.zeros(4096)}, partial / "weights" if partial.is_dir() else partial)
+"""
+
+
+@pytest.mark.parametrize("writer", ["replacing", "new_folder"])
+def test_tensors_that_do_not_fit_on_the_disk_are_an_error_of_storage(writer: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, writer, str(tmp_path / "weights")], check=False, capture_output=True, text=True
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"davsp.errors.StorageError: cannot write {tmp_path / 'weights'}: ")
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock"}
+
+
+def test_a_new_folder_is_there_when_it_is_full_and_is_made_once(tmp_path: Path) -> None:
+    folder = tmp_path / "below" / "model"
+    with new_folder(folder) as partial:
+        assert partial
+        (partial / "weights").write_text("whole")
+        assert not folder.exists()
+    assert (folder / "weights").read_text() == "whole"
+    with new_folder(folder) as again:
+        assert again is None
+
+
+def test_a_new_folder_that_was_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with pytest.raises(KeyError), new_folder(folder) as partial:
+        assert partial
+        (partial / "weights").write_text("half of")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == [".model.lock"]
+    left = tmp_path / ".model.partial"
+    left.mkdir()
+    (left / "weights").write_text("of a killed process")
+    with new_folder(folder) as partial:
+        assert partial == left and not [*left.iterdir()]
+    assert folder.is_dir() and not left.exists()
+
+
+WAITING = """
+import pathlib, sys
+from davsp.util.files import new_folder
+print("ready", flush=True)
+with new_folder(pathlib.Path(sys.argv[1])) as partial:
+    print(partial)
+"""
+
+
+def test_a_second_process_waits_for_the_folder_that_another_fills(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with new_folder(folder):
+        command = [sys.executable, "-c", WAITING, str(folder)]
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert second.stdout and second.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(0.3)
+    assert second.communicate()[0] == "None\n"

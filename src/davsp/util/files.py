@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 
 from davsp.errors import MALFORMED, ArtefactError, InputError, StorageError
 
 MOST_BYTES = 64 * 2**20
 """No JSON file that is read as a whole is larger than this."""
+
+_NOT_WRITTEN = (OSError, SafetensorError)
+"""What is raised where a file cannot be written, SafetensorError by safetensors alone."""
 
 
 @contextmanager
@@ -36,11 +41,15 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(0o644)
         partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}. Nothing was changed there.") from error
+    except _NOT_WRITTEN as error:
+        raise StorageError(f"cannot write {path}: {_reason(error)}. Nothing was changed there.") from error
     finally:
         partial.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _open_partial(path: Path) -> tuple[int, Path]:
@@ -56,6 +65,34 @@ def _open_partial(path: Path) -> tuple[int, Path]:
         partial = Path(name)
     os.truncate(handle, 0)
     return handle, partial
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path | None]:
+    """Give an empty folder beside `path` to fill, which becomes `path` when the block succeeds; None where `path` is
+    there already, it may be after a wait for another process that was filling it.
+
+    What a killed process left is removed. Raises StorageError when nothing can be written there or the disk is full.
+    """
+    make_folder(path.parent)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with path.with_name(f".{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists():
+                yield None
+                return
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                yield partial
+                for file in partial.rglob("*"):
+                    file.chmod(0o755 if file.is_dir() else 0o644)
+                partial.rename(path)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except _NOT_WRITTEN as error:
+        raise StorageError(f"cannot write {path}: {_reason(error)}. Nothing was left there.") from error
 
 
 def check_same_run(
