@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from davsp.errors import StorageError
-from davsp.util.files import new_folder, replacing, write_text
+from davsp.util.files import load_tensors, new_folder, replacing, save_tensors, write_text
 
 KILLED = """
 import os, pathlib, sys
@@ -119,3 +120,19 @@ def test_a_second_process_waits_for_the_folder_that_another_fills(tmp_path: Path
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(0.3)
     assert second.communicate()[0] == "None\n"
+
+
+def test_a_full_disk_at_tensors_is_said_in_a_line_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "state.pt"
+    save_tensors(file, {"step": 1, "pixels": torch.zeros(3)})
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_tensors(file, {"step": 2, "pixels": torch.zeros(3)})
+    assert load_tensors(file)["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]

@@ -17,7 +17,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from davsp.errors import ArtefactError, InputError
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
-from davsp.util.files import load_tensors, replacing
+from davsp.util.files import load_tensors, save_tensors
 
 LARGEST_FILE = 2**30
 """Bytes; the published files are far smaller."""
@@ -48,8 +48,7 @@ def read_directions(path: Path) -> Float[Tensor, "layers hidden"]:
 
 def write_directions(directions: Float[Tensor, "layers hidden"], path: Path) -> None:
     """Write an official vector file."""
-    with replacing(path) as partial:
-        torch.save({f"layer_{k}": row.clone() for k, row in enumerate(directions, start=1)}, partial)
+    save_tensors(path, {f"layer_{k}": row.clone() for k, row in enumerate(directions, start=1)})
 
 
 def read_noise(path: Path, border: int = PAPER_BORDER) -> VisualPrompt:
@@ -73,8 +72,7 @@ def write_noise(prompt: VisualPrompt, path: Path) -> None:
     """Write an official noise file of a border on a square canvas. Raises InputError for another kind of prompt."""
     if not prompt.layout.has_official_format:
         raise InputError("the official format holds a border on a fixed canvas: this prompt is none.")
-    with replacing(path) as partial:
-        torch.save(((prompt.pixels - MEAN) / SPREAD)[None], partial)
+    save_tensors(path, ((prompt.pixels - MEAN) / SPREAD)[None])
 
 
 def out_of_range(prompt: VisualPrompt) -> tuple[float, float]:

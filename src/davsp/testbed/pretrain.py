@@ -23,7 +23,7 @@ from davsp.models.tokens import NO_LABEL
 from davsp.testbed.architecture import Architecture
 from davsp.testbed.patches import NOTHING_WEIGHT, THINGS, PatchReader
 from davsp.testbed.recipe import ARCHITECTURES, Batch, Batches, Phase, PretrainingRecipe
-from davsp.util.files import load_tensors, replacing
+from davsp.util.files import load_tensors, save_tensors
 
 DECISION_WEIGHT = 3.0
 """How many times the first token of an answer counts among the others."""
@@ -165,8 +165,7 @@ class Run:
             "optimizer": optimizer and optimizer.state_dict(),
             "schedule": schedule and schedule.state_dict(),
         }
-        with replacing(self._state_file()) as partial:
-            torch.save(state, partial)
+        save_tensors(self._state_file(), state)
 
     def _load(self) -> dict[str, Any]:
         if not self._state_file().exists():

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from davsp.errors import MALFORMED, ArtefactError, InputError
 from davsp.training.run_state import METRICS, STATE, Interrupted, Record, interruptible, load_state, read_metrics
-from davsp.util.files import append_line, make_folder, replacing
+from davsp.util.files import append_line, make_folder, save_tensors
 from davsp.util.processes import processes
 from davsp.util.progress import bar
 
@@ -148,5 +146,4 @@ def _log(folder: Path, record: Record) -> None:
 
 def _save(fitting: Fitting, folder: Path, done: int) -> None:
     if processes().is_main:
-        with replacing(folder / STATE) as partial:
-            torch.save({"step": done, "identity": fitting.identity(), "state": fitting.state()}, partial)
+        save_tensors(folder / STATE, {"step": done, "identity": fitting.identity(), "state": fitting.state()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -195,8 +196,18 @@ def read_json_lines(path: Path) -> Iterator[Any]:
         raise InputError(f"cannot read {path}: {error}. Check the path.") from error
 
 
+def save_tensors(path: Path, content: Any) -> None:
+    """Write what `load_tensors` reads, whole or not at all. Raises StorageError where it cannot be written."""
+    import torch
+
+    stream = io.BytesIO()  # torch says nothing of use when a disk is full
+    torch.save(content, stream)
+    write_bytes(path, stream.getvalue())
+
+
 def load_tensors(path: Path) -> Any:
-    """What torch.save wrote, on the CPU; of a file that holds anything but tensors and plain values nothing is run.
+    """What `save_tensors` or torch.save wrote, on the CPU. Nothing is run of a file that holds anything but tensors and
+    plain values.
 
     Raises ValueError when it is damaged or holds more.
     """
