@@ -312,6 +312,7 @@ def test_a_judge_that_answers_in_prose_leaves_all_unscored_and_a_loud_warning(
         (("--benchmark", "xstest=good", "--benchmark", "xstest:all=good"), "asked for twice"),
         (("--benchmark", "mm_vet=vet"), "--judge llm --judge-model"),
         (("--benchmark", "mm_vet=vet", "--judge", "llm"), "none is bound"),
+        (("--scoring", "likeness", "--model", "nobody"), "there is no scoring 'likeness'"),
         (("--model", "http://127.0.0.1:9/v1=m"), "no server answers at http://127.0.0.1:9/v1"),
         (("--model", "http://127.0.0.1:9/v1"), "Write URL=NAME"),
         (("--model", "openai-api/nobody/m"), "NOBODY_API_KEY"),

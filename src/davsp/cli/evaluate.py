@@ -32,7 +32,7 @@ from davsp.cli.options import (
 )
 from davsp.errors import InputError
 from davsp.judges import load_judge
-from davsp.judges.scoring import AUTO, RULES
+from davsp.judges.scoring import AUTO, RULES, check_scoring
 from davsp.testbed.sources import draw_testbed, is_testbed
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def evaluate(
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
+    check_scoring(scoring)
     served = is_served(model)
     if not served and (min_pixels or max_pixels):
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
