@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from davsp.judges.rates import pooled
-from davsp.models.shipped import SHIPPED
+from davsp.models.shipped import OF_THE_WORLD
 from davsp.results import RESULTS, Cost, Measure, Rate, Results, read_results
+from davsp.testbed.sources import own_side
 
 TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
 """What `davsp demo` trains."""
@@ -38,13 +39,13 @@ def main() -> None:
     """Train, fit, evaluate what is missing; print a table for each model."""
     parser = argparse.ArgumentParser(prog="python -m experiments.defences", description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--model", action="append", choices=list(SHIPPED), help="default: all")
+    parser.add_argument("--model", action="append", choices=OF_THE_WORLD, help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--per-group", type=int, default=200, help="test queries of each kind and seed")
     asked = parser.parse_args()
     out: Path = asked.out
     thresholds = _helpers(out / "helpers")
-    for model in asked.model or list(SHIPPED):
+    for model in asked.model or OF_THE_WORLD:
         runs = [_results(model, seed, asked.per_group, out, thresholds) for seed in asked.seeds]
         print(f"\n{model}\n\n{_table(runs)}", flush=True)
 
@@ -72,7 +73,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
         _davsp("train", "--model", model, "--data", "testbed", *milder, "--out", str(folder / GENTLE))
     for name, options in FITTED.items():
         if not (folder / name / "config.json").exists():
-            filled = [o.format(helpers=helpers, side=SHIPPED[model].image_side) for o in options]
+            filled = [o.format(helpers=helpers, side=own_side(model)) for o in options]
             _davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
     eta = (
         f"eta:reward={helpers}/reward,clip={helpers}/clip,"

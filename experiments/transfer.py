@@ -20,7 +20,7 @@ from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.judges.rates import pooled
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
-from davsp.models.shipped import SHIPPED
+from davsp.models.shipped import OF_THE_WORLD
 from davsp.prompts.layouts import Mode
 from davsp.results import Rate, Rates
 from davsp.testbed.queries import border_queries, draw_queries
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--per-group", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    models = {name: load_model(name) for name in SHIPPED}
+    models = {name: load_model(name) for name in OF_THE_WORLD}
     config = TrainConfig(mode=Mode.BORDER, side=SIDE, width=WIDTH, seed=asked.seed)
     # Drawn at one size for all: each model resizes them into its border's middle.
     queries = border_queries(asked.seed, side=SIDE)

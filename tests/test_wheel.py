@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from davsp.testbed.smol.parts import PACKAGE as PACKAGE_OF_PARTS
+from davsp.testbed.smol.parts import find_parts
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "davsp"
 
@@ -99,3 +102,14 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_folder(environment: Path, tmp_
     for name in ("results.json", "report.html", "davsp/config.json", "davsp/README.md", "davsp/model.safetensors"):
         assert (demo / name).stat().st_size > 0, name
     assert str(ROOT) not in (demo / "report.html").read_text("utf-8")
+
+
+def test_the_package_of_trained_parts_holds_them_as_they_are_pinned(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="builds the wheel: pip install hatchling, which the extra `dev` has")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*command, str(ROOT / "packages" / PACKAGE_OF_PARTS)], check=True, capture_output=True)
+    [built] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(tmp_path)
+        assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
+    assert find_parts(tmp_path / "davsp_testbed_smol")

@@ -20,7 +20,7 @@ from davsp.judges import Judge, load_judge
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.report.collect import Evaluation
-from davsp.testbed.sources import draw_testbed, is_testbed
+from davsp.testbed.sources import check_world, draw_testbed, is_testbed
 from davsp.training.config import read_config
 from davsp.training.jobs import vector_for
 from davsp.training.objective import check_options
@@ -88,11 +88,11 @@ def train(
     """
     models = [model] if isinstance(model, VisionLanguageModel) else list(model)
     config = read_config(options, paper=paper)
-    training = load_queries(data)
+    training = _queries(data, models)
     if validation is None:
         training, checks = split_queries(training, share=HELD_OUT, seed=config.seed)
     else:
-        checks = load_queries(validation)
+        checks = _queries(validation, models)
     for each in models:
         check_options(each, config)  # what does not suit is found before the vector takes its time
     with ExitStack() as stack:
@@ -189,7 +189,7 @@ def evaluate(
             defence.check(model)
     if not isinstance(model, str):
         chosen = [defence.on_canvas(model.canvas) for defence in chosen]
-    asked = load_queries(queries, split="test" if isinstance(queries, str) and is_testbed(queries) else None)
+    asked = _queries(queries, [model], "test")
     scratch = None if out else tempfile.TemporaryDirectory(prefix="davsp-", ignore_cleanup_errors=True)
     folder = Path(out) if out else Path(scratch.name if scratch else "") / "evaluation"
     if not isinstance(model, str):
@@ -233,6 +233,18 @@ def metrics_of(sources: Sequence[DefenceSource], defences: Sequence[Defence]) ->
     aligned = [source for source, defence in zip(sources, defences, strict=True) if defence.alignment]
     folder = Path(aligned[-1]) if aligned and isinstance(aligned[-1], str | Path) else None
     return read_metrics(folder) if folder and (folder / PICTURE).is_file() else []
+
+
+def _queries(
+    source: QuerySource, models: Sequence[VisionLanguageModel | str], testbed_split: str = "train"
+) -> list[Query]:
+    """As `load_queries`; the testbed's at the size of the first of the models, of which all must know its world."""
+    if isinstance(source, str | Path) and is_testbed(str(source)):
+        names = [model if isinstance(model, str) else model.name for model in models]
+        for name in names:
+            check_world(name)
+        return draw_testbed(str(source), testbed_split, model=names[0])
+    return load_queries(source)
 
 
 def _defence(source: DefenceSource) -> Defence:

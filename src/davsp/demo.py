@@ -13,12 +13,13 @@ from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.errors import InputError
 from davsp.models.loading import load_model
-from davsp.models.shipped import SHIPPED
+from davsp.models.shipped import OF_THE_WORLD
 from davsp.prompts.layouts import Mode
 from davsp.prompts.text import SAFETY_PREFIX
 from davsp.report.pages import PAGE
 from davsp.results import Results, write_results
 from davsp.testbed.queries import border_queries, draw_queries
+from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
@@ -39,9 +40,9 @@ def run_demo(
     """
     if processes().count > 1:
         raise InputError("the demo is one process's job: start it without accelerate.")
-    if testbed not in SHIPPED:
-        raise InputError(f"the demo runs on the testbed's own models: choose from {', '.join(SHIPPED)}.")
-    side = SHIPPED[testbed].image_side
+    if testbed not in OF_THE_WORLD:
+        raise InputError(f"the demo runs on models of the testbed's world: choose from {', '.join(OF_THE_WORLD)}.")
+    side = own_side(testbed)
     seconds: dict[str, float] = {}
 
     @contextmanager

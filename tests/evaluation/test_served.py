@@ -38,6 +38,7 @@ from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import BorderLayout, Layout
 from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import draw_queries
+from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
 
 pytest.importorskip("inspect_ai")
@@ -258,7 +259,7 @@ def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 def test_answers_from_transformers_serve_equal_the_local_ones(
     transformers_serve: str, model: VisionLanguageModel, tmp_path: Path
 ) -> None:
-    queries = draw_queries(Split.TEST, 1, 0, side=SHIPPED["testbed"].image_side)[::2]
+    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::2]
     larger = [replace(q, id=f"{q.id}-larger", image=open_image(q.image).resize((200, 140))) for q in queries[:3]]
     prompt = _random(model, BorderLayout(112, 112, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [

@@ -15,14 +15,14 @@ from PIL import Image
 from davsp.data.readers import read_queries
 from davsp.demo import run_demo
 from davsp.errors import ArtefactError, InputError
-from davsp.models.shipped import SHIPPED
+from davsp.models.shipped import OF_THE_WORLD, SHIPPED
 from davsp.testbed.export import export_queries
 from davsp.testbed.patches import CHARACTERS, THINGS, draw_scene, patch_targets
 from davsp.testbed.pretrain import Run, thing_tokens
 from davsp.testbed.queries import OUT_OF_DISTRIBUTION, Kind, border_queries, draw_queries, groups_of
 from davsp.testbed.recipe import RECIPES, Phase, PretrainingRecipe
 from davsp.testbed.shipping import score_checkpoint, weights_digest
-from davsp.testbed.sources import side_of
+from davsp.testbed.sources import own_side, side_of
 from davsp.testbed.surroundings import Placement, compose, place
 from davsp.testbed.world import HARMFUL_WORDS, OBJECTS, VERBS, Activity, Harm, Split, activities, split_of_activity
 
@@ -222,7 +222,7 @@ def card(name: str) -> dict[str, Any]:
     return found
 
 
-shipped = pytest.mark.parametrize("name", SHIPPED)
+shipped = pytest.mark.parametrize("name", OF_THE_WORLD)
 
 
 @shipped
@@ -264,7 +264,7 @@ def test_a_shipped_checkpoint_has_a_safety_gap_in_images(name: str, kind: Kind) 
 @shipped
 def test_the_scores_on_the_card_are_those_of_the_weights(name: str) -> None:
     """A fresh, smaller draw of the test split must land within the sampling error of the card's rates."""
-    fresh = score_checkpoint(name, per_group=24, seed=9, side=SHIPPED[name].image_side)
+    fresh = score_checkpoint(name, per_group=24, seed=9, side=own_side(name))
     for defence in ("none", "prefix"):
         for table in ("rsr", "benign_accuracy"):
             for kind, found in fresh[defence][table].items():

@@ -23,7 +23,7 @@ from davsp.cli.options import (
     training_queries,
 )
 from davsp.errors import InputError
-from davsp.testbed.sources import is_testbed
+from davsp.testbed.sources import check_world, is_testbed
 
 if TYPE_CHECKING:
     from davsp.defences.base import Defence
@@ -61,7 +61,7 @@ def fit(
         raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out --data.")
     if defence.fits_corpus is None and corpus is not None:
         raise InputError(f"{name} is fitted to queries, and sees no corpus: leave out --corpus.")
-    sentences = _sentences(defence, corpus, data)
+    sentences = _sentences(defence, corpus, data, model)
     training, checks = training_queries(data, validation, skip_bad, seed, model) if defence.fits_queries else ([], [])
     try:
         defence.fit(load_model(model, revision, device, dtype), options, FittingData(training, checks, sentences), out)
@@ -71,7 +71,7 @@ def fit(
     print(out)
 
 
-def _sentences(defence: type[Defence], corpus: Path | None, data: str) -> list[str]:
+def _sentences(defence: type[Defence], corpus: Path | None, data: str, model: str) -> list[str]:
     """The corpus that is named, or else the testbed's own where its queries are used; [] where none is needed."""
     if defence.fits_corpus is None:
         return []
@@ -83,4 +83,5 @@ def _sentences(defence: type[Defence], corpus: Path | None, data: str) -> list[s
         raise InputError(f"{defence.kind} is fitted to a corpus: name a file of sentences, one a line, with --corpus.")
     from davsp.testbed.corpora import corpus_of
 
+    check_world(model)
     return corpus_of(defence.fits_corpus)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from davsp.defences import DEFENCES
-from davsp.models.shipped import SHIPPED
-from davsp.testbed.sources import draw_testbed, is_testbed
+from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
+from davsp.testbed.sources import check_world, draw_testbed, is_testbed
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
@@ -34,7 +34,10 @@ class Precision(StrEnum):
     BITS4 = "4bit"
 
 
-MODEL_HELP = f"Local folder or hub id; shipped are {' and '.join(SHIPPED)}."
+MODEL_HELP = (
+    f"Local folder or hub id; shipped are {' and '.join(OF_THE_WORLD)}, and {SMOL} where `{SHIPPED[SMOL].fetched_by}` "
+    "was run."
+)
 DATA_HELP = (
     "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
     "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
@@ -90,14 +93,17 @@ def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query
 
 
 def training_queries(
-    data: str, validation: str | None, skip_bad: bool, seed: int, model: str
+    data: str, validation: str | None, skip_bad: bool, seed: int, *models: str
 ) -> tuple[list[Query], list[Query]]:
-    """Training and validation queries, which share no id."""
+    """Training and validation queries, which share no id; the testbed's at the size of the first of the models."""
     from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
     if is_testbed(data):
-        return draw_testbed(data, "train", None, seed, model), draw_testbed(data, "validation", None, seed, model)
+        for model in models:
+            check_world(model)
+        train, checks = (draw_testbed(data, split, None, seed, models[0]) for split in ("train", "validation"))
+        return train, checks
     queries = queries_of(data, skip_bad, TRAINING_SPLITS)
     if validation is None:
         return split_queries(queries, share=HELD_OUT, seed=seed)

