@@ -20,7 +20,7 @@ from davsp.judges import Judge, load_judge
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.report.collect import Evaluation
-from davsp.testbed.sources import draw_testbed, is_testbed
+from davsp.testbed.sources import draw_source, is_drawn
 from davsp.training.config import read_config
 from davsp.training.jobs import vector_for
 from davsp.training.objective import check_options
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
 
 QuerySource = str | Path | Sequence[Query]
-"""A file, a folder, a data set of the hub, the testbed by its name, or the queries themselves."""
+"""A file, a folder, a data set of the hub, "testbed" or "smol", or the queries themselves."""
 DefenceSource = Defence | str | Path | None
 """A defence, its name, the folder it was saved in, or None for none."""
 HELD_OUT = 0.2
@@ -53,14 +53,15 @@ def load_queries(
     """The queries of a file (.jsonl, .json, .csv, .parquet), a folder, a data set of the hub, or a list.
 
     `split` chooses a part of a data set, by default "train". "testbed" draws "train", "validation" or "test" from the
-    testbed's world by `seed`, at most `per_group` queries of each kind. `skip_bad` leaves unusable records out.
+    testbed's world by `seed`, "smol" or "smol=FOLDER" from public texts, at most `per_group` queries of each kind.
+    `skip_bad` leaves unusable records out.
 
     Raises InputError where there is nothing to be read, BadRecords naming each record that is not usable.
     """
     if not isinstance(source, str | Path):
         return list(source)
-    if is_testbed(str(source)):
-        return draw_testbed(str(source), split or "train", per_group, seed)
+    if is_drawn(str(source)):
+        return draw_source(str(source), split or "train", per_group, seed)
     return list(read_source(f"{source}:{split}" if split else str(source), skip_bad=skip_bad).queries)
 
 
@@ -189,7 +190,7 @@ def evaluate(
             defence.check(model)
     if not isinstance(model, str):
         chosen = [defence.on_canvas(model.canvas) for defence in chosen]
-    asked = load_queries(queries, split="test" if isinstance(queries, str) and is_testbed(queries) else None)
+    asked = load_queries(queries, split="test" if isinstance(queries, str) and is_drawn(queries) else None)
     scratch = None if out else tempfile.TemporaryDirectory(prefix="davsp-", ignore_cleanup_errors=True)
     folder = Path(out) if out else Path(scratch.name if scratch else "") / "evaluation"
     if not isinstance(model, str):

@@ -12,7 +12,7 @@ import typer
 
 from davsp.defences import DEFENCES
 from davsp.models.shipped import SHIPPED
-from davsp.testbed.sources import draw_testbed, is_testbed
+from davsp.testbed.sources import draw_source, is_drawn
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
@@ -38,7 +38,8 @@ MODEL_HELP = f"Local folder or hub id; shipped are {' and '.join(SHIPPED)}."
 DATA_HELP = (
     "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
     "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
-    "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
+    "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes; 'smol=FOLDER' are requests of public "
+    "benchmarks, whose texts are in that folder, or that which DAVSP_TEXTS names, drawn into images."
 )
 DEFENCE_HELP = (
     "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
@@ -96,8 +97,8 @@ def training_queries(
     from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
-    if is_testbed(data):
-        return draw_testbed(data, "train", None, seed, model), draw_testbed(data, "validation", None, seed, model)
+    if is_drawn(data):
+        return draw_source(data, "train", None, seed, model), draw_source(data, "validation", None, seed, model)
     queries = queries_of(data, skip_bad, TRAINING_SPLITS)
     if validation is None:
         return split_queries(queries, share=HELD_OUT, seed=seed)
