@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from davsp.defences.base import Defence, Exchange, RewritingDefence
     from davsp.defences.loading import load_defence
     from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+    from davsp.drawing.draw import DrawnQueries, draw_queries
     from davsp.errors import DavspError
     from davsp.models.activations import read_activations
     from davsp.models.base import VisionLanguageModel
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "DavspError": "davsp.errors",
     "Defence": "davsp.defences.base",
+    "DrawnQueries": "davsp.drawing.draw",
     "Evaluation": "davsp.report.collect",
     "Exchange": "davsp.defences.base",
     "HarmfulnessVector": "davsp.training.vector",
@@ -39,6 +41,7 @@ _MODULES = {
     "VisionLanguageModel": "davsp.models.base",
     "VisualSafetyPrompt": "davsp.defences.visual_safety_prompt",
     "ask": "davsp.api",
+    "draw_queries": "davsp.drawing.draw",
     "evaluate": "davsp.api",
     "extract_vector": "davsp.training.vector",
     "load_defence": "davsp.defences.loading",
@@ -52,6 +55,7 @@ _MODULES = {
 __all__ = [
     "DavspError",
     "Defence",
+    "DrawnQueries",
     "Evaluation",
     "Exchange",
     "HarmfulnessVector",
@@ -60,6 +64,7 @@ __all__ = [
     "VisionLanguageModel",
     "VisualSafetyPrompt",
     "ask",
+    "draw_queries",
     "evaluate",
     "extract_vector",
     "load_defence",

@@ -20,7 +20,7 @@ from davsp.judges import Judge, load_judge
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.report.collect import Evaluation
-from davsp.testbed.sources import check_world, draw_testbed, is_testbed
+from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
 from davsp.training.config import read_config
 from davsp.training.jobs import vector_for
 from davsp.training.objective import check_options
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
 
 QuerySource = str | Path | Sequence[Query]
-"""A file, a folder, a data set of the hub, the testbed by its name, or the queries themselves."""
+"""A file, a folder, a data set of the hub, "testbed" or "smol", or the queries themselves."""
 DefenceSource = Defence | str | Path | None
 """A defence, its name, the folder it was saved in, or None for none."""
 HELD_OUT = 0.2
@@ -53,14 +53,15 @@ def load_queries(
     """The queries of a file (.jsonl, .json, .csv, .parquet), a folder, a data set of the hub, or a list.
 
     `split` chooses a part of a data set, by default "train". "testbed" draws "train", "validation" or "test" from the
-    testbed's world by `seed`, at most `per_group` queries of each kind. `skip_bad` leaves unusable records out.
+    testbed's world by `seed`, "smol" or "smol=FOLDER" from public texts, at most `per_group` queries of each kind.
+    `skip_bad` leaves unusable records out.
 
     Raises InputError where there is nothing to be read, BadRecords naming each record that is not usable.
     """
     if not isinstance(source, str | Path):
         return list(source)
-    if is_testbed(str(source)):
-        return draw_testbed(str(source), split or "train", per_group, seed)
+    if is_drawn(str(source)):
+        return draw_source(str(source), split or "train", per_group, seed)
     return list(read_source(f"{source}:{split}" if split else str(source), skip_bad=skip_bad).queries)
 
 
@@ -235,15 +236,15 @@ def metrics_of(sources: Sequence[DefenceSource], defences: Sequence[Defence]) ->
     return read_metrics(folder) if folder and (folder / PICTURE).is_file() else []
 
 
-def _queries(
-    source: QuerySource, models: Sequence[VisionLanguageModel | str], testbed_split: str = "train"
-) -> list[Query]:
-    """As `load_queries`; the testbed's at the size of the first of the models, of which all must know its world."""
-    if isinstance(source, str | Path) and is_testbed(str(source)):
+def _queries(source: QuerySource, models: Sequence[VisionLanguageModel | str], split: str = "train") -> list[Query]:
+    """As `load_queries`; drawn ones of this split, at the size of the first of the models. All of them must know the
+    world of the testbed's."""
+    if isinstance(source, str | Path) and is_drawn(str(source)):
         names = [model if isinstance(model, str) else model.name for model in models]
-        for name in names:
-            check_world(name)
-        return draw_testbed(str(source), testbed_split, model=names[0])
+        if is_testbed(str(source)):
+            for name in names:
+                check_world(name)
+        return draw_source(str(source), split, model=names[0])
     return load_queries(source)
 
 

@@ -220,7 +220,7 @@ def test_in_python_queries_of_the_drawn_world_are_drawn_for_the_model(
         drawn.append(model)
         return []
 
-    monkeypatch.setattr("davsp.api.draw_testbed", draw)
+    monkeypatch.setattr("davsp.api.draw_source", draw)
     renamed.name = "testbed-qwen2vl"
     with pytest.raises(InputError):
         davsp.train(renamed, "testbed")

@@ -13,6 +13,7 @@ import typer
 from davsp import __version__
 from davsp.cli.apply import apply, ask
 from davsp.cli.benchmark import benchmark_app
+from davsp.cli.data import data_app
 from davsp.cli.demo import demo
 from davsp.cli.evaluate import evaluate
 from davsp.cli.fit import fit
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(testbed_app, name="testbed")
+app.add_typer(data_app, name="data")
 app.add_typer(official_app, name="official")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(judge_app, name="judge")

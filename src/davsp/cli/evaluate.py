@@ -33,7 +33,7 @@ from davsp.cli.options import (
 from davsp.errors import InputError
 from davsp.judges import load_judge
 from davsp.judges.scoring import AUTO, RULES, check_scoring
-from davsp.testbed.sources import draw_testbed, is_testbed
+from davsp.testbed.sources import draw_source, is_drawn
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
@@ -212,9 +212,9 @@ def _of_data(
 ) -> _Job:
     from davsp.evaluation.plan import choose
 
-    if not is_testbed(data):
+    if not is_drawn(data):
         return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
-    return _Job(data, choose(draw_testbed(data, "test", per_group, seed, model), None, limit, seed), out)
+    return _Job(data, choose(draw_source(data, "test", per_group, seed, model), None, limit, seed), out)
 
 
 def _check_served(name: str, revision: str | None, defences: Sequence[Defence]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from davsp.defences import DEFENCES
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
-from davsp.testbed.sources import check_world, draw_testbed, is_testbed
+from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
@@ -41,7 +41,8 @@ MODEL_HELP = (
 DATA_HELP = (
     "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
     "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
-    "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes."
+    "images of 112 pixels, 'testbed@96-144' in images of many sizes and shapes; 'smol=FOLDER' are requests of public "
+    "benchmarks, whose texts are in that folder, or that which DAVSP_TEXTS names, drawn into images."
 )
 DEFENCE_HELP = (
     "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
@@ -99,10 +100,11 @@ def training_queries(
     from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
-    if is_testbed(data):
-        for model in models:
-            check_world(model)
-        train, checks = (draw_testbed(data, split, None, seed, models[0]) for split in ("train", "validation"))
+    if is_drawn(data):
+        if is_testbed(data):
+            for model in models:
+                check_world(model)
+        train, checks = (draw_source(data, split, None, seed, models[0]) for split in ("train", "validation"))
         return train, checks
     queries = queries_of(data, skip_bad, TRAINING_SPLITS)
     if validation is None:

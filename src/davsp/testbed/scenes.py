@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from davsp.drawing.shapes import draw_shape
 from davsp.testbed.world import COLOURS, OBJECTS
 
 Size = tuple[int, int]
@@ -76,7 +76,7 @@ class Scene:
                     picture = sprite(item.object).resize((item.size, item.size), Image.Resampling.NEAREST)
                     image.paste(picture, (round(item.x), round(item.y)))
                 case Shape():
-                    draw_shape(pen, item)
+                    draw_shape(pen, item.shape, item.x, item.y, item.size, COLOURS[item.colour])
         return image
 
 
@@ -126,33 +126,3 @@ def sprite(thing: str) -> Image.Image:
     half = rng.integers(0, 3, size=(8, 4))
     cells = palette[np.concatenate([half, half[:, ::-1]], axis=1)]
     return Image.fromarray(cells.astype(np.uint8))
-
-
-def draw_shape(pen: ImageDraw.ImageDraw, item: Shape) -> None:
-    """Draw one coloured shape with a dark outline."""
-    x, y, s, fill = item.x, item.y, item.size, COLOURS[item.colour]
-    outline = (90, 90, 90)
-    match item.shape:
-        case "circle":
-            pen.ellipse((x, y, x + s, y + s), fill=fill, outline=outline)
-        case "square":
-            pen.rectangle((x, y, x + s, y + s), fill=fill, outline=outline)
-        case _:
-            pen.polygon([(x + s * u, y + s * v) for u, v in _OUTLINES[item.shape]], fill=fill, outline=outline)
-
-
-def _star() -> list[tuple[float, float]]:
-    points = []
-    for i in range(10):
-        radius, angle = (0.5 if i % 2 == 0 else 0.2), math.pi * i / 5
-        points.append((0.5 + radius * math.sin(angle), 0.5 - radius * math.cos(angle)))
-    return points
-
-
-_OUTLINES: dict[str, list[tuple[float, float]]] = {
-    "triangle": [(0.5, 0.0), (1.0, 1.0), (0.0, 1.0)],
-    "diamond": [(0.5, 0.0), (1.0, 0.5), (0.5, 1.0), (0.0, 0.5)],
-    "cross": [(u / 3, v / 3) for u, v in [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3)]]
-    + [(1 / 3, 2 / 3), (0, 2 / 3), (0, 1 / 3), (1 / 3, 1 / 3)],
-    "star": _star(),
-}

@@ -1,4 +1,4 @@
-"""The testbed's queries by name: "testbed", "testbed@112", "testbed@96-144"."""
+"""Queries that are drawn when they are asked for, by name: the testbed's own world, and public texts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from davsp.errors import InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED
 
 NAME = "testbed"
+PUBLIC = "smol"
 SIDE_STEP = 16
 SPLITS = ("train", "validation", "test")
 TEST_PER_GROUP = 200
 """Test queries of each group, where nothing else is said."""
+PUBLIC_SIDE = 448
+"""Side in pixels of the images of public texts, for models that are not the testbed's."""
+LEAST_PUBLIC_SIDE = 224
+"""The same for models of the testbed, which take smaller ones: few of the texts would be legible there."""
 
 
 def is_testbed(name: str) -> bool:
     """Whether a name stands for the testbed's queries; a file or folder of that name goes first."""
-    return name.partition("@")[0] == NAME and not Path(name).exists()
+    return _base(name) == NAME and not Path(name).exists()
+
+
+def is_drawn(name: str) -> bool:
+    """Whether a name stands for queries that are drawn; a file or folder of that name goes first."""
+    return _base(name) in (NAME, PUBLIC) and not Path(name).exists()
 
 
 def check_world(model: str) -> None:
@@ -50,19 +60,42 @@ def side_of(name: str, model: str = NAME) -> int | range:
     return sides[0] if len(sides) == 1 else range(sides[0], sides[1] + 1, SIDE_STEP)
 
 
-def draw_testbed(name: str, split: str, per_group: int | None = None, seed: int = 0, model: str = NAME) -> list[Query]:
+def draw_source(name: str, split: str, per_group: int | None = None, seed: int = 0, model: str = NAME) -> list[Query]:
     """The queries of a split: "train" and "validation", which a prompt is trained and chosen with, or "test".
 
+    `name` is "testbed" (with sides as for `side_of`) or "smol", "smol@SIDE", "smol=FOLDER" or "smol@SIDE=FOLDER".
     `model` is the one that they are for, which decides the images' size where the name does not. No item belongs to
-    two splits. Raises InputError for a split or size that there is not.
+    two splits. Raises InputError for a split, size or folder that there is not.
     """
+    if split not in SPLITS:
+        raise InputError(f"{_base(name)} has no split {split!r}. Choose from {', '.join(SPLITS)}.")
+    if not is_testbed(name):
+        return _draw_public(name, split, per_group, seed, model)
     from davsp.testbed.queries import border_queries, draw_queries
     from davsp.testbed.world import Split
 
-    if split not in SPLITS:
-        raise InputError(f"the testbed has no split {split!r}. Choose from {', '.join(SPLITS)}.")
     side = side_of(name, model)
     if split == "test":
         return draw_queries(Split.TEST, per_group or TEST_PER_GROUP, seed, side=side)
     sizes = {} if per_group is None else {"per_group": per_group, "checks_per_group": max(1, per_group // 2)}
     return border_queries(seed, side=side, **sizes)[SPLITS.index(split)]
+
+
+def _draw_public(name: str, split: str, per_group: int | None, seed: int, model: str) -> list[Query]:
+    from davsp.drawing.kinds import LEAST_SIDE, MOST_SIDE
+    from davsp.testbed.public_texts import draw_public_texts
+
+    named, _, folder = name.partition("=")
+    _, at, size = named.partition("@")
+    side = max(LEAST_PUBLIC_SIDE, SHIPPED[model].image_side) if model in SHIPPED else PUBLIC_SIDE
+    if at:
+        if not size.isdecimal() or not LEAST_SIDE <= int(size) <= MOST_SIDE:
+            raise InputError(
+                f"{name}: write the side of the images in pixels, from {LEAST_SIDE} to {MOST_SIDE}, such as smol@224."
+            )
+        side = int(size)
+    return draw_public_texts(Path(folder) if folder else None, split, per_group, seed, side)
+
+
+def _base(name: str) -> str:
+    return name.partition("=")[0].partition("@")[0]

@@ -1,0 +1,84 @@
+"""`davsp data`: queries drawn from texts alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from davsp.cli.options import Out, Seed, say
+from davsp.errors import InputError
+
+data_app = typer.Typer(help="Queries to train and test with, made from texts alone.", no_args_is_help=True)
+
+TEXTS_HELP = (
+    "a file of one request a line, or of records (.json, .jsonl, .csv, .parquet) with a column such as instruction"
+)
+KINDS = "figstep,typo,sd_typo,text,reading,counting,colours"
+
+
+@data_app.callback()
+def _data() -> None:
+    """Keeps `draw` a command of its own."""
+
+
+@data_app.command()
+def draw(
+    out: Out,
+    malicious: Annotated[Path | None, typer.Option(help=f"Requests to be refused: {TEXTS_HELP}.")] = None,
+    benign: Annotated[Path | None, typer.Option(help="Requests to be answered, in the same forms.")] = None,
+    kinds: Annotated[str, typer.Option(help="Which kinds of queries, with commas between.")] = KINDS,
+    per_kind: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="At most so many malicious and so many benign queries of each kind. Default: all texts."
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Shares of train, validation and test; or 1: one set that is not divided.")
+    ] = "0.8,0.1,0.1",
+    side: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 448,
+    fonts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--font",
+            help="A font file instead of DejaVu, which comes with davsp. Repeatable: one is chosen for each picture.",
+        ),
+    ] = None,
+    column: Annotated[str | None, typer.Option(help="The column of the requests in files of records.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out texts that cannot be drawn, and say how many.")
+    ] = False,
+    seed: Seed = 0,
+) -> None:
+    """Draw requests, given as texts, into images, in the ways in which attacks hide them.
+
+    Malicious and benign texts are drawn alike, and divided so that texts that say nearly the same are in one split.
+    """
+    from davsp.drawing.draw import draw_queries
+
+    drawn = draw_queries(
+        malicious,
+        benign,
+        kinds=[kind.strip() for kind in kinds.split(",") if kind.strip()],
+        per_kind=per_kind,
+        split=_shares(split),
+        side=side,
+        seed=seed,
+        fonts=fonts or [],
+        column=column,
+        skip_bad=skip_bad,
+    )
+    drawn.save(out)
+    for note in drawn.notes:
+        say(note)
+    say(", ".join(f"{name}: {len(queries)} queries" for name, queries in drawn.splits.items()))
+    print(out)
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(share) for share in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--split {text}: give shares with commas between, such as 0.8,0.1,0.1.") from error
