@@ -175,3 +175,12 @@ def test_notebooks_show_the_border_and_escape_what_a_user_named(prompt: davsp.Vi
     assert "data:image/png;base64," in html
     assert "&lt;b&gt;, for testbed" in html
     assert "a &lt; b" in html
+
+
+def test_answers_that_are_missing_are_told_before_the_vector_is_made(
+    model: VisionLanguageModel, queries: Two, tmp_path: Path
+) -> None:
+    unanswered = [replace(query, answer=None) for query in queries[0]]
+    with pytest.raises(InputError, match="has no answer"):
+        davsp.train(model, unanswered, validation=queries[1], out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()

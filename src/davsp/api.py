@@ -21,6 +21,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.report.collect import Evaluation
 from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
+from davsp.training.batches import check_answers
 from davsp.training.config import read_config
 from davsp.training.jobs import vector_for
 from davsp.training.objective import check_options
@@ -94,8 +95,9 @@ def train(
         training, checks = split_queries(training, share=HELD_OUT, seed=config.seed)
     else:
         checks = _queries(validation, models)
-    for each in models:
-        check_options(each, config)  # what does not suit is found before the vector takes its time
+    for each in models:  # what does not suit is found before the vector takes its time
+        check_options(each, config)
+    check_answers([*training, *checks])
     with ExitStack() as stack:
         folder = make_folder(Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="davsp-"))))
         made = list(vectors) or [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +32,13 @@ class Batch:
     tokens: Tokens
 
 
+def check_answers(queries: Iterable[Query]) -> None:
+    """Raise InputError for the first benign query that has no answer."""
+    for query in queries:
+        if not query.answer and not query.malicious:
+            raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
+
+
 class PreparedQueries:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
@@ -44,9 +51,8 @@ class PreparedQueries:
         self.queries = tuple(queries)
         self.prompts, self.answers = Spool(np.int32), Spool(np.int32)
         self.interiors = Spool(np.uint8)
+        check_answers(queries)
         for query in queries:
-            if not query.answer and not query.malicious:
-                raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
             inside = layout.interior(open_image(query.image))
             size = layout.canvas_size(inside.height, inside.width)
             self.prompts.append(np.array(model.prompt_ids(query.question, prefix, size)))
