@@ -177,6 +177,13 @@ def test_notebooks_show_the_border_and_escape_what_a_user_named(prompt: davsp.Vi
     assert "a &lt; b" in html
 
 
+@pytest.mark.slow
+def test_a_prompt_that_is_not_kept_in_a_folder_is_called_prompt(model: VisionLanguageModel, queries: Two) -> None:
+    made = [davsp.extract_vector(model, *queries, prefix="")]
+    trained = davsp.train(model, queries[0], validation=queries[1], vectors=made, prefix="", **FEW)  # type: ignore[arg-type]
+    assert trained.name == "prompt"
+
+
 def test_answers_that_are_missing_are_told_before_the_vector_is_made(
     model: VisionLanguageModel, queries: Two, tmp_path: Path
 ) -> None:

@@ -99,7 +99,8 @@ def train(
         check_options(each, config)
     check_answers([*training, *checks])
     with ExitStack() as stack:
-        folder = make_folder(Path(out or stack.enter_context(tempfile.TemporaryDirectory(prefix="davsp-"))))
+        scratch = None if out else stack.enter_context(tempfile.TemporaryDirectory(prefix="davsp-"))
+        folder = make_folder(Path(out) if out else Path(scratch or "", "prompt"))
         made = list(vectors) or [
             vector_for(
                 each,
