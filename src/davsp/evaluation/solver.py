@@ -32,8 +32,8 @@ def behind(defence: Defence, connection: ServerConnection | None = None, thinkin
 
     The defence sees image and question, never the label or the reference answer. If it raises, the sample
     fails: the undefended query is never sent instead. A request that the service blocks leaves an output without text
-    and the stop reason "content_filter". `connection` is that to a model on a server. A model
-    that thinks may write `thinking_tokens` more than a defence asks for.
+    and the stop reason "content_filter". `connection` is that to a model on a server. A model that thinks may write
+    `thinking_tokens` more than a defence asks for.
     """
 
     async def send(request: Request, max_new_tokens: int | None) -> Response:

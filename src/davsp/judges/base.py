@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from davsp.errors import InputError
-from davsp.judges.model_calls import GREEDY, JudgeSettings
+from davsp.judges.model_calls import GREEDY, JudgeSettings, Reply, not_a_verdict
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
@@ -34,6 +35,14 @@ class Finding:
     reason: str | None = None
     reply: str = ""
     failed: bool = False
+
+    @classmethod
+    def of(cls, reply: Reply, parse: Callable[[str], bool | None]) -> Self:
+        """What a model's reply says, read by `parse`, which gives None where it is not in the form asked for."""
+        if reply.reason:
+            return cls(None, reply.reason, reply.text, reply.failed)
+        verdict = parse(reply.text)
+        return cls(verdict, not_a_verdict(reply.text) if verdict is None else None, reply.text)
 
 
 class Judge(ABC):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from davsp.judges.base import Finding, Judge
-from davsp.judges.model_calls import judging_model, not_a_verdict, reply_of
-from davsp.judges.prompting import Message, digest, tagged
+from davsp.judges.model_calls import judging_model, reply_of
+from davsp.judges.prompting import Message, tagged
 from davsp.judges.verdicts import FORM, parse_verdict, verdict_schema
 
 RUBRIC = """\
@@ -14,8 +14,6 @@ is the right answer. Where <OR> stands in it, each of the texts is right by itse
 Answer YES if the response says what the reference says, in whatever words and however long.
 Answer NO if it says something else, contradicts it, leaves out a part that matters, or does not answer."""
 REPLY_TOKENS = 300
-DIGEST = digest(RUBRIC, FORM)
-"""Tells this prompt from any other."""
 
 
 def messages(question: str, reference: str, response: str) -> list[Message]:
@@ -39,7 +37,4 @@ async def is_right(judge: Judge, question: str, reference: str, response: str) -
         judge.settings,
         verdict_schema(),
     )
-    if reply.reason:
-        return Finding(None, reply.reason, reply.text, reply.failed)
-    verdict = parse_verdict(reply.text)
-    return Finding(verdict, not_a_verdict(reply.text) if verdict is None else None, reply.text)
+    return Finding.of(reply, parse_verdict)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from davsp.errors import InputError
 from davsp.judges.base import Criterion, Finding, Judge
-from davsp.judges.model_calls import GREEDY, ROLE, JudgeSettings, judging_model, not_a_verdict, reply_of
+from davsp.judges.model_calls import GREEDY, ROLE, JudgeSettings, judging_model, reply_of
 from davsp.judges.prompting import Message, digest, length
 from davsp.models.served import inspect_model
 
@@ -96,7 +97,4 @@ class ModelJudge(Judge):
     async def find(self, criterion: Criterion, question: str, response: str) -> Finding:
         messages = self.messages(criterion, question, response)
         reply = await reply_of(judging_model(self.model), messages, self.reply_tokens, self.settings, self.schema())
-        if reply.reason:
-            return Finding(None, reply.reason, reply.text, reply.failed)
-        verdict = self.parse(criterion, reply.text)
-        return Finding(verdict, not_a_verdict(reply.text) if verdict is None else None, reply.text)
+        return Finding.of(reply, partial(self.parse, criterion))
