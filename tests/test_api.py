@@ -184,10 +184,12 @@ def test_a_prompt_that_is_not_kept_in_a_folder_is_called_prompt(model: VisionLan
     assert trained.name == "prompt"
 
 
-def test_answers_that_are_missing_are_told_before_the_vector_is_made(
+def test_queries_without_answers_are_trained_towards_the_models_own(
     model: VisionLanguageModel, queries: Two, tmp_path: Path
 ) -> None:
-    unanswered = [replace(query, answer=None) for query in queries[0]]
-    with pytest.raises(InputError, match="has no answer"):
-        davsp.train(model, unanswered, validation=queries[1], out=tmp_path / "x")
-    assert not (tmp_path / "x").exists()
+    training, validation = ([replace(query, answer=None) for query in side] for side in queries)
+    davsp.train(model, training, validation=validation, out=tmp_path, **FEW)  # type: ignore[arg-type]
+    own = json.loads((tmp_path / "own_answers.json").read_text())["answers"]
+    asked = next(query for query in training if not query.malicious)
+    assert own[asked.id]["text"] == model.generate([asked], 24)[0]
+    assert set(own) == {query.id for query in [*training, *validation]}

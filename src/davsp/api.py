@@ -21,9 +21,8 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.report.collect import Evaluation
 from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
-from davsp.training.batches import check_answers
 from davsp.training.config import read_config
-from davsp.training.jobs import vector_for
+from davsp.training.jobs import numbered, vector_for
 from davsp.training.objective import check_options
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import HarmfulnessVector, project
@@ -97,7 +96,6 @@ def train(
         checks = _queries(validation, models)
     for each in models:  # what does not suit is found before the vector takes its time
         check_options(each, config)
-    check_answers([*training, *checks])
     with ExitStack() as stack:
         scratch = None if out else stack.enter_context(tempfile.TemporaryDirectory(prefix="davsp-"))
         folder = make_folder(Path(out) if out else Path(scratch or "", "prompt"))
@@ -107,7 +105,9 @@ def train(
                 training,
                 checks,
                 config.prefix,
-                folder / (f"vector_{i + 1}" if i else "vector"),
+                folder / numbered("vector", i),
+                direction=config.direction,
+                fit_on=config.fit_on,
                 quiet=not progress,
             )
             for i, each in enumerate(models)

@@ -66,7 +66,17 @@ def run_demo(
     }
     with timed("vector"):
         vectors = {
-            prefix: vector_for(model, training, checks, prefix, folder / name, batch_size=BATCH, quiet=quiet)
+            prefix: vector_for(
+                model,
+                training,
+                checks,
+                prefix,
+                folder / name,
+                direction=ours.direction,
+                fit_on=ours.fit_on,
+                batch_size=BATCH,
+                quiet=quiet,
+            )
             for name, prefix in (("vector", SAFETY_PREFIX), ("vector_without_prefix", ""))
         }
     trained: dict[str, VisualSafetyPrompt] = {}

@@ -8,7 +8,7 @@ from davsp.data.query import Query
 from davsp.models.base import VisionLanguageModel
 from davsp.training.jobs import vector_for
 from davsp.training.outcome import layer_warning, outcome_lines
-from davsp.training.vector import LayerStatistics
+from davsp.training.separation import LayerStatistics
 
 Two = tuple[list[Query], list[Query]]
 

@@ -19,7 +19,8 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.training.config import TrainConfig
 from davsp.training.objective import plan
-from davsp.training.vector import HarmfulnessVector, LayerStatistics, auroc, choose_layer, extract_vector, project
+from davsp.training.separation import LayerStatistics, auroc, choose_layer
+from davsp.training.vector import HarmfulnessVector, extract_vector, project
 from tests.reference.deep_alignment import harmfulness_vector, hidden_state
 from tests.tiny import save_tiny
 
@@ -107,7 +108,7 @@ def test_no_layer_before_the_image_is_chosen(
     late: VisionLanguageModel, pairs: list[Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best_first = [statistics(9.0 - k, 0.1, k) for k in (1, 2, 3)]
-    monkeypatch.setattr("davsp.training.vector._statistics", lambda *_: tuple(best_first))
+    monkeypatch.setattr("davsp.training.vector.layer_statistics", lambda *_, **__: tuple(best_first))
     vector = extract_vector(late, pairs, pairs, prefix="")
     assert (vector.layer, len(vector.statistics)) == (2, 3)
 

@@ -28,6 +28,7 @@ from davsp.cli.options import (
     training_queries,
 )
 from davsp.errors import InputError
+from davsp.training.choices import Direction, FitOn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +50,16 @@ def vector(
             "standard error of the best.",
         ),
     ] = None,
+    direction: Annotated[
+        Direction,
+        typer.Option(
+            help="mean: difference of the means of malicious and benign queries. matched: the same within kinds of "
+            "query. lda: linear discriminant within kinds."
+        ),
+    ] = Direction.MEAN,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="Make it from the queries' requests asked as text, where they are known.")
+    ] = False,
     directions: Annotated[
         Path | None, typer.Option(help="An official vector file to be measured, instead of one's own directions.")
     ] = None,
@@ -82,6 +93,8 @@ def vector(
             batch_size=batch_size,
             advance=advance,
             directions=read_directions(directions) if directions else None,
+            direction=direction,
+            fit_on=FitOn.TEXTS if texts else FitOn.IMAGES,
         )
     if processes().is_main:
         measured.save(out)
@@ -190,7 +203,18 @@ def train(
     if dry_run:
         for model in loaded:
             check_options(model, settings)  # what does not suit is found before the vector takes its time
-        directions = given or [vector_for(model, training, checks, settings.prefix, None) for model in loaded]
+        directions = given or [
+            vector_for(
+                model,
+                training,
+                checks,
+                settings.prefix,
+                None,
+                direction=settings.direction,
+                fit_on=settings.fit_on,
+            )
+            for model in loaded
+        ]
         for model, direction in zip(loaded, directions, strict=True):
             direction.check(model, settings.prefix)
         pairs = list(zip(loaded, directions, strict=True))

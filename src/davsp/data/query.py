@@ -35,6 +35,11 @@ class Query:
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     scoring: str = ""
 
+    @property
+    def kind(self) -> str:
+        """What its group and those that are like it but for their harm share: the group's name after any slash."""
+        return self.group.rpartition("/")[2]
+
     def without_answer(self) -> Query:
         """The same query, to the answers of which no reference is compared: it stands in the metadata, `reference`."""
         if self.answer is None:

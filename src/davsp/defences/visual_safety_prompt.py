@@ -263,7 +263,7 @@ def train_prompt(
     Says at the end, unless `quiet`, what it came to on the validation queries. Raises Interrupted on Ctrl-C, with the
     state saved, and what `Trainer` and `plan` raise.
     """
-    trainer = Trainer(make_objectives(models, config, training, validation))
+    trainer = Trainer(make_objectives(models, config, training, validation, folder, quiet=quiet))
     report = tensorboard_writer(folder) if tensorboard and processes().is_main else lambda record: None
     visual = trainer.run(folder, quiet=quiet, report=report)
     first, *further = trainer.objectives

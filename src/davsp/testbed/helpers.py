@@ -31,7 +31,7 @@ from davsp.testbed.queries import ACTIVITY_KINDS, TestbedQuery, ask_about, draw_
 from davsp.testbed.recipe import draw_query
 from davsp.testbed.scenes import Shape, Word
 from davsp.testbed.world import HARMFUL_WORDS, REFUSAL, Harm, Split, activities
-from davsp.training.vector import auroc
+from davsp.training.separation import auroc
 from davsp.util.progress import bar
 
 UNSAFE = "unsafe contents"

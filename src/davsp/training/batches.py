@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -32,31 +33,52 @@ class Batch:
     tokens: Tokens
 
 
-def check_answers(queries: Iterable[Query]) -> None:
-    """Raise InputError for the first benign query that has no answer."""
-    for query in queries:
-        if not query.answer and not query.malicious:
-            raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
+@dataclass(frozen=True)
+class Target:
+    """An answer to be trained towards. Not `finished`: it is the beginning of one."""
+
+    text: str
+    finished: bool = True
+
+
+def target_of(query: Query, own: Mapping[str, Target]) -> Target:
+    """What a query is trained towards: its reference answer, else what `own` says by its id, else REFUSAL. Raises
+    InputError for a benign query that has none."""
+    if query.answer:
+        return Target(as_answer(query.answer))
+    if query.id in own:
+        return own[query.id]
+    if not query.malicious:
+        raise InputError(f"benign query {query.id!r} has no answer: training needs what to keep answering.")
+    return Target(REFUSAL)
 
 
 class PreparedQueries:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
-    `interiors` are kept as uint8 (3, h, w), `prompts` and `answers` as token ids, all of them in files. Raises
-    InputError when a benign query has no answer.
+    `interiors` are kept as uint8 (3, h, w), `prompts` and `answers` as token ids, all of them in files. Answers are
+    those of `target_of`, which raises InputError for a benign query that has none.
     """
 
-    def __init__(self, model: VisionLanguageModel, queries: Sequence[Query], layout: Layout, prefix: str) -> None:
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        queries: Sequence[Query],
+        layout: Layout,
+        prefix: str,
+        own: Mapping[str, Target] = MappingProxyType({}),
+    ) -> None:
         self.model = model
         self.queries = tuple(queries)
         self.prompts, self.answers = Spool(np.int32), Spool(np.int32)
         self.interiors = Spool(np.uint8)
-        check_answers(queries)
-        for query in queries:
+        targets = [target_of(query, own) for query in queries]
+        for query, target in zip(queries, targets, strict=True):
             inside = layout.interior(open_image(query.image))
             size = layout.canvas_size(inside.height, inside.width)
             self.prompts.append(np.array(model.prompt_ids(query.question, prefix, size)))
-            self.answers.append(np.array(model.answer_ids(as_answer(query.answer or REFUSAL))))
+            answer = model.answer_ids(target.text)
+            self.answers.append(np.array(answer if target.finished else answer[:-1]))
             self.interiors.append(to_bytes(inside).numpy())
 
     def __len__(self) -> int:

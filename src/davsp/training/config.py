@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from davsp.prompts.layouts import Mode
 from davsp.prompts.text import SAFETY_PREFIX
+from davsp.training.choices import Direction, FitOn
 from davsp.training.optim import Method
 from davsp.util.options import Count, Positive, Weight, read_options
 
@@ -30,6 +31,15 @@ class Start(StrEnum):
     GREY = "grey"
     MEAN = "mean"
     """The mean colour that the model's image processor subtracts (the paper's)."""
+
+
+class Anchor(StrEnum):
+    """Where the thresholds of the alignment loss lie."""
+
+    MEANS = "means"
+    """At the means of the malicious and of the benign validation queries (the paper's)."""
+    TEXTS = "texts"
+    """Where malicious requests project that are asked as text; for benign queries, at the mean of their kind."""
 
 
 class TrainConfig(BaseModel):
@@ -55,10 +65,31 @@ class TrainConfig(BaseModel):
     )
     eps: float = Field(32 / 255, gt=0, le=1, description="Largest change of a pixel with mode=additive, in [0, 1].")
     prefix: str = Field(SAFETY_PREFIX, description="The safety prefix before every question; empty for none.")
+    direction: Direction = Field(
+        Direction.MEAN,
+        description="How the harmfulness vector is made: mean (difference of the means of malicious and benign "
+        "queries), matched (the same within kinds of query), or lda (linear discriminant within kinds).",
+    )
+    fit_on: FitOn = Field(
+        FitOn.IMAGES,
+        description="What the harmfulness vector is made from: images (the training queries as they are) or texts "
+        "(their requests asked as text).",
+    )
     layer: Positive | None = Field(
         None,
         description="Decoder layer of the alignment loss, from 1. Default: the vector's own, the earliest at which the "
         "separation of malicious and benign validation queries (Cohen's d) is within one standard error of the best.",
+    )
+    anchor: Anchor = Field(
+        Anchor.MEANS,
+        description="Where the default thresholds lie: means (of the malicious and the benign validation queries) or "
+        "texts (malicious queries are pushed to where malicious requests lie that are asked as text, benign ones are "
+        "held at the mean of their kind).",
+    )
+    in_deviations: bool = Field(
+        False,
+        description="Whether the alignment loss counts in standard deviations of the projections, so that one weight "
+        "serves every direction and layer.",
     )
     margin: float = Field(
         0.0,
@@ -115,6 +146,11 @@ class TrainConfig(BaseModel):
     )
     seed: Count = Field(0, description="Of the order of queries, and of all that is drawn.")
     validate_every: Positive = Field(20, description="Steps between two validations, which choose the prompt to keep.")
+    own_answer_tokens: Positive = Field(
+        24,
+        description="Of a query that brings no answer, so many tokens of the model's own are trained towards: its "
+        "undefended answer to a benign query, its own refusal to a malicious one.",
+    )
     validation_answers: Count = Field(
         32, description="Malicious validation queries that are answered greedily at each validation."
     )

@@ -15,10 +15,12 @@ from rich.text import Text
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
+from davsp.training.choices import Direction, FitOn
 from davsp.training.config import TrainConfig
 from davsp.training.loop import Report
 from davsp.training.objective import Objective, plan
 from davsp.training.outcome import layer_warning
+from davsp.training.own_answers import own_targets
 from davsp.training.run_state import Record
 from davsp.training.trainer import Trainer
 from davsp.training.vector import HarmfulnessVector, extract_vector, origin_of
@@ -32,13 +34,29 @@ def make_objectives(
     config: TrainConfig,
     training: Sequence[Query],
     validation: Sequence[Query],
+    folder: Path | None = None,
+    *,
+    quiet: bool = False,
 ) -> list[Objective]:
-    """An objective for each model. Raises what `plan` raises where options, model and vector do not fit together."""
+    """An objective for each model. The models' own answers to queries that bring none are kept in `folder`.
+
+    Raises what `plan` raises where options, model and vector do not fit together.
+    """
     plans = [plan(model, vector, config) for model, vector in models]
-    return [
-        Objective(model, filled, vector.direction(filled.layer), training, validation)
-        for (model, vector), filled in zip(models, plans, strict=True)
+    queries, tokens = [*training, *validation], config.own_answer_tokens
+    files = [folder / numbered("own_answers", i, ".json") if folder else None for i in range(len(models))]
+    own = [
+        own_targets(model, queries, tokens, file, quiet=quiet) for (model, _), file in zip(models, files, strict=True)
     ]
+    return [
+        Objective(model, filled, vector.direction(filled.layer), training, validation, targets)
+        for (model, vector), filled, targets in zip(models, plans, own, strict=True)
+    ]
+
+
+def numbered(name: str, number: int, ending: str = "") -> str:
+    """What a file of one of several models is called: that of the first is `name`."""
+    return f"{name}{f'_{number + 1}' if number else ''}{ending}"
 
 
 def vector_for(
@@ -48,21 +66,33 @@ def vector_for(
     prefix: str,
     folder: Path | None,
     *,
+    direction: Direction = Direction.MEAN,
+    fit_on: FitOn = FitOn.IMAGES,
     batch_size: int = 16,
     quiet: bool = False,
 ) -> HarmfulnessVector:
     """The vector in `folder`; where there is none yet, it is extracted from the training queries and saved there.
 
     Without a folder, it is extracted and not saved. Raises ArtefactError when the folder's is of another model,
-    prefix or set of queries.
+    prefix or set of queries, or made in another way.
     """
     if folder and (folder / "vector.json").is_file():
         saved = HarmfulnessVector.load(folder)
-        origin = origin_of(model, training, validation, prefix)
-        check_same_run(folder, "the vector of another run", saved.origin, origin, added=("weights", "data"))
+        origin = origin_of(model, training, validation, prefix, direction, fit_on)
+        added = ("weights", "data", "direction", "fit_on")
+        check_same_run(folder, "the vector of another run", saved.origin, origin, added=added)
         return saved
     with bar("Harmfulness vector", len(training) + len(validation), quiet=quiet) as advance:
-        vector = extract_vector(model, training, validation, prefix=prefix, batch_size=batch_size, advance=advance)
+        vector = extract_vector(
+            model,
+            training,
+            validation,
+            prefix=prefix,
+            batch_size=batch_size,
+            advance=advance,
+            direction=direction,
+            fit_on=fit_on,
+        )
     if folder and processes().is_main:
         vector.save(folder)
     if not quiet and processes().is_main:

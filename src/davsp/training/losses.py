@@ -11,11 +11,11 @@ from davsp.models.tokens import NO_LABEL
 
 
 def alignment_loss(
-    projections: Float[Tensor, " b"], malicious: bool, tau_plus: float, tau_minus: float
+    projections: Float[Tensor, " b"], malicious: bool, tau_plus: float, tau_minus: float | Float[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
     """Hinge on the projection p = <h_L, d_L> of each query, float32 (B,) to (B,).
 
-    Malicious queries: max(0, tau_plus - p). Benign queries: max(0, p - tau_minus).
+    Malicious queries: max(0, tau_plus - p). Benign queries: max(0, p - tau_minus), which may be each query's own.
     """
     return F.relu(tau_plus - projections) if malicious else F.relu(projections - tau_minus)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,13 +14,15 @@ from davsp.errors import ArtefactError, InputError
 from davsp.judges.refusal import is_refusal
 from davsp.models.activations import last_prompt_states, states_and_final
 from davsp.models.base import VisionLanguageModel
+from davsp.models.tokens import NO_LABEL
 from davsp.prompts.layouts import Layout
 from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
-from davsp.training.batches import PreparedQueries
-from davsp.training.config import TrainConfig
+from davsp.training.batches import PreparedQueries, Target
+from davsp.training.config import Anchor, TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.run_state import Record
+from davsp.training.twins import REQUEST
 from davsp.training.vector import HarmfulnessVector
 from davsp.util.batching import batched
 from davsp.util.processes import processes
@@ -39,6 +41,10 @@ class TrainingPlan:
     layer: int
     tau_plus: float
     tau_minus: float
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    """`tau_minus` of benign queries by kind (`group`), where it is another."""
+    scale: float = 1.0
+    """What the alignment loss is divided by."""
 
 
 def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainConfig) -> TrainingPlan:
@@ -51,16 +57,29 @@ def plan(model: VisionLanguageModel, vector: HarmfulnessVector, config: TrainCon
     layer = config.layer or vector.layer
     model.check_layer(layer)
     tau_plus, tau_minus = config.tau_plus, config.tau_minus
+    kinds: Mapping[str, float] = {}
     if tau_plus is None or tau_minus is None:
         measured = vector.at(layer)
-        margin = config.margin * (measured.malicious_mean - measured.benign_mean)
-        tau_plus = measured.malicious_mean + margin if tau_plus is None else tau_plus
-        tau_minus = measured.benign_mean - margin if tau_minus is None else tau_minus
+        high = measured.malicious_mean
+        if config.anchor is Anchor.TEXTS:
+            if measured.text_mean is None:
+                raise InputError(
+                    "anchor=texts: the malicious validation queries do not say which request they show, so that it "
+                    f"could be asked as text. Name it in their column {REQUEST!r}, or choose anchor=means."
+                )
+            high = measured.text_mean
+        margin = config.margin * (high - measured.benign_mean)
+        tau_plus = high + margin if tau_plus is None else tau_plus
+        if tau_minus is None:
+            tau_minus = measured.benign_mean - margin
+            if config.anchor is Anchor.TEXTS:
+                kinds = {kind: mean - margin for kind, mean in measured.benign_means.items()}
     if tau_minus > tau_plus:
         raise InputError(
             f"tau_minus {tau_minus:g} lies above tau_plus {tau_plus:g}: give the lower one to benign queries."
         )
-    return TrainingPlan(config, lay_out(model, config), layer, tau_plus, tau_minus)
+    scale = vector.at(layer).spread if config.in_deviations else 1.0
+    return TrainingPlan(config, lay_out(model, config), layer, tau_plus, tau_minus, kinds, scale or 1.0)
 
 
 def check_options(model: VisionLanguageModel, config: TrainConfig) -> None:
@@ -88,6 +107,8 @@ class Objective:
     direction: Tensor
     training: Sequence[Query]
     validation: Sequence[Query]
+    own: Mapping[str, Target] = field(default_factory=dict)
+    """What queries without an answer are trained towards, by id."""
 
     def __post_init__(self) -> None:
         self.sides = [self._prepare(self.training, side) for side in (False, True)]
@@ -100,7 +121,7 @@ class Objective:
             raise InputError(
                 f"no {'malicious' if malicious else 'benign'} queries: training and validation need both kinds."
             )
-        return PreparedQueries(self.model, chosen, self.plan.layout, self.plan.config.prefix)
+        return PreparedQueries(self.model, chosen, self.plan.layout, self.plan.config.prefix, self.own)
 
     def loss(
         self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
@@ -109,9 +130,9 @@ class Objective:
 
         `prompt`: float32 (3, H, W). Also returns the batch's mean losses and projection.
         """
-        config, side = self.plan.config, "malicious" if malicious else "benign"
+        config, side, name = self.plan.config, self.sides[malicious], "malicious" if malicious else "benign"
         answered = answered and config.answer_weight > 0
-        batch = self.sides[malicious].batch(indices, answered=answered)
+        batch = side.batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
         loss = prompt.new_zeros(())
         record: dict[str, float] = {}
@@ -121,26 +142,28 @@ class Objective:
             logits = self.model.logits(final[rows, columns])
             answer = answer_loss(logits, batch.tokens.labels[rows, columns], rows, len(indices)).mean()
             loss = loss + config.answer_weight * answer
-            record[f"{side}_answer_loss"] = answer.item()
+            record[f"{name}_answer_loss"] = answer.item()
         elif config.alignment_weight > 0:
             states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])[:, 0]
         else:
             return prompt.sum() * 0, record
         projections = states @ self.direction
-        aligned = alignment_loss(projections, malicious, self.plan.tau_plus, self.plan.tau_minus).mean()
-        record |= {f"{side}_projection": projections.mean().item(), f"{side}_alignment_loss": aligned.item()}
+        held = [self.plan.kinds.get(side.queries[i].kind, self.plan.tau_minus) for i in indices]
+        low = torch.tensor(held, device=projections.device)
+        aligned = alignment_loss(projections, malicious, self.plan.tau_plus, low).mean() / self.plan.scale
+        record |= {f"{name}_projection": projections.mean().item(), f"{name}_alignment_loss": aligned.item()}
         return loss + config.alignment_weight * aligned, record
 
     @torch.inference_mode()
     def validation_record(self, pixels: Tensor) -> Record:
         """How a prompt, float32 (3, H, W), does on the validation queries, of which every process does its share.
 
-        `refused` is the share of malicious queries refused, `kept` the share of benign answers of which every
-        token is still the first choice; `quality`, their sum, decides which prompt is kept.
+        `refused` is the share of malicious queries refused, `kept` how much of a benign answer is still given, up to
+        the first token that is not the first choice; `quality`, their sum, decides which prompt is kept.
         """
         record: Record = {}
         prompt = VisualPrompt(self.plan.layout, pixels.to(self.model.device))
-        kept: list[bool] = []
+        kept: list[float] = []
         for malicious, side in enumerate(self.validation_sides):
             projections: list[float] = []
             for indices in self._shares(len(side)):
@@ -150,7 +173,7 @@ class Objective:
                     states = last_prompt_states(self.model, canvas, batch.tokens, [self.plan.layer])[:, 0]
                 else:
                     states, final = states_and_final(self.model, canvas, batch.tokens, self.plan.layer)
-                    kept += _all_first_choice(self.model, final, batch.tokens.labels).tolist()
+                    kept += _kept(self.model, final, batch.tokens.labels).tolist()
                 projections += (states @ self.direction).tolist()
             values = np.array(processes().all_gather(projections))
             name = "malicious" if malicious else "benign"
@@ -196,8 +219,11 @@ class Objective:
         }
 
 
-def _all_first_choice(model: VisionLanguageModel, final: Tensor, labels: Tensor) -> Tensor:
-    """bool (B,): whether every answer token is the first choice given those before it."""
+def _kept(model: VisionLanguageModel, final: Tensor, labels: Tensor) -> Tensor:
+    """float32 (B,): the share of each answer's tokens before the first that is not the first choice, which is what of
+    the answer a greedy one gives."""
     rows, columns = answer_positions(labels)
-    wrong = model.logits(final[rows, columns]).argmax(-1) != labels[rows, columns]
-    return torch.zeros(len(labels), device=labels.device).index_add(0, rows, wrong.float()) == 0
+    wrong = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
+    wrong[rows, columns] = model.logits(final[rows, columns]).argmax(-1) != labels[rows, columns]
+    answer = labels != NO_LABEL
+    return ((wrong.cumsum(1) == 0) & answer).sum(1) / answer.sum(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from davsp.results import Rate
-from davsp.training.vector import LayerStatistics
+from davsp.training.separation import LayerStatistics
 
 FEW = 20
 """Below so many validation queries of a kind, which prompt is kept and which layer is chosen are close to chance."""

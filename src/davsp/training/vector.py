@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from davsp.errors import ArtefactError, InputError
 from davsp.models.activations import activation_batches, read_activations
 from davsp.models.base import VisionLanguageModel
 from davsp.results import first_problem
+from davsp.training.choices import Direction, FitOn
+from davsp.training.directions import fit_directions
+from davsp.training.separation import LayerStatistics, choose_layer, layer_statistics
+from davsp.training.twins import REQUEST, text_twins
 from davsp.util.batching import batched
 from davsp.util.files import parse_json, replacing, write_json
 from davsp.util.processes import processes
@@ -29,22 +33,6 @@ SCHEMA = 1
 LAYER_CONVENTION = "decoder layer k is the hidden state after block k, k = 1..n"
 Advance = Callable[[int], None]
 """Told how many more queries have been read."""
-
-
-@dataclass(frozen=True)
-class LayerStatistics:
-    """How the validation queries project onto a layer's direction."""
-
-    layer: int
-    malicious_mean: float
-    malicious_std: float
-    benign_mean: float
-    benign_std: float
-    auroc: float
-    separation: float
-    """Cohen's d: difference of the means over the pooled standard deviation."""
-    separation_error: float
-    """Standard error of `separation`."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +93,7 @@ class HarmfulnessVector:
             "layer": self.layer,
             "layer_convention": LAYER_CONVENTION,
             "origin": self.origin,
-            "statistics": [vars(s) for s in self.statistics],
+            "statistics": [asdict(s) for s in self.statistics],
         }
         write_json(folder / "vector.json", description)
 
@@ -154,13 +142,17 @@ def extract_vector(
     batch_size: int = 16,
     advance: Advance = lambda n: None,
     directions: Tensor | None = None,
+    direction: Direction = Direction.MEAN,
+    fit_on: FitOn = FitOn.IMAGES,
 ) -> HarmfulnessVector:
-    """Directions from the fitting queries (paper, harmfulness vector: v_k = mean malicious - mean benign) or as
-    given, their quality from the validation queries. Images carry no border. States are summed up batch by batch,
-    by all processes of the run.
+    """Directions from the fitting queries, as `direction` says, or as given in `directions`; their quality from the
+    validation queries. Images carry no border. States are read batch by batch, by all processes of the run.
 
-    The layer is chosen among those that see the image. Raises InputError when either set lacks malicious or benign
-    queries, the directions do not fit the model, or `layer` is none that sees the image.
+    The layer is chosen among those that see the image, by how well it separates the validation queries: within each
+    kind of query, but with direction "mean", which is the paper's (harmfulness vector: v_k = mean malicious - mean
+    benign), all malicious from all benign ones. Raises InputError when either set lacks malicious or benign queries,
+    the directions do not fit the model, no requests are known that could be asked as text, or `layer` is none that sees
+    the image.
     """
     if layer is not None:
         model.check_layer(layer)
@@ -169,29 +161,55 @@ def extract_vector(
             raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
     given = directions is not None
     if directions is None:
-        directions = _fit_directions(model, fitting, prefix, batch_size, advance)
+        fitted = fitted_queries(fitting, fit_on)
+        read = _states_by_batch(model, fitted, prefix, batch_size, advance)
+        directions = fit_directions(direction, (([fitted[i] for i in rows], states) for rows, states in read))
+        advance(len(fitting) - len(fitted))
     elif directions.shape != (model.n_layers, model.hidden_size):
         raise InputError(
             f"the directions are {tuple(directions.shape)} (layers, width), "
             f"{model.name} has {(model.n_layers, model.hidden_size)}: they belong to another model."
         )
-    share = processes().shard(batched(validation, batch_size))
-    own = [
-        ((states * directions).sum(-1), malicious)
-        for malicious, states in _labelled_states(model, share, prefix, advance)
+    texts = [twin for twin in text_twins(validation) if twin.malicious]
+    projected = [
+        _projected(model, queries, directions, prefix, batch_size, step)
+        for queries, step in ((validation, advance), (texts, lambda n: None))
     ]
-    projected, labels = zip(*processes().all_gather(own), strict=True)
-    statistics = _statistics(torch.cat(projected).numpy(), torch.cat(labels).numpy())
-    origin = origin_of(model, () if given else fitting, validation, prefix)
+    statistics = layer_statistics(
+        projected[0].numpy(),
+        np.array([q.malicious for q in validation]),
+        np.array([q.kind for q in validation]),
+        projected[1].numpy(),
+        within=direction is not Direction.MEAN,
+    )
+    origin = origin_of(model, () if given else fitting, validation, prefix, direction, fit_on)
     chosen = layer or choose_layer(statistics[model.first_seeing_layer - 1 :])
     return HarmfulnessVector(directions, chosen, statistics, origin)
 
 
+def fitted_queries(fitting: Sequence[Query], fit_on: FitOn) -> Sequence[Query]:
+    """What directions are fitted to. Raises InputError where requests are to be asked as text, and are not known."""
+    if fit_on is FitOn.IMAGES:
+        return fitting
+    twins = text_twins(fitting)
+    if len({twin.malicious for twin in twins}) < 2:
+        raise InputError(
+            "fit_on=texts: the malicious or the benign queries do not say which request they show, so that it could be "
+            f"asked as text. Name it in their column {REQUEST!r}, or draw queries from texts (davsp data draw)."
+        )
+    return twins
+
+
 def origin_of(
-    model: VisionLanguageModel, fitting: Sequence[Query], validation: Sequence[Query], prefix: str
+    model: VisionLanguageModel,
+    fitting: Sequence[Query],
+    validation: Sequence[Query],
+    prefix: str,
+    direction: Direction,
+    fit_on: FitOn,
 ) -> dict[str, Any]:
-    """What a vector is made from: model, prefix and queries, and how many of each side. `fitting` is empty where the
-    directions were given."""
+    """What a vector is made from: model, prefix and queries, how many of each side, and how. `fitting` is empty where
+    the directions were given."""
 
     def counts(queries: Sequence[Query]) -> dict[str, int]:
         malicious = sum(bool(q.malicious) for q in queries)
@@ -206,32 +224,9 @@ def origin_of(
         "fitting": counts(fitting),
         "validation": counts(validation),
         "data": digest([*fitting, *validation]),
+        "direction": direction.value if fitting else "given",
+        "fit_on": fit_on.value,
     }
-
-
-def _fit_directions(
-    model: VisionLanguageModel, fitting: Sequence[Query], prefix: str, batch_size: int, advance: Advance
-) -> Float[Tensor, "layers hidden"]:
-    """The unit difference of the class means at every layer."""
-    sums = torch.zeros(2, model.n_layers, model.hidden_size, dtype=torch.float64)
-    counts = torch.zeros(2, dtype=torch.float64)
-    together = processes()
-    share = together.shard(batched(fitting, batch_size))
-    for malicious, states in _labelled_states(model, share, prefix, advance):
-        for side in (0, 1):
-            sums[side] += states[malicious == side].double().sum(0)
-            counts[side] += (malicious == side).sum()
-    together.all_reduce(sums)
-    together.all_reduce(counts)
-    means = sums / counts[:, None, None]
-    return torch.nn.functional.normalize(means[1] - means[0], dim=-1).float()
-
-
-def choose_layer(statistics: Sequence[LayerStatistics]) -> int:
-    """The earliest layer whose separation is within one standard error of the best."""
-    best = max(statistics, key=lambda s: s.separation)
-    floor = best.separation - best.separation_error
-    return next(s.layer for s in statistics if s.separation >= floor)
 
 
 @torch.inference_mode()
@@ -249,43 +244,32 @@ def project(
     return (states[:, 0] * direction).sum(-1)
 
 
-def _labelled_states(
-    model: VisionLanguageModel, batches: Sequence[Sequence[Query]], prefix: str, advance: Advance
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Per batch: malicious int64 (B,), states float32 (B, layers, hidden) of every layer, on the CPU."""
+def _states_by_batch(
+    model: VisionLanguageModel, queries: Sequence[Query], prefix: str, batch_size: int, advance: Advance
+) -> Iterator[tuple[Sequence[int], Tensor]]:
+    """This process's batches, as places in `queries`, and their states, float32 (B, layers, hidden), on the CPU."""
+    share = processes().shard(batched(range(len(queries)), batch_size))
     every = range(1, model.n_layers + 1)
-    for batch, states in zip(batches, activation_batches(model, batches, every, prefix), strict=True):
-        yield torch.tensor([int(q.malicious) for q in batch]), states
-        advance(len(batch) * processes().count)
+    batches = [[queries[i] for i in rows] for rows in share]
+    for rows, states in zip(share, activation_batches(model, batches, every, prefix), strict=True):
+        yield rows, states
+        advance(len(rows) * processes().count)
 
 
-def _statistics(projections: np.ndarray, malicious: np.ndarray) -> tuple[LayerStatistics, ...]:
-    """projections: float32 (N, layers); malicious: int64 (N,)."""
-    statistics = []
-    for k, column in enumerate(projections.T.astype(np.float64), start=1):
-        high, low = column[malicious == 1], column[malicious == 0]
-        n, m = len(high), len(low)
-        pooled = ((high.var() * n + low.var() * m) / max(n + m - 2, 1)) ** 0.5
-        d = float((high.mean() - low.mean()) / pooled) if pooled > 0 else 0.0
-        statistics.append(
-            LayerStatistics(
-                layer=k,
-                malicious_mean=float(high.mean()),
-                malicious_std=float(high.std()),
-                benign_mean=float(low.mean()),
-                benign_std=float(low.std()),
-                auroc=auroc(high, low),
-                separation=d,
-                # Hedges and Olkin (1985): large-sample standard error of Cohen's d.
-                separation_error=((n + m) / (n * m) + d**2 / (2 * (n + m))) ** 0.5,
-            )
-        )
-    return tuple(statistics)
-
-
-def auroc(high: np.ndarray, low: np.ndarray) -> float:
-    """The chance that a value of `high` exceeds one of `low`, ties counting half: Mann and Whitney's U (1947) over the
-    number of pairs."""
-    from scipy.stats import mannwhitneyu  # takes a second, which those who only load a vector need not wait for
-
-    return float(mannwhitneyu(high, low, method="asymptotic").statistic / (len(high) * len(low)))
+def _projected(
+    model: VisionLanguageModel,
+    queries: Sequence[Query],
+    directions: Tensor,
+    prefix: str,
+    batch_size: int,
+    advance: Advance,
+) -> Float[Tensor, "n layers"]:
+    """Each query's projection at every layer, in order, float32 (N, layers)."""
+    own = [
+        (list(rows), (states * directions).sum(-1))
+        for rows, states in _states_by_batch(model, queries, prefix, batch_size, advance)
+    ]
+    projected = torch.zeros(len(queries), len(directions))
+    for rows, values in processes().all_gather(own):
+        projected[rows] = values
+    return projected

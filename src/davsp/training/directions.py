@@ -1,0 +1,88 @@
+"""Directions that tell malicious from benign queries, fitted to their hidden states, one for each decoder layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from davsp.data.query import Query
+from davsp.training.choices import Direction
+from davsp.util.processes import processes
+
+Labelled = Iterable[tuple[Sequence[Query], Tensor]]
+"""Batches of queries, and their states, float32 (B, layers, hidden), on the CPU."""
+
+
+def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layers hidden"]:
+    """Unit directions, float32 (layers, hidden), from all processes' batches.
+
+    Where no kind has malicious and benign queries, all malicious ones are compared with all benign ones.
+    """
+    sums: dict[tuple[str, bool], Tensor] = {}
+    counts: dict[tuple[str, bool], int] = {}
+    kept: list[Tensor] = []
+    cells: list[tuple[str, bool]] = []
+    for queries, states in batches:
+        own = [(q.kind if method is not Direction.MEAN else "", q.malicious) for q in queries]
+        for cell in set(own):
+            rows = states[[i for i, c in enumerate(own) if c == cell]]
+            sums[cell] = sums.get(cell, 0) + rows.double().sum(0)
+            counts[cell] = counts.get(cell, 0) + len(rows)
+        if method is Direction.LDA:
+            kept.append(states)
+            cells += own
+    sums, counts = _together(sums, counts)
+    means = {cell: total / counts[cell] for cell, total in sums.items()}
+    both = [kind for kind in sorted({kind for kind, _ in means}) if {(kind, False), (kind, True)} <= means.keys()]
+    if both:
+        weights = [1 / (1 / counts[kind, False] + 1 / counts[kind, True]) for kind in both]
+        parts = [w * (means[kind, True] - means[kind, False]) for kind, w in zip(both, weights, strict=True)]
+        differences = torch.stack(parts).sum(0) / sum(weights)
+    else:
+        differences = _side_mean(sums, counts, True) - _side_mean(sums, counts, False)
+    if method is Direction.LDA:
+        within = torch.cat(kept) - torch.stack([means[cell] for cell in cells]).float()
+        gathered = torch.cat(processes().all_gather([within]))
+        whitened = [_whiten(gathered[:, k].numpy(), differences[k].numpy()) for k in range(len(differences))]
+        differences = torch.from_numpy(np.stack(whitened))
+    return torch.nn.functional.normalize(differences, dim=-1).float()
+
+
+def _side_mean(sums: dict[tuple[str, bool], Tensor], counts: dict[tuple[str, bool], int], malicious: bool) -> Tensor:
+    """The mean of all queries of one side, float64 (layers, hidden)."""
+    cells = [cell for cell in sums if cell[1] is malicious]
+    return torch.stack([sums[cell] for cell in cells]).sum(0) / sum(counts[cell] for cell in cells)
+
+
+def _together(
+    sums: dict[tuple[str, bool], Tensor], counts: dict[tuple[str, bool], int]
+) -> tuple[dict[tuple[str, bool], Tensor], dict[tuple[str, bool], int]]:
+    """The sums and counts of all processes."""
+    if processes().count == 1:
+        return sums, counts
+    all_sums: dict[tuple[str, bool], Tensor] = {}
+    all_counts: dict[tuple[str, bool], int] = {}
+    for cell, total, count in processes().all_gather([(cell, sums[cell], counts[cell]) for cell in sums]):
+        all_sums[cell] = all_sums.get(cell, 0) + total
+        all_counts[cell] = all_counts.get(cell, 0) + count
+    return all_sums, all_counts
+
+
+def _whiten(residuals: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """The linear discriminant, float64 (hidden,): the inverse of the residuals' covariance times a difference of means.
+
+    residuals: float32 (N, hidden), each query's state less the mean of its kind and side. The covariance is that of
+    the standardised states, shrunk towards a multiple of the identity as Ledoit and Wolf (2004) say.
+    """
+    from scipy.linalg import solve
+    from sklearn.covariance import ledoit_wolf
+
+    scale = residuals.std(0).astype(np.float64)
+    scale[scale == 0] = 1.0
+    covariance, _ = ledoit_wolf(residuals / scale, assume_centered=True)
+    direction: np.ndarray = solve(covariance, difference / scale, assume_a="pos") / scale
+    return direction
