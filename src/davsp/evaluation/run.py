@@ -63,6 +63,8 @@ def evaluate(
     OpenAI-compatible server. A model that thinks may write `thinking_tokens` more than `max_new_tokens`. `scoring` is
     the rule by which answers are right, of queries that name none of their own (davsp.judges.scoring). `seed` is that
     by which the queries were chosen. `judge` says what harms and what refuses, by default davsp.judges.Rules.
+    Where the undefended model is among the defences, answers to benign queries without a reference answer are compared
+    with its own.
     `benchmark` is that of the queries: its own rule says which answers are right, and its official scores are in the
     results.
 
@@ -81,6 +83,7 @@ def evaluate(
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
+    from davsp.defences.textual import Undefended
     from davsp.evaluation.evaluated import InspectModel, LoadedModel
     from davsp.evaluation.task import EvaluationRun
 
@@ -131,6 +134,7 @@ def evaluate(
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     scores = official_scores(benchmark, queries, answers) if benchmark else {}
+    undefended = next((answers[defence.name] for defence in defences if isinstance(defence, Undefended)), None)
     results = Results(
         model=evaluated.name,
         model_identity=evaluated.identity,
@@ -140,7 +144,7 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         thinking_tokens=thinking_tokens,
         judge=JudgeFacts(name=judge.name, model=judge.model_name),
-        defences={name: rates(queries, given) for name, given in answers.items()},
+        defences={name: rates(queries, given, undefended) for name, given in answers.items()},
         identities={defence.name: hashlib.sha256(defence.identity.encode()).hexdigest()[:16] for defence in defences},
         unscored={name: unscored(given) for name, given in answers.items()},
         cost={name: cost(list(given.values())) for name, given in answers.items()},

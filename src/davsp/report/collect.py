@@ -12,7 +12,7 @@ from davsp.errors import InputError
 from davsp.judges.rates import JudgedSample
 from davsp.judges.scoring import EXACT
 from davsp.report.pages import PAGE
-from davsp.report.rows import summary_rows, with_all
+from davsp.report.rows import summary_measures, summary_rows, with_all
 from davsp.results import (
     RESULTS,
     TRANSCRIPTS,
@@ -80,7 +80,8 @@ class Evaluation:
     def query_set(self) -> tuple[object, ...]:
         """What two evaluations share that asked the same: the benchmark, its variant and the number of queries.
 
-        Of queries of one's own nothing is known but their kinds and how many there are of each.
+        Of queries of one's own nothing is known but their kinds and how many there are of each. How many answers are
+        compared with the undefended ones depends on these, and not on the queries alone.
         """
         if self.source:
             return (*self.source, self.results.queries)
@@ -88,6 +89,7 @@ class Evaluation:
         return tuple(
             (measure, kind, rate.n + rate.unscored)
             for measure in Measure
+            if measure is not Measure.UNCHANGED
             for kind, rate in sorted(rates[measure].items())
         )
 
@@ -149,7 +151,13 @@ class Evaluation:
     def _repr_html_(self) -> str:
         from davsp.report.pages import render
 
-        return render("summary.html.j2", title=self.title, rows=list(summary_rows(self.results)), results=self.results)
+        return render(
+            "summary.html.j2",
+            title=self.title,
+            rows=list(summary_rows(self.results)),
+            compared=Measure.UNCHANGED in summary_measures(self.results),
+            results=self.results,
+        )
 
 
 class HashedAnswer(NamedTuple):
