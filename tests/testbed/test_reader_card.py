@@ -129,7 +129,7 @@ def test_what_is_missing_is_told_before_anything_is_asked(
     model: Any = Reader()
     with pytest.raises(InputError, match="choose from 96 to 2048"):
         score_reader(model, tmp_path / "card", texts=folder, side=8)
-    with pytest.raises(InputError, match="FigStep, tiny: .* holds none of question"):
+    with pytest.raises(InputError, match=r"FigStep, tiny: .* holds none of question"):
         score_reader(model, tmp_path / "card", texts=folder, figstep=tmp_path)
     assert not model.asked and not (tmp_path / "card").exists()
     status, _, said = run(monkeypatch, capsys, "testbed", "score", "--texts", folder)
