@@ -16,6 +16,8 @@ from davsp.util.files import read_json, read_json_lines, write_json, write_text
 
 RESULTS = "results.json"
 TRANSCRIPTS = "transcripts.jsonl"
+UNDEFENDED = "none"
+"""The name under which the answers of the undefended model stand among those of the defences."""
 Checked = TypeVar("Checked", bound=BaseModel)
 
 

@@ -18,14 +18,15 @@ from davsp.defences.textual import Undefended
 from davsp.evaluation.run import evaluate
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
-from davsp.report.collect import Evaluation, collect
+from davsp.report.collect import Evaluation, collect, with_answers
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
 from davsp.report.inputs import ReportInputs
 from davsp.report.pareto import trade_off_of
 from davsp.report.rows import measure_tables
+from davsp.report.significance import families
 from davsp.report.tables import tables
-from davsp.results import read_results
+from davsp.results import Measure, read_results
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
@@ -124,6 +125,13 @@ def test_safety_stands_against_agreement_where_nothing_else_is_useful(tmp_path: 
     trade_off = trade_off_of(tables(evaluations)[0], evaluations)
     assert trade_off.usefulness.startswith("benign answers the same as undefended")
     assert [point.usefulness.value for point in trade_off.points if point.usefulness] == [100.0, 50.0]
+
+
+def test_defences_are_compared_by_what_they_leave_unchanged_but_not_with_none(results: Any, tmp_path: Path) -> None:
+    [family] = families([with_answers(evaluation) for evaluation in collect([tmp_path])])
+    [found] = [comparison for comparison in family.comparisons if comparison.measure is Measure.UNCHANGED]
+    assert (found.first, found.second) == ("beginning", "careful")
+    assert (found.only_first, found.only_second, found.n, found.left_out) == (1, 0, 2, 0)
 
 
 class Shuffled(Defence):

@@ -29,7 +29,7 @@ from davsp.evaluation.summary import (
 )
 from davsp.judges import Judge, Rules
 from davsp.judges.scoring import AUTO
-from davsp.results import RESULTS, JudgeFacts, Results, read_results, write_results, write_transcripts
+from davsp.results import RESULTS, UNDEFENDED, JudgeFacts, Results, read_results, write_results, write_transcripts
 from davsp.util.code import code_digest
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
@@ -83,7 +83,6 @@ def evaluate(
     """
     if importlib.util.find_spec("inspect_ai") is None:
         raise InputError("Evaluation needs Inspect, which is not installed. Run: pip install 'davsp[eval]'")
-    from davsp.defences.textual import Undefended
     from davsp.evaluation.evaluated import InspectModel, LoadedModel
     from davsp.evaluation.task import EvaluationRun
 
@@ -134,7 +133,7 @@ def evaluate(
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     scores = official_scores(benchmark, queries, answers) if benchmark else {}
-    undefended = next((answers[defence.name] for defence in defences if isinstance(defence, Undefended)), None)
+    undefended = answers.get(UNDEFENDED)
     results = Results(
         model=evaluated.name,
         model_identity=evaluated.identity,
