@@ -50,9 +50,8 @@ class Value:
 class Column:
     """What is shown of one benchmark in its `runs`: a rate, or the `headline` of its official scores.
 
-    The rate is that of its purpose; `unchanged`: usefulness as agreement with the undefended answers.
-    `judge` is named where a table has several. `paper`: which of the paper's columns it is, printed there with so many
-    `decimals`.
+    The rate is that of its purpose, or of `unchanged` answers. `judge` is named where a table has several. `paper`:
+    which of the paper's columns it is, printed there with so many `decimals`.
     """
 
     title: str
@@ -66,14 +65,13 @@ class Column:
 
     @property
     def measure(self) -> Measure:
-        """Of which the rates are."""
+        """What its rates are of."""
         return Measure.UNCHANGED if self.unchanged else _MEASURE_OF[self.purpose]
 
     @property
     def unit(self) -> str:
         """`RSR, %`, or `F1, %, judged by rules`; a score on a scale of its own is a `score`."""
-        rate = _UNIT_OF[self.measure]
-        unit = self.headline.unit if self.headline else rate
+        unit = self.headline.unit if self.headline else _UNIT_OF[self.measure]
         return f"{unit}, judged by {self.judge}" if self.judge else unit
 
     @property
@@ -223,9 +221,8 @@ def _columns(group: Sequence[Evaluation]) -> list[Column]:
                 column = official if official.is_measured else column
             if (runs, purpose) not in taken and column.is_measured:
                 columns.append(column)
-            unchanged = replace(column, unchanged=True)
-            if purpose is Purpose.USEFULNESS and column.headline is None and unchanged.is_measured:
-                columns.append(unchanged)
+            if purpose is Purpose.USEFULNESS and column.headline is None:
+                columns += [kept for kept in [replace(column, unchanged=True)] if kept.is_measured]
     return [column for purpose in Purpose for column in columns if column.purpose is purpose]
 
 
