@@ -134,3 +134,21 @@ def test_what_is_missing_is_told_before_anything_is_asked(
     assert not model.asked and not (tmp_path / "card").exists()
     status, _, said = run(monkeypatch, capsys, "testbed", "score", "--texts", folder)
     assert (status, said) == (2, "Error: --texts and --figstep are for `davsp testbed score smol`.\n")
+
+
+def test_the_command_scores_the_model_that_reads_english_unless_another_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> Reader:
+        loaded.append(name)
+        return Reader()
+
+    monkeypatch.setattr("davsp.models.loading.load_model", load)
+    monkeypatch.delenv("DAVSP_MODEL", raising=False)
+    monkeypatch.setenv("DAVSP_TEXTS", str(folder))
+    for model in ((), ("--model", "mine")):
+        words = ("testbed", "score", "smol", "--limit", "1", "--out", tmp_path / "card", *model)
+        assert run(monkeypatch, capsys, *words)[:2] == (0, f"{tmp_path / 'card' / PAGE}\n")
+    assert loaded == ["testbed-smol", "mine"]
