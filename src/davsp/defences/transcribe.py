@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
@@ -11,7 +13,6 @@ from davsp.judges.refusal import is_refusal, normalise
 from davsp.models.requests import Request
 
 READ = "What does the text in the image say?"
-AS_TEXT = "{text}\n{question}"
 NO_TEXT = re.compile(
     r"none|(?:(?:i m |i am )?sorry (?:but )?|unfortunately )?"
     r"(?:there (?:is no|is not any|isn t any|are no)|(?:i|you) (?:do not|don t|cannot|can t) see any|"
@@ -23,24 +24,43 @@ NO_TEXT = re.compile(
 """All that a model says, normalised, where the image has no text. What says more may be the text of an image."""
 
 
+class TranscribeOptions(BaseModel):
+    """What is asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    read: str = Field(READ, description="What has the model write down the text in the image.")
+    question: bool = Field(True, description="Ask the text with the question after it; false: the text alone.")
+
+
 class Transcribe(Defence):
-    """Write down the text in the image; ask it as text, with the question and without the image; if the model refuses
-    that, its refusal is the answer, else its answer to the query itself, so that what is harmless is answered as ever.
+    """Write down the text in the image; ask it as text, without the image; if the model refuses that, its refusal is
+    the answer, else its answer to the query itself, so that what is harmless is answered as ever.
 
     An image without a text is asked about at once.
     """
 
-    kind = name = "transcribe"
-    identity = "\n".join((READ, AS_TEXT, NO_TEXT.pattern))
+    kind = "transcribe"
+    Options = TranscribeOptions
+
+    def __init__(self, options: TranscribeOptions) -> None:
+        self.options = options
+        # With and without the question it is two defences.
+        self.name = self.kind if options.question else f"{self.kind}:question=false"
 
     @classmethod
-    def from_options(cls, options: Any) -> Self:  # noqa: ARG003
-        return cls()
+    def from_options(cls, options: TranscribeOptions) -> Self:
+        return cls(options)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.options.model_dump_json()} {NO_TEXT.pattern}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
-        text = (await exchange.ask(Request(READ, query.image))).text.strip()
+        text = (await exchange.ask(Request(self.options.read, query.image))).text.strip()
         if text and not NO_TEXT.fullmatch(normalise(text)):
-            said = (await exchange.ask(Request(AS_TEXT.format(text=text, question=query.question)))).text
+            asked = f"{text}\n{query.question}" if self.options.question else text
+            said = (await exchange.ask(Request(asked))).text
             if is_refusal(said):
                 return said
         return (await exchange.ask(Request(query.question, query.image))).text
