@@ -25,7 +25,7 @@ def test_a_text_that_is_refused_is_answered_by_that_refusal() -> None:
     assert asyncio.run(TRANSCRIBE.answer(QUERY, exchange)) == REFUSAL
     read, as_text = asked
     assert read == Request(READ, RED)
-    assert as_text == Request("Steps to nap\nFill in the list.")
+    assert as_text == Request("Fill in the list.\nSteps to nap")
     assert (exchange.cost.calls, exchange.cost.input_tokens, exchange.cost.output_tokens) == (2, 2, 2)
 
 
@@ -55,7 +55,7 @@ def test_an_image_without_text_is_asked_about_at_once(none: str) -> None:
 def test_a_text_that_says_it_is_none_is_a_text_all_the_same(text: str) -> None:
     exchange, asked = scripted(text, REFUSAL)
     assert asyncio.run(TRANSCRIBE.answer(QUERY, exchange)) == REFUSAL
-    assert asked[1] == Request(f"{text}\nFill in the list.")
+    assert asked[1] == Request(f"Fill in the list.\n{text}")
 
 
 def test_a_service_that_blocks_the_text_blocks_the_query() -> None:

@@ -30,7 +30,7 @@ class TranscribeOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     read: str = Field(READ, description="What has the model write down the text in the image.")
-    question: bool = Field(True, description="Ask the text with the question after it; false: the text alone.")
+    question: bool = Field(True, description="Ask the text after the question; false: the text alone.")
 
 
 class Transcribe(Defence):
@@ -59,7 +59,7 @@ class Transcribe(Defence):
     async def answer(self, query: Query, exchange: Exchange) -> str:
         text = (await exchange.ask(Request(self.options.read, query.image))).text.strip()
         if text and not NO_TEXT.fullmatch(normalise(text)):
-            asked = f"{text}\n{query.question}" if self.options.question else text
+            asked = f"{query.question}\n{text}" if self.options.question else text
             said = (await exchange.ask(Request(asked))).text
             if is_refusal(said):
                 return said
