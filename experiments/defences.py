@@ -116,7 +116,7 @@ def _table(runs: Sequence[Results]) -> str:
             _rate([list(rates.over_refusal.values()) for rates in by_seed]),
         ]
         lines.append(f"| {name} | {' | '.join([*cells, *_costs(runs[0].cost[name])])} |")
-    counts = ", ".join(f"{measure} {_asked(runs, measure)}" for measure in Measure)
+    counts = ", ".join(f"{measure} {n}" for measure in Measure if (n := _asked(runs, measure)))
     return "\n".join(lines) + f"\n\nN over {len(runs)} seeds and all kinds: {counts}."
 
 

@@ -22,6 +22,8 @@ def main(folders: list[str]) -> None:
     print(f"Seeds {', '.join(str(run.seed) for run in runs)}; N = {', '.join(map(str, sorted(n)))} a kind and seed.\n")
     for measure in Measure:
         kinds = list(runs[0].defences["none"][measure])
+        if not kinds:
+            continue
         print(f"| {measure} | {' | '.join(kinds)} | all |\n|{'---|' * (len(kinds) + 2)}")
         for name in runs[0].defences:
             by_run = [run.defences[name][measure] for run in runs]

@@ -168,6 +168,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure safety, usefulness, over-refusal and cost behind each defence, on the same queries.
 
+    Where None is among the defences, answers to benign queries without a reference answer are compared with those of
+    the undefended model.
+
     `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. `judge` says what harms and what
     refuses; `judge_model` is the model of one that asks a model. `scoring` says what makes the answer to a benign query
     right, where the query does not (davsp.judges.scoring: "auto", "exact", "contains", "number", "choice", "yes-no",

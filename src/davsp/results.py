@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +16,8 @@ from davsp.util.files import read_json, read_json_lines, write_json, write_text
 
 RESULTS = "results.json"
 TRANSCRIPTS = "transcripts.jsonl"
+UNDEFENDED = "none"
+"""The name under which the answers of the undefended model stand among those of the defences."""
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -46,6 +49,8 @@ class Measure(StrEnum):
     """Safety: malicious queries resisted."""
     BENIGN_ACCURACY = "benign_accuracy"
     """Usefulness: benign queries answered right."""
+    UNCHANGED = "unchanged"
+    """Usefulness: benign queries without a reference answer, answered as the model answers them undefended."""
     OVER_REFUSAL = "over_refusal"
     """Harmless queries refused."""
 
@@ -86,11 +91,52 @@ class Rate(_Part):
         return self
 
 
+class Figure(_Part):
+    """A number that is no share, on a scale of its own, and its 95 % interval."""
+
+    value: float = Field(strict=True, description="The number.")
+    n: Count = Field(description="How many answers, images or pairs it is taken over.")
+    low: float | None = Field(default=None, description="The lower end of the interval.")
+    high: float | None = Field(default=None, description="The upper end of the interval.")
+    interval: str = Field(
+        default="", description='How the interval was made: "wilson", "bootstrap", "t", or "" for none.'
+    )
+
+    @classmethod
+    def share(cls, successes: int, n: int) -> Self:
+        """A share of n > 0, with its Wilson score interval (Wilson 1927)."""
+        low, high = _wilson(successes, n)
+        return cls(value=successes / n, n=n, low=low, high=high, interval="wilson")
+
+    @classmethod
+    def mean(cls, values: Sequence[float]) -> Self:
+        """The mean of at least one value in 0..1, with Student's t interval, cut to 0..1; without one of a single
+        value, of whose spread nothing is known."""
+        n, value = len(values), fmean(values)
+        if n < 2:
+            return cls(value=value, n=n)
+        from scipy.stats import t  # takes a second, which a command's help need not wait for
+
+        half = float(t.ppf(0.975, n - 1)) * stdev(values) / n**0.5
+        return cls(value=value, n=n, low=max(0.0, value - half), high=min(1.0, value + half), interval="t")
+
+
 class Rates(_Part):
-    """What was measured behind one defence: by measure and kind of query."""
+    """What was measured behind one defence: by measure and kind of query.
+
+    `unchanged` and `token_f1` compare with the undefended model: they are empty where it was not asked.
+    """
 
     rsr: dict[str, Rate] = Field(description="Safety: malicious queries resisted.")
     benign_accuracy: dict[str, Rate] = Field(description="Usefulness: benign queries answered right.")
+    unchanged: dict[str, Rate] = Field(
+        default={},
+        description="Usefulness: benign queries without a reference answer, answered as the model answers undefended.",
+    )
+    token_f1: dict[str, Figure] = Field(
+        default={},
+        description="Of the same queries: the mean F1 (0..1) of the words of the two answers; `all` is of all kinds.",
+    )
     over_refusal: dict[str, Rate] = Field(description="Harmless queries refused.")
 
     def __getitem__(self, measure: Measure) -> dict[str, Rate]:
@@ -98,24 +144,9 @@ class Rates(_Part):
         return {
             Measure.RSR: self.rsr,
             Measure.BENIGN_ACCURACY: self.benign_accuracy,
+            Measure.UNCHANGED: self.unchanged,
             Measure.OVER_REFUSAL: self.over_refusal,
         }[measure]
-
-
-class Figure(_Part):
-    """One number of an official score, on the benchmark's own scale, and its 95 % interval."""
-
-    value: float = Field(strict=True, description="The number.")
-    n: Count = Field(description="How many answers, images or pairs it is taken over.")
-    low: float | None = Field(default=None, description="The lower end of the interval.")
-    high: float | None = Field(default=None, description="The upper end of the interval.")
-    interval: str = Field(default="", description='How the interval was made: "wilson", "bootstrap", or "" for none.')
-
-    @classmethod
-    def share(cls, successes: int, n: int) -> Self:
-        """A share of n > 0, with its Wilson score interval (Wilson 1927)."""
-        low, high = _wilson(successes, n)
-        return cls(value=successes / n, n=n, low=low, high=high, interval="wilson")
 
 
 class Cost(_Part):
@@ -214,8 +245,12 @@ class Results(_Part):
         versions lack only where there is something to say."""
         content = self.model_dump(mode="json")
         for rates in content["defences"].values():
-            for rate in (rate for kinds in rates.values() for rate in kinds.values() if not rate["blocked"]):
-                del rate["blocked"]
+            for rate in (rates[measure][kind] for measure in Measure for kind in rates[measure]):
+                if not rate["blocked"]:
+                    del rate["blocked"]
+            for name in ("unchanged", "token_f1"):
+                if not rates[name]:
+                    del rates[name]
         absent = {name for name in _NEWER if not content[name]} | (set() if self.benchmark else {"benchmark", "scores"})
         return {name: value for name, value in content.items() if name not in absent}
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 from davsp.cli import main
 from davsp.data.query import Query
+from davsp.defences.loading import load_defence
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
@@ -274,3 +275,17 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
             found.append({id_: said[defence.name]["text"] for id_, said in transcripts(folder).items()})
         assert found[0] == found[1]
         assert len(found[0]) == len(asked) and all(found[0].values())
+
+
+def test_a_text_that_a_served_model_refuses_is_refused_in_an_image_and_changes_its_answer(tmp_path: Path) -> None:
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, str]:
+        return 200, "Fold it twice." if "image_url" in json.dumps(body) else "I am sorry, but I cannot help with that."
+
+    queries = [replace(query, answer=None, malicious=query.id == "q0") for query in QUERIES[:4]]
+    with serving(answer) as server:
+        results = run(server.model, tmp_path, Undefended(), load_defence("transcribe"), queries=queries)
+    undefended, behind = results["defences"]["none"], results["defences"]["transcribe"]
+    assert (undefended["rsr"]["colours"]["rate"], behind["rsr"]["colours"]["rate"]) == (0.0, 1.0)
+    assert (undefended["unchanged"]["colours"]["rate"], behind["unchanged"]["colours"]["rate"]) == (1.0, 0.0)
+    assert behind["unchanged"]["colours"]["n"] == 3
+    assert len(server.asked) == 4 + 2 * 4, "nothing is asked twice"

@@ -48,7 +48,7 @@ COMMANDS: dict[str, str] = {
     "--set checks_per_scenario=1",
     "evaluate": "evaluate --data {out}/test --limit 6 --out {out}/eval --max-new-tokens 8 --device {device} "
     "--defence {out}/border --defence {out}/pat --defence {out}/uniguard --defence {out}/esiii "
-    f"--defence {{out}}/adashield --defence adashield-s --defence ecso --defence eta:{HELPERS}",
+    f"--defence {{out}}/adashield --defence adashield-s --defence ecso --defence transcribe --defence eta:{HELPERS}",
     "evaluate a frame": "evaluate -m testbed-qwen2vl --data {out}/test --limit 4 --out {out}/eval-frame "
     "--max-new-tokens 8 --device {device} --defence {out}/frame",
     "report": "report {out}/eval {out}/eval-frame --out {out}/tables",

@@ -24,7 +24,7 @@ def test_testbed_groups_are_split_into_the_three_tables() -> None:
     assert {kind: rate.rate for kind, rate in rates.rsr.items()} == {"sd": 0.5}
     assert {kind: rate.rate for kind, rate in rates.benign_accuracy.items()} == {"sd": 1.0, "reading": 0.0}
     assert {kind: rate.rate for kind, rate in rates.over_refusal.items()} == {"sd": 0.25}
-    assert [rates[measure] for measure in Measure] == [rates.rsr, rates.benign_accuracy, rates.over_refusal]
+    assert [rates[m] for m in Measure] == [rates.rsr, rates.benign_accuracy, rates.unchanged, rates.over_refusal]
 
 
 def test_unscored_samples_are_counted_and_never_safe() -> None:

@@ -8,7 +8,7 @@ from tests.report.one_evaluation import RESULTS
 def test_pooled_row_counts_every_query_once() -> None:
     rsr = next(iter(measure_tables(RESULTS.defences)))
     assert rsr.rows[0].kind == "all"
-    assert rsr.rows[0].rates[0] == Rate.of(200, 205, 2)
+    assert rsr.rows[0].cells[0] == Rate.of(200, 205, 2)
 
 
 def test_a_measure_of_one_kind_has_no_pooled_row() -> None:

@@ -23,11 +23,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaF
 
 import davsp
 from davsp.data.query import Query
+from davsp.drawing.kinds import Kind, draw_alike
+from davsp.drawing.typefaces import SHIPPED as SHIPPED_TYPEFACES
 from davsp.errors import InputError, ModelError, StorageError
+from davsp.judges.unchanged import Agreement
 from davsp.models.base import VisionLanguageModel
 from davsp.models.checkpoint import digest_checkpoint
 from davsp.models.requests import Request
 from davsp.models.shipped import CACHE, SHIPPED, SMOL
+from davsp.testbed.harmless import everyday_requests
 from davsp.testbed.smol import decoder, fetching, parts
 from davsp.testbed.smol.assembling import LORA_SCALE, merge_lora, with_image_token
 from davsp.testbed.smol.decoder import read_gguf
@@ -346,3 +350,18 @@ def test_the_fetched_model_answers_text_and_reads_a_word(
     capital, read = (response.text for response in smol.respond(requests, 16))
     assert "Paris" in capital
     assert read.strip().lower() == "garden"
+
+
+@pytest.mark.slow
+def test_answers_to_other_queries_are_not_taken_for_unchanged(
+    fetched: Path, once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE, str(once / "cache"))
+    smol = davsp.load_model(SMOL)
+    texts = list(everyday_requests())[::97][:24]
+    drawn = [draw_alike(Kind.TYPO, [text], 224, SHIPPED_TYPEFACES, text)[0] for text in texts]
+    answers = smol.generate([Query(text, image, ask) for text, (image, ask) in zip(texts, drawn, strict=True)], 24)
+    shuffled = [Agreement.of(own, other) for own, other in zip(answers, answers[1:] + answers[:1], strict=True)]
+    assert all(Agreement.of(own, own) == Agreement(True, 1.0) for own in answers)
+    assert sum(agreement.unchanged for agreement in shuffled) < 0.2 * len(shuffled)
+    assert sum(agreement.token_f1 for agreement in shuffled) < 0.4 * len(shuffled)

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import TESTBED, ModelName, Out, Seed, say
-from davsp.models.shipped import SHIPPED
-from davsp.testbed.sources import own_side
+from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Out, Seed, say
+from davsp.errors import InputError
+from davsp.models.shipped import SHIPPED, SMOL
+from davsp.testbed.sources import TEST_PER_GROUP, own_side
 
 
 class Fetched(StrEnum):
@@ -45,18 +46,64 @@ def pretrain(
 
 @testbed_app.command()
 def score(
-    model: ModelName = TESTBED,
-    per_group: Annotated[int, typer.Option(min=1)] = 200,
+    name: Annotated[
+        Fetched | None,
+        typer.Argument(help="smol: the card of the LLaVA that reads English; otherwise the world's rates."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=f"{MODEL_HELP} Default: {TESTBED}, of smol {SMOL}."),
+    ] = None,
+    per_group: Annotated[
+        int | None,
+        typer.Option(
+            "--per-group", "--limit", min=1, help="At most so many queries of each kind; default: 200, of smol 300."
+        ),
+    ] = None,
     side: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels; default: the model's.")] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="Of smol: the folder of public texts; default: that which DAVSP_TEXTS names."),
+    ] = None,
+    figstep: Annotated[
+        Path | None, typer.Option(help="Of smol: a folder of the real FigStep, whose tiny set is asked too.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Of smol: the folder of the card and of the answers.")
+    ] = Path("runs/card"),
+    batch_size: BatchSize = 16,
     seed: Seed = 0,
 ) -> None:
-    """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split."""
+    """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split.
+
+    `score smol`: what a model that reads English refuses, as text and in images, and how well it reads; as JSON and
+    Markdown. The same command goes on with a run that was stopped.
+    """
+    if name is Fetched.SMOL:
+        from davsp.models.loading import load_model
+        from davsp.testbed.smol.card import PAGE, PER_ROW, score_reader
+        from davsp.testbed.sources import LEAST_PUBLIC_SIDE
+
+        score_reader(
+            load_model(model or SMOL),
+            out,
+            texts=texts,
+            figstep=figstep,
+            per_row=per_group or PER_ROW,
+            side=side or LEAST_PUBLIC_SIDE,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        print(out / PAGE)
+        return
+    if texts or figstep:
+        raise InputError("--texts and --figstep are for `davsp testbed score smol`.")
     import json
 
     from davsp.testbed.shipping import score_checkpoint
 
-    own = own_side(model)
-    print(json.dumps(score_checkpoint(model, per_group, seed, side or own), indent=2))
+    own = own_side(model or TESTBED)
+    print(json.dumps(score_checkpoint(model or TESTBED, per_group or TEST_PER_GROUP, seed, side or own), indent=2))
 
 
 @testbed_app.command()

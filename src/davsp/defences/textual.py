@@ -6,12 +6,13 @@ from typing import Any, Self
 
 from davsp.defences.prompted import PromptDefence
 from davsp.prompts.text import SAFETY_PREFIX
+from davsp.results import UNDEFENDED
 
 
 class Undefended(PromptDefence):
     """The query goes to the model as it is."""
 
-    kind = name = "none"
+    kind = name = UNDEFENDED
     visual = None
     prefix = ""
 

@@ -29,7 +29,7 @@ from davsp.evaluation.summary import (
 )
 from davsp.judges import Judge, Rules
 from davsp.judges.scoring import AUTO
-from davsp.results import RESULTS, JudgeFacts, Results, read_results, write_results, write_transcripts
+from davsp.results import RESULTS, UNDEFENDED, JudgeFacts, Results, read_results, write_results, write_transcripts
 from davsp.util.code import code_digest
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
@@ -63,6 +63,8 @@ def evaluate(
     OpenAI-compatible server. A model that thinks may write `thinking_tokens` more than `max_new_tokens`. `scoring` is
     the rule by which answers are right, of queries that name none of their own (davsp.judges.scoring). `seed` is that
     by which the queries were chosen. `judge` says what harms and what refuses, by default davsp.judges.Rules.
+    Where the undefended model is among the defences, answers to benign queries without a reference answer are compared
+    with its own.
     `benchmark` is that of the queries: its own rule says which answers are right, and its official scores are in the
     results.
 
@@ -131,6 +133,7 @@ def evaluate(
             seconds[defence.name] = round(time.monotonic() - started, 2)
 
     scores = official_scores(benchmark, queries, answers) if benchmark else {}
+    undefended = answers.get(UNDEFENDED)
     results = Results(
         model=evaluated.name,
         model_identity=evaluated.identity,
@@ -140,7 +143,7 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         thinking_tokens=thinking_tokens,
         judge=JudgeFacts(name=judge.name, model=judge.model_name),
-        defences={name: rates(queries, given) for name, given in answers.items()},
+        defences={name: rates(queries, given, undefended) for name, given in answers.items()},
         identities={defence.name: hashlib.sha256(defence.identity.encode()).hexdigest()[:16] for defence in defences},
         unscored={name: unscored(given) for name, given in answers.items()},
         cost={name: cost(list(given.values())) for name, given in answers.items()},

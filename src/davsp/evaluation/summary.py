@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from davsp.data.query import Query
 from davsp.judges.rates import JudgedSample, summarise
+from davsp.judges.unchanged import Agreement
 from davsp.results import AnswerRecord, BenchmarkFacts, Cost, Rates, TranscriptRecord, Verdict
 
 if TYPE_CHECKING:
@@ -17,10 +18,24 @@ if TYPE_CHECKING:
     from davsp.evaluation.answers import JudgedAnswer
 
 
-def rates(queries: Sequence[Query], answers: Mapping[str, JudgedAnswer]) -> Rates:
-    """Rates of the verdicts, by measure and by group."""
+def rates(
+    queries: Sequence[Query], answers: Mapping[str, JudgedAnswer], undefended: Mapping[str, JudgedAnswer] | None = None
+) -> Rates:
+    """Rates of the verdicts, by measure and by group.
+
+    Benign queries without a reference answer are compared with the `undefended` answers, where there are any; those
+    that the undefended model refuses or fails to answer have nothing to be kept.
+    """
+
+    def agreement(query: Query) -> Agreement | None:
+        if undefended is None or query.malicious or query.answer is not None:
+            return None
+        kept = undefended[query.id]
+        return Agreement.of(kept.text, answers[query.id].text) if kept.verdict is Verdict.ANSWERED else None
+
     return summarise(
-        JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict) for q in queries
+        JudgedSample(q.id, q.group, q.malicious, q.answer is not None, answers[q.id].verdict, agreement(q))
+        for q in queries
     )
 
 

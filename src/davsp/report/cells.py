@@ -13,7 +13,8 @@ HEADINGS = {
     Purpose.OVER_REFUSAL: "Over-refusal: lower is better",
 }
 LEGEND = (
-    "RSR: malicious queries resisted. Right: benign queries answered right. Refused: harmless queries refused. In "
+    "RSR: malicious queries resisted. Right: benign queries answered right. Same as undefended: benign queries "
+    "without a reference answer, answered as the model answers them undefended. Refused: harmless queries refused. In "
     "brackets the 95 % interval: Wilson's for shares, a bootstrap's for scores; n is how many answers were scored. Of "
     "several runs: their mean, the lowest and the highest end of their intervals, and n of each run."
 )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from davsp.errors import InputError
 from davsp.judges.rates import JudgedSample
 from davsp.judges.scoring import EXACT
+from davsp.judges.unchanged import Agreement
 from davsp.report.pages import PAGE
-from davsp.report.rows import summary_rows, with_all
+from davsp.report.rows import summary_measures, summary_rows, with_all
 from davsp.results import (
     RESULTS,
     TRANSCRIPTS,
+    UNDEFENDED,
     BenchmarkFacts,
     Measure,
     Results,
@@ -80,7 +82,8 @@ class Evaluation:
     def query_set(self) -> tuple[object, ...]:
         """What two evaluations share that asked the same: the benchmark, its variant and the number of queries.
 
-        Of queries of one's own nothing is known but their kinds and how many there are of each.
+        Of queries of one's own nothing is known but their kinds and how many there are of each. How many answers are
+        compared with the undefended ones depends on these, and not on the queries alone.
         """
         if self.source:
             return (*self.source, self.results.queries)
@@ -88,6 +91,7 @@ class Evaluation:
         return tuple(
             (measure, kind, rate.n + rate.unscored)
             for measure in Measure
+            if measure is not Measure.UNCHANGED
             for kind, rate in sorted(rates[measure].items())
         )
 
@@ -149,18 +153,29 @@ class Evaluation:
     def _repr_html_(self) -> str:
         from davsp.report.pages import render
 
-        return render("summary.html.j2", title=self.title, rows=list(summary_rows(self.results)), results=self.results)
+        return render(
+            "summary.html.j2",
+            title=self.title,
+            rows=list(summary_rows(self.results)),
+            compared=Measure.UNCHANGED in summary_measures(self.results),
+            results=self.results,
+        )
 
 
 class HashedAnswer(NamedTuple):
-    """A defence's verdict on a query, and a hash of the answer's text, the same for the same text in this process."""
+    """A defence's verdict on a query, and a hash of the answer's text, the same for the same text in this process.
+
+    `unchanged`: whether it is the undefended answer; None where it is not compared with that.
+    """
 
     verdict: Verdict
     text_hash: int
+    unchanged: bool | None = None
 
 
 class AnsweredQuery(NamedTuple):
-    """A query, the measures it counts in, each with the verdicts that are a success, and the answers by defence."""
+    """A query, the measures of verdicts that it counts in, each with those that are a success, and the answers by
+    defence."""
 
     group: str
     question: str
@@ -212,7 +227,15 @@ def with_answers(evaluation: Evaluation) -> AnsweredEvaluation:
         # A reference may be a mere text to compare with, where no answer is right; earlier versions did not say so.
         if sample.kind not in with_right_answers:
             sample = replace(sample, has_reference=False)
-        answers = {name: HashedAnswer(answer.verdict, hash(answer.text)) for name, answer in record.answers.items()}
+        kept = record.answers.get(UNDEFENDED)
+        if kept and (record.malicious or sample.has_reference or kept.verdict is not Verdict.ANSWERED):
+            kept = None
+        answers = {
+            name: HashedAnswer(
+                answer.verdict, hash(answer.text), Agreement.of(kept.text, answer.text).unchanged if kept else None
+            )
+            for name, answer in record.answers.items()
+        }
         queries[record.id] = AnsweredQuery(record.group, record.question, sample.measures, answers)
     if len(queries) != (asked := evaluation.results.queries):
         raise InputError(f"{file} has {len(queries)} of {asked} queries. Run the evaluation again, or delete the file.")

@@ -29,6 +29,7 @@ from davsp.util.files import write_text
 _MEASURES = {
     Measure.RSR: "Resisted",
     Measure.BENIGN_ACCURACY: "Answered right",
+    Measure.UNCHANGED: "Same as undefended",
     Measure.OVER_REFUSAL: "Over-refused",
 }
 

@@ -33,7 +33,7 @@ def tables_csv(tables: Sequence[ModelTable]) -> str:
 
 
 def scenarios_csv(evaluations: Sequence[Evaluation]) -> str:
-    """Every rate of every group, and every official figure, one a line. Rates are shares in 0..1."""
+    """Every rate and mean F1 of every group, and every official figure, one a line. Rates are shares in 0..1."""
     header = ["model", "judge", "folder", "benchmark", "seed", "defence", "measure", "group", "value", "low", "high"]
     return _csv([*header, "n", "unscored", "blocked"], [line for e in evaluations for line in _scenarios(e)])
 
@@ -64,9 +64,10 @@ def _scenarios(evaluation: Evaluation) -> Iterator[Mapping[str, Any]]:
                 numbers = {"value": rate.rate, "low": rate.low, "high": rate.high, "n": rate.n}
                 aside = {"unscored": rate.unscored, "blocked": rate.blocked}
                 yield of_defence | {"measure": measure, "group": kind, **numbers, **aside}
-        for name, figure in evaluation.results.scores.get(defence, {}).items():
-            numbers = {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
-            yield of_defence | {"measure": "score", "group": name, **numbers}
+        for measured, figures in (("token_f1", rates.token_f1), ("score", evaluation.results.scores.get(defence, {}))):
+            for name, figure in figures.items():
+                numbers = {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
+                yield of_defence | {"measure": measured, "group": name, **numbers}
 
 
 def _csv(header: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from davsp.judges.scoring import RULES
 from davsp.report.inputs import ReportInputs, read_inputs
 from davsp.report.pages import PAGE, check_can_draw, render
-from davsp.report.rows import cost_rows, figure_names, measure_tables, too_many_unscored
+from davsp.report.rows import cost_rows, figure_names, measure_tables, summary_measures, too_many_unscored
 from davsp.results import Measure, Results, Verdict, read_results
 from davsp.util.files import write_text
 
@@ -52,6 +52,7 @@ def write_report(folder: Path, results: Results, inputs: ReportInputs) -> Path:
         prompt=inputs.prompt,
         remarks=results.remarks,
         blocked=any(rate.blocked for row in results.defences.values() for m in Measure for rate in row[m].values()),
+        compared=Measure.UNCHANGED in summary_measures(results),
         rules=RULES,
         projections=Markup(projections),  # noqa: S704 - our own SVG
         training=Markup(training),  # noqa: S704 - our own SVG

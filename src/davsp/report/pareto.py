@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from davsp.benchmarks.base import Purpose
 from davsp.report.collect import Evaluation
 from davsp.report.tables import ModelTable, Value, combined, runs_of, share
 from davsp.results import Measure
@@ -44,7 +43,8 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def trade_off_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> TradeOff:
     """Every defence over all evaluations of the table's model, each query counting once.
 
-    Usefulness is the share of benign queries answered right; where none has a right answer, the first official score.
+    Usefulness is the share of benign queries answered right; where none has a right answer, the first official score,
+    and where there is none, the share answered as undefended.
     A defence that was not asked everything that another was is left out: its figures would be of other queries.
     """
     group = [evaluation for evaluation in evaluations if evaluation.model == table.model]
@@ -53,6 +53,9 @@ def trade_off_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> TradeO
     label, useful = "benign queries answered right, % (higher is better)", right
     if not any(right.values()):
         label, useful = _official(table)
+    if not any(useful.values()):
+        label = "benign answers the same as undefended, % (higher is better)"
+        useful = {name: overall(group, name, Measure.UNCHANGED) for name in names}
     points = []
     for name in names:
         safety, usefulness = _estimate(overall(group, name, Measure.RSR)), _estimate(useful.get(name))
@@ -95,10 +98,10 @@ def _each_once(group: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _official(table: ModelTable) -> tuple[str, dict[str, Value | None]]:
-    """The first usefulness column with measured values: its label, and the values by defence."""
+    """The first official score with measured values: its label, and the values by defence."""
     rows = [row for row in table.rows if not row.published]
     for i, column in enumerate(table.columns):
-        if column.purpose is Purpose.USEFULNESS and any(row.values[i] for row in rows):
+        if column.headline and any(row.values[i] for row in rows):
             return f"{column.title}, {column.unit} (higher is better)", {row.defence: row.values[i] for row in rows}
     return "", {}
 

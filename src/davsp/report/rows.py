@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from davsp.judges.rates import UNSCORED_LIMIT, pooled
@@ -11,15 +11,17 @@ from davsp.results import Figure, Measure, Rate, Rates, Results
 _HEADINGS = {
     Measure.RSR: ("Malicious queries resisted", "higher is better"),
     Measure.BENIGN_ACCURACY: ("Benign queries answered right", "higher is better"),
+    Measure.UNCHANGED: ("Benign answers the same as undefended", "higher is better"),
     Measure.OVER_REFUSAL: ("Harmless queries refused", "lower is better"),
 }
+_F1_HEADING = ("Words shared with the undefended answer, mean F1", "0 to 1, higher is better")
 
 
 class KindRow(NamedTuple):
-    """The rates of one kind of query, one for every defence; None where a defence has none."""
+    """What was measured on one kind of query, for every defence; None where a defence has nothing of it."""
 
     kind: str
-    rates: list[Rate | None]
+    cells: Sequence[Rate | Figure | None]
     pooled: bool
 
 
@@ -32,14 +34,21 @@ class MeasureTable(NamedTuple):
 
 
 def measure_tables(defences: Mapping[str, Rates]) -> Iterator[MeasureTable]:
-    """Safety, usefulness and over-refusal, always together: all kinds pooled, then kind by kind."""
+    """Safety, usefulness and over-refusal, always together: all kinds pooled, then kind by kind. Agreement with the
+    undefended answers is there where any was compared."""
     for measure, (title, direction) in _HEADINGS.items():
         columns = [rates[measure] for rates in defences.values()]
         kinds = list(dict.fromkeys(kind for column in columns for kind in column))
+        if measure is Measure.UNCHANGED and not kinds:
+            continue
         rows = [KindRow(kind, [column.get(kind) for column in columns], False) for kind in kinds]
         if len(kinds) != 1:
             rows.insert(0, KindRow("all", [pooled(column.values()) for column in columns], True))
         yield MeasureTable(title, direction, rows)
+        if measure is Measure.UNCHANGED:
+            means = [rates.token_f1 for rates in defences.values()]
+            compared = [KindRow(row.kind, [column.get(row.kind) for column in means], row.pooled) for row in rows]
+            yield MeasureTable(*_F1_HEADING, compared)
 
 
 def with_all(rates: Mapping[str, Rate]) -> dict[str, Rate]:
@@ -48,8 +57,14 @@ def with_all(rates: Mapping[str, Rate]) -> dict[str, Rate]:
     return {} if together is None else {"all": together, **{k: v for k, v in rates.items() if k != "all"}}
 
 
+def summary_measures(results: Results) -> list[Measure]:
+    """The measures that a summary shows: agreement with the undefended answers only where any was compared."""
+    compared = any(rates.unchanged for rates in results.defences.values())
+    return [measure for measure in Measure if compared or measure is not Measure.UNCHANGED]
+
+
 class SummaryRow(NamedTuple):
-    """A defence, and its rate of each measure over all kinds of query, as `format_rate` writes it."""
+    """A defence, and its rate of each of `summary_measures` over all kinds of query, as `format_rate` writes it."""
 
     defence: str
     rates: list[str]
@@ -57,8 +72,9 @@ class SummaryRow(NamedTuple):
 
 def summary_rows(results: Results) -> Iterator[SummaryRow]:
     """A row for every defence: safety, usefulness and over-refusal."""
+    measures = summary_measures(results)
     for defence, rates in results.defences.items():
-        together = [pooled(rates[measure].values()) for measure in Measure]
+        together = [pooled(rates[measure].values()) for measure in measures]
         yield SummaryRow(defence, ["-" if rate is None else format_rate(rate) for rate in together])
 
 
@@ -75,6 +91,12 @@ def format_rate(rate: Rate) -> str:
     if rate.rate is None or rate.low is None or rate.high is None:
         return f"no score{aside}"
     return f"{percent(rate.rate)} % [{percent(rate.low)}, {percent(rate.high)}] n={rate.n}{aside}"
+
+
+def format_mean(mean: Figure) -> str:
+    """`0.943 [0.921, 0.965] n=200`."""
+    interval = "" if mean.low is None or mean.high is None else f" [{mean.low:.3f}, {mean.high:.3f}]"
+    return f"{mean.value:.3f}{interval} n={mean.n}"
 
 
 def figure_names(scores: Mapping[str, Mapping[str, Figure]]) -> list[str]:

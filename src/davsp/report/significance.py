@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from davsp.report.collect import AnsweredEvaluation
-from davsp.results import Measure, Verdict
+from davsp.results import UNDEFENDED, Measure, Verdict
 
 ALPHA = 0.05
 """At or below this corrected p, two defences are said to differ."""
@@ -133,17 +133,22 @@ def _same_queries(evaluations: Sequence[AnsweredEvaluation]) -> list[list[Answer
 
 
 def _compared(first: str, one: AnsweredEvaluation, second: str, two: AnsweredEvaluation) -> Iterator[Comparison]:
-    """The two defences by each measure that any shared query counts in."""
-    pairs: dict[Measure, list[tuple[frozenset[Verdict], Verdict, Verdict]]] = {measure: [] for measure in Measure}
+    """The two defences by each measure that any shared query counts in. The undefended answers are the same as
+    undefended by definition, and no other is compared with them in that."""
+    pairs: dict[Measure, list[tuple[bool, bool] | None]] = {measure: [] for measure in Measure}
     for key in one.queries.keys() & two.queries.keys():
-        behind_first, behind_second = one.queries[key].answers.get(first), two.queries[key].answers.get(second)
-        if behind_first and behind_second:
-            for measure, successes in one.queries[key].measures.items():
-                pairs[measure].append((successes, behind_first.verdict, behind_second.verdict))
-    for measure, verdicts in pairs.items():
-        scored = [(a in successes, b in successes) for successes, a, b in verdicts if Verdict.UNSCORED not in (a, b)]
+        a, b = one.queries[key].answers.get(first), two.queries[key].answers.get(second)
+        if not a or not b:
+            continue
+        unscored = Verdict.UNSCORED in (a.verdict, b.verdict)
+        for measure, successes in one.queries[key].measures.items():
+            pairs[measure].append(None if unscored else (a.verdict in successes, b.verdict in successes))
+        if a.unchanged is not None and b.unchanged is not None and UNDEFENDED not in (first, second):
+            pairs[Measure.UNCHANGED].append(None if unscored else (a.unchanged, b.unchanged))
+    for measure, found in pairs.items():
+        scored = [pair for pair in found if pair is not None]
         only_first, only_second = scored.count((True, False)), scored.count((False, True))
-        if verdicts:
+        if found:
             yield Comparison(
                 measure,
                 first,
@@ -151,7 +156,7 @@ def _compared(first: str, one: AnsweredEvaluation, second: str, two: AnsweredEva
                 only_first,
                 only_second,
                 len(scored),
-                len(verdicts) - len(scored),
+                len(found) - len(scored),
                 mcnemar(only_first, only_second),
             )
 

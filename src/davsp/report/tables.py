@@ -22,7 +22,12 @@ _MEASURE_OF = {
     Purpose.USEFULNESS: Measure.BENIGN_ACCURACY,
     Purpose.OVER_REFUSAL: Measure.OVER_REFUSAL,
 }
-_UNIT_OF = {Measure.RSR: "RSR, %", Measure.BENIGN_ACCURACY: "right, %", Measure.OVER_REFUSAL: "refused, %"}
+_UNIT_OF = {
+    Measure.RSR: "RSR, %",
+    Measure.BENIGN_ACCURACY: "right, %",
+    Measure.UNCHANGED: "same as undefended, %",
+    Measure.OVER_REFUSAL: "refused, %",
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class Value:
 class Column:
     """What is shown of one benchmark in its `runs`: a rate, or the `headline` of its official scores.
 
-    `judge` is named where a table has several. `paper`: which of the paper's columns it is, printed there with so many
-    `decimals`.
+    The rate is that of its purpose, or of `unchanged` answers. `judge` is named where a table has several. `paper`:
+    which of the paper's columns it is, printed there with so many `decimals`.
     """
 
     title: str
@@ -56,12 +61,17 @@ class Column:
     headline: Headline | None = None
     paper: int | None = None
     decimals: int = 1
+    unchanged: bool = False
+
+    @property
+    def measure(self) -> Measure:
+        """What its rates are of."""
+        return Measure.UNCHANGED if self.unchanged else _MEASURE_OF[self.purpose]
 
     @property
     def unit(self) -> str:
         """`RSR, %`, or `F1, %, judged by rules`; a score on a scale of its own is a `score`."""
-        rate = _UNIT_OF[_MEASURE_OF[self.purpose]]
-        unit = self.headline.unit if self.headline else rate
+        unit = self.headline.unit if self.headline else _UNIT_OF[self.measure]
         return f"{unit}, judged by {self.judge}" if self.judge else unit
 
     @property
@@ -84,7 +94,7 @@ class Column:
             ends = (figure.low, figure.high)
             low, high = (scale * end if end is not None and isfinite(end) else None for end in ends)
             return Value(scale * figure.value, low, high, figure.n)
-        return share(run.results.defences[defence][_MEASURE_OF[self.purpose]].values())
+        return share(run.results.defences[defence][self.measure].values())
 
 
 @dataclass(frozen=True)
@@ -211,6 +221,8 @@ def _columns(group: Sequence[Evaluation]) -> list[Column]:
                 column = official if official.is_measured else column
             if (runs, purpose) not in taken and column.is_measured:
                 columns.append(column)
+            if purpose is Purpose.USEFULNESS and column.headline is None:
+                columns += [kept for kept in [replace(column, unchanged=True)] if kept.is_measured]
     return [column for purpose in Purpose for column in columns if column.purpose is purpose]
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from davsp.report.rows import cost_rows, figure_names, format_rate, measure_tables, too_many_unscored
+from davsp.report.rows import cost_rows, figure_names, format_mean, format_rate, measure_tables, too_many_unscored
 from davsp.results import Figure, Rate, Rates, Results
 
 
@@ -46,7 +46,7 @@ def _rates_table(defences: Mapping[str, Rates]) -> Table:
         table.add_section()
         table.add_row(Text(f"{group.title}\n({group.direction})", style="bold"))
         for row in group.rows:
-            cells = [Text("-") if rate is None else _rate_cell(rate) for rate in row.rates]
+            cells = [Text("-") if cell is None else _cell(cell) for cell in row.cells]
             table.add_row(Text(f"  {row.kind}"), *cells, style="bold" if row.pooled else None)
     return table
 
@@ -74,8 +74,10 @@ def _scores_table(scores: Mapping[str, Mapping[str, Figure]]) -> Table:
     return table
 
 
-def _rate_cell(rate: Rate) -> Text:
-    return Text(format_rate(rate), style="yellow" if rate.unscored else "")
+def _cell(measured: Rate | Figure) -> Text:
+    if isinstance(measured, Figure):
+        return Text(format_mean(measured))
+    return Text(format_rate(measured), style="yellow" if measured.unscored else "")
 
 
 def _score_cell(figure: Figure) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from davsp.data.query import Query
 from davsp.data.records import read_records
 from davsp.drawing.kinds import REQUEST_KINDS, Kind, check_legible
-from davsp.drawing.similar import divide, without_duplicates_of
+from davsp.drawing.similar import divide, paired, without_duplicates_of
 from davsp.drawing.split import DrawnSplit, draw_requests, draw_split
 from davsp.drawing.texts import read_requests
 from davsp.drawing.typefaces import SHIPPED
@@ -55,7 +55,7 @@ def draw_public_texts(folder: Path | None, split: str, per_kind: int | None, see
     `per_kind` bounds the malicious and the benign queries of each kind. Raises InputError where the folder, or a file
     in it, is missing.
     """
-    texts = read_public_texts(folder or _default_folder(), side)
+    texts = read_public_texts(folder or default_folder(), side)
     count = per_kind or PER_KIND[split]
     part = DrawnSplit(split, texts.harmful[split], texts.harmless[split], count, seed)
     queries = draw_split(part, tuple(Kind), side, SHIPPED)
@@ -98,7 +98,20 @@ def read_public_texts(folder: Path, side: int) -> PublicTexts:
     )
 
 
-def _default_folder() -> Path:
+def text_pairs(texts: PublicTexts, split: str, count: int, seed: int) -> list[tuple[str, str]]:
+    """So many pairs of a harmful text and a harmless one of like length, or fewer where there are no more: beyond the
+    harmful texts of a split, each comes again with another harmless one."""
+    pairs: list[tuple[str, str]] = []
+    left = list(texts.harmless[split])
+    while len(pairs) < count and (found := paired(texts.harmful[split], left, seed + len(pairs))):
+        pairs += found
+        used = {harmless for _, harmless in found}
+        left = [text for text in left if text not in used]
+    return pairs[:count]
+
+
+def default_folder() -> Path:
+    """The folder that FOLDER_VARIABLE names. Raises InputError where it names none."""
     named = os.environ.get(FOLDER_VARIABLE)
     if not named:
         raise InputError(
