@@ -22,7 +22,7 @@ from davsp.util.progress import bar
 
 PROBES = 64
 """So many malicious requests are asked to hear how the model refuses."""
-BATCH = 32
+BATCH = 64
 
 
 def own_targets(
