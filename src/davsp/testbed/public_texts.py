@@ -55,7 +55,7 @@ def draw_public_texts(folder: Path | None, split: str, per_kind: int | None, see
     `per_kind` bounds the malicious and the benign queries of each kind. Raises InputError where the folder, or a file
     in it, is missing.
     """
-    texts = read_public_texts(folder or _default_folder(), side)
+    texts = read_public_texts(folder or default_folder(), side)
     count = per_kind or PER_KIND[split]
     part = DrawnSplit(split, texts.harmful[split], texts.harmless[split], count, seed)
     queries = draw_split(part, tuple(Kind), side, SHIPPED)
@@ -98,7 +98,8 @@ def read_public_texts(folder: Path, side: int) -> PublicTexts:
     )
 
 
-def _default_folder() -> Path:
+def default_folder() -> Path:
+    """The folder that FOLDER_VARIABLE names. Raises InputError where it names none."""
     named = os.environ.get(FOLDER_VARIABLE)
     if not named:
         raise InputError(
