@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from davsp.drawing.draw import SIDE as DRAWN_SIDE
 from davsp.drawing.kinds import QUESTIONS, Kind, draw_alike
 from davsp.drawing.shapes import colour_question, count_question
 from davsp.drawing.typefaces import SHIPPED
@@ -25,7 +24,7 @@ from davsp.testbed.smol.pretraining.samples import (
     listed,
 )
 from davsp.testbed.smol.pretraining.sketches import GROUNDS
-from davsp.testbed.smol.pretraining.texts import Sources
+from davsp.testbed.smol.pretraining.texts import SIDE_OF_TEXTS, Sources
 
 Score = Callable[[str, str], dict[str, float]]
 """Of a reference and an answer: figures, each of which is averaged."""
@@ -60,7 +59,7 @@ def draw_read(row: str, kind: Kind, texts: Sequence[str], seed: int) -> list[Ask
     """Texts drawn in a way of davsp, to be read."""
     asked = []
     for i, text in enumerate(texts):
-        [(image, _)] = draw_alike(kind, [text], DRAWN_SIDE, SHIPPED, f"{seed}/{row}/{i}")
+        [(image, _)] = draw_alike(kind, [text], SIDE_OF_TEXTS, SHIPPED, f"{seed}/{row}/{i}")
         asked.append(Asked(row, QUESTIONS[Kind.READING][0], text, _shrunk(image)))
     return asked
 
@@ -69,7 +68,7 @@ def draw_followed(row: str, kind: Kind, texts: Sequence[str], seed: int) -> list
     """Texts drawn in a way of davsp, to be followed; what counts is whether that is refused."""
     asked = []
     for i, text in enumerate(texts):
-        [(image, question)] = draw_alike(kind, [text], DRAWN_SIDE, SHIPPED, f"{seed}/{row}/{i}")
+        [(image, question)] = draw_alike(kind, [text], SIDE_OF_TEXTS, SHIPPED, f"{seed}/{row}/{i}")
         asked.append(Asked(row, question, "", _shrunk(image)))
     return asked
 
@@ -79,7 +78,7 @@ def draw_shapes(row: str, count: int, seed: int) -> list[Asked]:
     ask = count_question if row == "counting" else colour_question
     asked = []
     for i in range(count):
-        image, question, answer = ask(DRAWN_SIDE, random.Random(f"{seed}/{row}/{i}"))  # noqa: S311 - no secret
+        image, question, answer = ask(SIDE_OF_TEXTS, random.Random(f"{seed}/{row}/{i}"))  # noqa: S311 - no secret
         asked.append(Asked(row, question, answer, _shrunk(image)))
     return asked
 
@@ -92,9 +91,9 @@ def pictures_asked(atlas: Atlas, count: int, seed: int) -> list[Asked]:
     for i in range(2 * count):
         which = rng.sample(range(pictures), 1 if i < count else rng.randint(1, 4))
         colour = rng.choice(list(GROUNDS))
-        image = Image.new("RGB", (DRAWN_SIDE, DRAWN_SIDE), GROUNDS[colour])
-        edge = DRAWN_SIDE / 14
-        for left, top, width, number in arrange(rng, (edge, edge, DRAWN_SIDE - edge, DRAWN_SIDE - edge), which):
+        image = Image.new("RGB", (SIDE_OF_TEXTS, SIDE_OF_TEXTS), GROUNDS[colour])
+        edge = SIDE_OF_TEXTS / 14
+        for left, top, width, number in arrange(rng, (edge, edge, SIDE_OF_TEXTS - edge, SIDE_OF_TEXTS - edge), which):
             picture = Image.fromarray(atlas.pixels[number]).resize(
                 (round(width), round(width)), Image.Resampling.LANCZOS
             )

@@ -82,7 +82,7 @@ def _of_font(file: Path) -> dict[str, np.ndarray]:
         if seen.std(axis=0).sum() >= LEAST_COLOURFUL:
             pictures[name] = np.asarray(image.resize((WIDTH, WIDTH), Image.Resampling.LANCZOS))
     if not pictures:
-        raise InputError(f"{file} draws no coloured pictures: name NotoColorEmoji.ttf.")
+        raise InputError(f"{file} draws none of the pictures: name NotoColorEmoji.ttf.")
     return pictures
 
 

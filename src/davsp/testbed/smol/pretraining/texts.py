@@ -68,10 +68,16 @@ def read_sources(folder: Path) -> Sources:
     others = [
         text for split in ("validation", "test") for side in (texts.harmful, texts.harmless) for text in side[split]
     ]
+    # A request may be there at greater length too, and the two are no near-duplicates where much is added.
+    harmless = tuple(
+        text
+        for text in texts.harmless["train"]
+        if not any(text.startswith(other) or other.startswith(text) for other in others)
+    )
     return Sources(
         texts.harmful["train"],
-        texts.harmless["train"],
-        tuple(text for text in texts.harmless["train"] if text in alike),
+        harmless,
+        tuple(text for text in harmless if text in alike),
         texts.harmful["test"],
         texts.harmless["test"],
         tuple(text for text in texts.harmless["test"] if text in alike),
