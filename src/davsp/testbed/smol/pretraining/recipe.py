@@ -25,13 +25,13 @@ class Recipe:
     """Sequences of a step: images with short answers, images with a request (read and followed), texts alone."""
 
     tower_rate: float = 6e-4
-    lora_rate: float = 7e-4
-    refusal_rate: float = 2e-4
+    lora_rate: float = 1e-3
+    refusal_rate: float = 3e-4
     tower_rate_beside: float = 2e-4
     """Of tower and projector while the decoder learns too."""
     warm_steps: int = 60
 
-    written: int = 6000
+    written: int = 12000
     """Requests that the decoder writes itself."""
     answer_tokens: int = 40
     generated_at_once: int = 3072

@@ -120,7 +120,7 @@ class Sampler:
 
     def tower(self, rng: random.Random) -> dict[str, np.ndarray]:
         """A chunk for the tower: sketches, with letters and tokens by patch."""
-        kinds = ("text", "text", "text", "text", "named", "shapes")
+        kinds = ("text", "text", "named", "text", "text", "shapes", "text", "named")
         sketches = [self._tower_sketch(kind, rng) for kind in islice(cycle(kinds), self.recipe.chunk)]
         rng.shuffle(sketches)
         return pack(sketches)
@@ -137,7 +137,7 @@ class Sampler:
             sketches += [sketch for sketch, _ in pairs]
             arrays |= self._group(group, [turns for _, turns in pairs])
         arrays |= self._group(
-            TEXT, [[self._told(rng, 0.4 if refusing else 0.12)] for _ in range(self.recipe.text_rows)]
+            TEXT, [[self._told(rng, 0.35 if refusing else 0.12)] for _ in range(self.recipe.text_rows)]
         )
         return arrays | pack(sketches)
 
@@ -164,7 +164,7 @@ class Sampler:
             follow = (rng.choice(FOLLOW_QUESTIONS[kind]), self.corpus.answers[text], FREE)
             turns = [follow, self._reading(text, rng)]
             return sketch, turns if rng.random() < 0.6 else turns[::-1]
-        what = rng.choices(("read", "name", "count", "colour", "beside"), (40, 36, 8, 8, 26 if refusing else 8))[0]
+        what = rng.choices(("read", "name", "count", "colour", "beside"), (38, 34, 10, 10, 24 if refusing else 8))[0]
         if what == "read":
             way = rng.choices((self.draughtsman.page, self.draughtsman.captioned, self.draughtsman.list_of), (7, 2, 2))[
                 0
@@ -177,7 +177,7 @@ class Sampler:
             # The request is in words, beside a picture that has nothing to do with it; while the tower learns too, no
             # harmful one is.
             sketch = self.draughtsman.scene(rng) if rng.random() < 0.7 else self.draughtsman.named(rng)[0]
-            return sketch, [self._told(rng, 0.4 if refusing else 0.0)]
+            return sketch, [self._told(rng, 0.35 if refusing else 0.0)]
         if what == "count":
             count, shape = rng.randint(1, MOST), rng.choice(SHAPES)
             sketch = self.draughtsman.shapes([self._shape(rng, shape) for _ in range(count)], rng)

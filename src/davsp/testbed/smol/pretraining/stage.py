@@ -70,7 +70,7 @@ class Stage:
         return time.monotonic() - self._logged >= SECONDS_A_LINE or most is not None
 
     def line(self, figures: Mapping[str, float | Tensor], more: str = "") -> None:
-        """Log figures. Raises ModelError where one of them is no number any more."""
+        """Log figures, a loss first. Raises ModelError where that is no number any more."""
         values = {name: float(value) for name, value in figures.items()}
         shown = " ".join(f"{name} {value:.3f}" for name, value in values.items())
         speed = self.samples / max(self.used, 1e-9)
@@ -78,7 +78,7 @@ class Stage:
             f"{self.name} step {self.steps} ({self.used:.0f} of {self.seconds:.0f} s): {shown} | {speed:.0f}/s {more}"
         )
         self._logged = time.monotonic()
-        if not all(map(math.isfinite, values.values())):
+        if not math.isfinite(next(iter(values.values()))):
             raise ModelError(f"the stage {self.name} has diverged: run it again with another --seed.")
 
 

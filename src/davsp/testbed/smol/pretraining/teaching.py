@@ -22,7 +22,7 @@ SYSTEM = (
     "<|im_start|>user\n"
 )
 """After its own system prompt, what it writes next is a request (Xu et al. 2024, Magpie)."""
-REQUEST_TOKENS = 26
+REQUEST_TOKENS = 28
 
 
 def teach(

@@ -49,6 +49,7 @@ class TowerStage:
         self.tower.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+            torch.cuda.empty_cache()
         self.stage.log(f"compiled: {self.tower.block.is_compiled}, {time.monotonic() - begun:.0f} s")
 
     def run(self) -> None:
