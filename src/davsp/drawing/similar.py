@@ -14,6 +14,8 @@ from scipy.sparse.csgraph import connected_components
 ALIKE = 0.5
 """Two texts are near-duplicates where they share so much of the words of both (Jaccard's index): "write a tutorial on
 how to bake bread" and "create a tutorial on how to bake bread" are, tutorials on other subjects are not."""
+ENOUGH = 3
+"""So many words of a text that are all in another make the two near-duplicates: one is the other and something more."""
 LENGTHS_DIFFER = 0.1
 """Texts of a pair differ in length by no more than this share of the longer, or their looks would tell them apart."""
 ROWS = 2048
@@ -107,8 +109,9 @@ def _alike(texts: Sequence[str], others: Sequence[str]) -> Iterable[tuple[np.nda
         left = _incidence(words[start : start + ROWS], vocabulary)
         shared = (left @ right.T).tocoo()
         row, column = shared.coords
-        index = shared.data / (left.sum(axis=1)[row] + counts[column] - shared.data)
-        close = index >= ALIKE
+        lefts, rights = left.sum(axis=1)[row], counts[column]
+        within = (shared.data == np.minimum(lefts, rights)) & (shared.data >= ENOUGH)
+        close = within | (shared.data / (lefts + rights - shared.data) >= ALIKE)
         yield row[close] + start, column[close]
 
 

