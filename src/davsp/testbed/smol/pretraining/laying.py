@@ -51,11 +51,11 @@ class Materials:
         return Sampler(draughtsman, writer, self.corpus, self.names, self.recipe)
 
 
-def lay_out(materials: Materials, seed: int, stage: Synchronized[int], done: Queue[tuple[int, Any]]) -> None:
-    """Put samples of the stage that is on into a queue, as (stage, arrays)."""
+def lay_out(materials: Queue[Materials], seed: int, stage: Synchronized[int], done: Queue[tuple[int, Any]]) -> None:
+    """Put samples of the stage that is on into a queue, as (stage, arrays), made of the next of `materials`."""
     rng = random.Random(seed)  # noqa: S311 - a choice of samples, no secret
     try:
-        sampler = materials.sampler()
+        sampler = materials.get().sampler()
         while True:
             now = stage.value
             done.put((now, sampler.tower(rng) if now == TOWER else sampler.step(rng, now)))

@@ -68,12 +68,7 @@ def read_sources(folder: Path) -> Sources:
     others = [
         text for split in ("validation", "test") for side in (texts.harmful, texts.harmless) for text in side[split]
     ]
-    # A request may be there at greater length too, and the two are no near-duplicates where much is added.
-    harmless = tuple(
-        text
-        for text in texts.harmless["train"]
-        if not any(text.startswith(other) or other.startswith(text) for other in others)
-    )
+    harmless = tuple(filter(drawable, texts.harmless["train"]))
     return Sources(
         texts.harmful["train"],
         harmless,
@@ -85,9 +80,14 @@ def read_sources(folder: Path) -> Sources:
     )
 
 
+def drawable(text: str) -> bool:
+    """Whether there are letters for all of a text."""
+    return text.isascii() and text.isprintable()
+
+
 def usable(text: str) -> bool:
     """Whether a text can be drawn with the letters that there are, in a line or a few."""
-    return SHORTEST <= len(text) <= LONGEST and text.isascii() and text.isprintable() and "  " not in text
+    return SHORTEST <= len(text) <= LONGEST and drawable(text) and "  " not in text
 
 
 def own_requests(written: Iterable[str], sources: Sources) -> list[str]:

@@ -42,6 +42,7 @@ class Supply:
         self._rng = random.Random(seed)  # noqa: S311 - a choice of samples, no secret
         self._context = multiprocessing.get_context("spawn")
         self._stage = self._context.Value("i", 0)
+        self._sent: Any = self._context.Queue()
         self._done: Any = self._context.Queue(maxsize=WAITING)
         self._workers: list[Any] = []
         self._fresh: deque[Sample] = deque()
@@ -52,8 +53,10 @@ class Supply:
         self.taken = 0
 
     def start(self, materials: Materials, count: int, seed: int) -> None:
+        """Start `count` workers. Materials go through a queue, so that no worker is waited for until it reads them."""
         for number in range(count):
-            arguments = (materials, seed * 1000 + number, self._stage, self._done)
+            self._sent.put(materials)
+            arguments = (self._sent, seed * 1000 + number, self._stage, self._done)
             worker = self._context.Process(target=lay_out, args=arguments, daemon=True)
             worker.start()
             self._workers.append(worker)
