@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +176,12 @@ def test_few_images_have_frames(face: Face, atlas: Atlas, tokenizer: Tokenizer) 
     assert 0.01 < framed <= FRAMED + 0.02
 
 
+CAFES = [
+    {"instruction": f"Name a café in {town} that {what}."} for town in ("Riga", "Oslo") for what in ("bakes", "sings")
+]
+"""Which there are no letters for."""
+
+
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """Files under the names of the benchmarks; stand-ins, which are harmless."""
@@ -183,12 +190,13 @@ def texts(tmp_path: Path) -> Path:
     for i, name in enumerate(name for names in HARMFUL.values() for name in names):
         (folder / name).write_text(json.dumps([{"instruction": text} for text in NAUGHTY[i::10]]))
     for name in HUMAN:
-        (folder / name).write_text(json.dumps([{"instruction": f"Make a list for {name}."}]))
+        (folder / name).write_text(json.dumps([{"instruction": f"Make a list for {name}."}, *CAFES]))
     return folder
 
 
 def test_texts_of_other_splits_are_in_no_corpus(texts: Path, tokenizer: Tokenizer) -> None:
     sources = read_sources(texts)
+    assert all(text.isascii() for text in sources.harmless)
     other = sources.test_harmless[0]
     made_up = own_requests(
         [f" {other}!\nAnd more", "Tell me a joke about quokkas", "no", "Naïve quokkas sing"], sources
@@ -292,6 +300,21 @@ def test_the_whole_recipe_runs_and_goes_on_where_it_ended(
     assert not any(" step " in line for line in lines) and (out / ANSWERS).read_bytes() == answers
     with pytest.raises(ArtefactError, match="seed"):
         pretrain_smol(out, replace(options, seed=1), lines.append)
+
+    def stop(line: str) -> None:
+        lines.append(line)
+        if "decoder step 1 " in line:
+            signal.raise_signal(signal.SIGINT)
+
+    stopped = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_smol(stopped, options, stop)
+    [kept] = stopped.glob("decoder-*s")
+    assert not (stopped / "after-decoder").exists() and {f.name for f in kept.iterdir()} == {TOWER, LORA}
+    lines.clear()
+    pretrain_smol(stopped, options, lines.append)
+    assert any(str(kept) in line for line in lines) and not any("tower step" in line for line in lines)
+    assert (stopped / "parts").is_dir()
 
 
 def test_what_is_missing_is_said(tmp_path: Path, texts: Path) -> None:

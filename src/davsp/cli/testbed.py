@@ -79,7 +79,7 @@ def pretrain(
     """Train a testbed model from nothing, as the shipped ones were, and write it as a Hugging Face checkpoint.
 
     `pretrain smol`: train the parts that make a published decoder see, on one GPU; what they can do is printed as JSON.
-    The same command goes on after the last stage that ended.
+    The same command goes on with a run that was stopped.
     """
     if name is Fetched.SMOL:
         import json

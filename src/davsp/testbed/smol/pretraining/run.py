@@ -34,6 +34,7 @@ from davsp.testbed.smol.pretraining.texts import Sources, build_corpus, read_sou
 from davsp.testbed.smol.pretraining.tower import Tower, fresh_tower
 from davsp.testbed.smol.pretraining.tower_stage import TowerStage
 from davsp.testbed.smol.pretraining.workers import Supply, supplied
+from davsp.training.run_state import interruptible
 from davsp.util.files import append_line, check_same_run, make_folder, new_folder, read_json, sha256, write_json
 
 SCRATCH = Path("scratch")
@@ -72,8 +73,8 @@ class Options:
 
 
 def pretrain_smol(out: Path, options: Options, say: Log) -> dict[str, Any]:
-    """Train the parts into a folder, and measure them; what was measured. The same call goes on after the last stage
-    that ended.
+    """Train the parts into a folder, and measure them; what was measured. The same call goes on with a run that was
+    stopped: Ctrl-C during training keeps the parts as they are.
 
     Raises InputError for texts, fonts or parts that are missing, ArtefactError where the folder holds another run.
     """
@@ -120,6 +121,8 @@ class _Run:
         self.language = Language(self.weights, self.layers, self.dtype).to(self.device)
         self.ended = sum((self.out / folder).is_dir() for folder in FOLDERS)
         parts = self.out / FOLDERS[self.ended - 1] if self.ended else start
+        self.had, stopped = self._stopped()
+        parts = stopped or parts
         if parts is None:
             self.tower = Tower(fresh_tower(load_file(find_parts() / TOWER)), self.dtype)
         else:
@@ -150,33 +153,51 @@ class _Run:
         canvas = Canvas(torch.from_numpy(prepared.glyphs), pixels, self.device, self.options.seed)
         shares = (self.recipe.tower_share, self.recipe.decoder_share)
         seconds = [60 * self.options.minutes * share for share in (*shares, 1 - sum(shares))]
-        compiled = self.options.compiled and self.device.type == "cuda"
         for number in range(self.ended, len(STAGES)):
-            stage = Stage(STAGES[number], seconds[number], self.recipe, self.log)
-            if number == 0:
-                embeddings = self.weights["embed_tokens.weight"].to(self.device)
-                tower = TowerStage(self.tower, embeddings, canvas, supply, stage)
-                if compiled:
-                    tower.compile()
-                tower.run()
-                del tower, embeddings
-            else:
-                decoder = DecoderStage(
-                    self.tower,
-                    self.language,
-                    canvas,
-                    supply,
-                    stage,
-                    opening=len(self.writer.opening),
-                    number=REFUSING if number == 2 else DECODER,
-                    lora_rate=self.recipe.refusal_rate if number == 2 else self.recipe.lora_rate,
-                    with_tower=number == 1,
-                )
-                if compiled and not self.language.block.is_compiled:
-                    decoder.compile()
-                decoder.run()
+            with interruptible() as stopped:
+                stage = Stage(STAGES[number], seconds[number], self.recipe, self.log, self.had, stopped)
+                self._train_stage(number, stage, canvas, supply)
+                if stopped():
+                    self._save(f"{stage.name}-{round(stage.used)}s")
+                    self.log(f"stopped after {stage.used:.0f} s of the stage {stage.name}: the same command goes on")
+                    raise KeyboardInterrupt
+            self.had = 0.0
             self._save(FOLDERS[number])
             self.log(f"the stage {stage.name} has ended after {stage.steps} steps")
+
+    def _train_stage(self, number: int, stage: Stage, canvas: Canvas, supply: Supply) -> None:
+        compiled = self.options.compiled and self.device.type == "cuda"
+        if number == 0:
+            tower = TowerStage(self.tower, self.weights["embed_tokens.weight"].to(self.device), canvas, supply, stage)
+            if compiled:
+                tower.compile()
+            tower.run()
+            return
+        decoder = DecoderStage(
+            self.tower,
+            self.language,
+            canvas,
+            supply,
+            stage,
+            opening=len(self.writer.opening),
+            number=REFUSING if number == 2 else DECODER,
+            lora_rate=self.recipe.refusal_rate if number == 2 else self.recipe.lora_rate,
+            with_tower=number == 1,
+        )
+        if compiled and not self.language.block.is_compiled:
+            decoder.compile()
+        decoder.run()
+
+    def _stopped(self) -> tuple[float, Path | None]:
+        """How many seconds the coming stage has had, and the parts as they were when it was stopped."""
+        if self.ended == len(STAGES):
+            return 0.0, None
+        found = {}
+        for folder in self.out.glob(f"{STAGES[self.ended]}-*s"):
+            seconds = folder.name.removeprefix(f"{STAGES[self.ended]}-").removesuffix("s")
+            if seconds.isdecimal():
+                found[float(seconds)] = folder
+        return max(found.items(), default=(0.0, None))
 
     def measure(self, prepared: Prepared) -> dict[str, Any]:
         """What the model can do now, which is written too."""

@@ -21,12 +21,17 @@ Log = Callable[[str], None]
 
 @dataclass
 class Stage:
-    """The clock of one stage; it runs from the first step on. `samples` are counted by `step_done`."""
+    """The clock of one stage; it runs from the first step on. `samples` are counted by `step_done`.
+
+    `before`: seconds that it has had in an earlier run; `stopped`: whether it is to end before its time.
+    """
 
     name: str
     seconds: float
     recipe: Recipe
     log: Log
+    before: float = 0.0
+    stopped: Callable[[], bool] = lambda: False
     steps: int = 0
     samples: int = 0
     _begun: float | None = None
@@ -37,13 +42,13 @@ class Stage:
 
     @property
     def used(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._begun if self._begun is not None else 0.0
+        """Seconds that it has had."""
+        return self.before + (time.monotonic() - self._begun if self._begun is not None else 0.0)
 
     @property
     def is_over(self) -> bool:
         most = self.recipe.most_steps
-        return self.used >= self.seconds or (most is not None and self.steps >= most)
+        return self.stopped() or self.used >= self.seconds or (most is not None and self.steps >= most)
 
     @property
     def rate(self) -> float:
@@ -73,7 +78,7 @@ class Stage:
         """Log figures, a loss first. Raises ModelError where that is no number any more."""
         values = {name: float(value) for name, value in figures.items()}
         shown = " ".join(f"{name} {value:.3f}" for name, value in values.items())
-        speed = self.samples / max(self.used, 1e-9)
+        speed = self.samples / max(self.used - self.before, 1e-9)
         self.log(
             f"{self.name} step {self.steps} ({self.used:.0f} of {self.seconds:.0f} s): {shown} | {speed:.0f}/s {more}"
         )
