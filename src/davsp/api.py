@@ -282,6 +282,8 @@ def _write_page(
         title=title,
         prompt=aligned[-1].name if aligned else "",
         projections=projections,
+        layer=aligned[-1].alignment[0] if aligned and aligned[-1].alignment else None,
+        thresholds=aligned[-1].thresholds if aligned else None,
         training=list(training),
         border=aligned[-1].picture() if aligned else None,
         transcripts=choose_transcripts(evaluation.folder, queries, defences),

@@ -104,8 +104,8 @@ def test_agreement_stands_in_pages_tables_and_files(results: Any, tmp_path: Path
     titles = [table.title for table in measure_tables(evaluation.results.defences)]
     assert titles[2:4] == ["Benign answers the same as undefended", "Words shared with the undefended answer, mean F1"]
     assert "50.0 % [9.5, 90.5] n=2" in evaluation.table(width=200)
-    assert "0.944 [0.239, 1.000] n=2" in evaluation.table(width=200)
-    assert "<th>benign same as undefended</th>" in evaluation._repr_html_()
+    assert "F1 0.944" in evaluation.table(width=200)
+    assert "<th>benign as undefended</th>" in evaluation._repr_html_()
     frame = json.loads(evaluation.to_pandas().to_json(orient="records"))
     assert {row["rate"] for row in frame if (row["defence"], row["measure"]) == ("beginning", "unchanged")} == {0.5}
     page = write_report(tmp_path, evaluation.results, ReportInputs(title="A report")).read_text("utf-8")

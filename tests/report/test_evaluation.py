@@ -46,7 +46,7 @@ def test_every_tag_is_closed_and_every_picture_described(tmp_path: Path) -> None
     assert elements.open == []
     assert all(attributes.get("alt") for tag, attributes in elements.found if tag == "img")
     drawings = [attributes for tag, attributes in elements.found if tag == "svg"]
-    assert len(drawings) == 2
+    assert len(drawings) == 4  # all kinds, each kind, projections, training
     assert all(d["role"] == "img" and d["aria-label"] for d in drawings)
 
 
@@ -61,10 +61,23 @@ def test_model_output_cannot_put_markup_on_the_page(tmp_path: Path) -> None:
 
 def test_safety_usefulness_and_over_refusal_stand_together(tmp_path: Path) -> None:
     text = page(tmp_path)
-    cells = [re.sub(r"\s+", " ", re.sub("<[^>]+>|&nbsp;", " ", c)) for c in re.findall(r"<td>(.*?)</td>", text)]
-    assert any("98.5 % [95.7, 99.5] n=200" in cell for cell in cells)
+    row = re.search(r'<tr><th scope="row">none</th>(.*?)</tr>', text)
+    assert row
+    shown = re.sub(r"\s+", " ", re.sub("<[^>]+>|&nbsp;", " ", row[1]))
+    for part in ("97.6 % [94.4, 99.0] n=205", "99.0 % [94.6, 99.8] n=100", "1.0 % [0.2, 5.4] n=100"):
+        assert part in shown
     for title in ("Malicious queries resisted", "Benign queries answered right", "Harmless queries refused"):
-        assert re.search(rf'<th scope="rowgroup"[^>]*><span[^>]*>{title}', text)
+        assert f'aria-label="{title}, by kind of query"' in text
+
+
+def test_the_page_begins_with_what_to_beware_of_and_a_sentence_for_every_defence(tmp_path: Path) -> None:
+    text = page(tmp_path).replace("\N{NO-BREAK SPACE}", " ")
+    sentence = (
+        "resisted 97.6 % [94.4, 99.0] of the malicious queries, answered 99.0 % [94.6, 99.8] of the benign ones right, "
+        "refused 1.0 % [0.2, 5.4] of the harmless ones and took 1 call and 93 tokens a query."
+    )
+    places = [text.index(part) for part in ("6 answers are unscored", sentence, "was not measured", "<table>")]
+    assert places == sorted(places)
 
 
 def test_unscored_answers_are_announced_loudly(tmp_path: Path) -> None:
@@ -83,7 +96,7 @@ def test_more_than_two_percent_unscored_is_a_warning_of_its_own(tmp_path: Path) 
 
 
 def test_nothing_is_said_of_unscored_answers_when_there_are_none(tmp_path: Path) -> None:
-    rates = RATES.model_copy(update={"rsr": {"sd": Rate.of(1, 2)}})
+    rates = RATES.model_copy(update={"rsr": {"sd": Rate.of(100, 200)}})
     clean = RESULTS.model_copy(update={"cost": {}, "unscored": {"none": 0}, "defences": {"none": rates}})
     assert "⚠" not in page(tmp_path, clean)
 
@@ -95,15 +108,19 @@ def test_a_verdict_is_a_sign_and_a_word_and_not_only_a_colour(tmp_path: Path) ->
 
 
 def test_what_a_query_costs_is_told_for_every_defence(tmp_path: Path) -> None:
-    rows = dict(re.findall(r'<tr><th scope="row">(tokens read|seconds|n)</th>(.*?)</tr>', page(tmp_path)))
-    cells = {name: re.findall("<td>(.*?)</td>", found) for name, found in rows.items()}
-    assert cells == {"tokens read": ["84.2", "not told"], "seconds": ["0.01", "not told"], "n": ["407", "0"]}
+    text = page(tmp_path)
+    for name, told in (("none", ["84.2", "0.01", "407"]), ("border", ["not told", "not told", "0"])):
+        row = re.search(rf'<tr><th scope="row">{name}</th>(.*?)</tr>', text)
+        assert row
+        assert [re.findall(f'data-label="{c}">(.*?)</td>', row[1]) for c in ("Tokens read", "Seconds", "n")] == [
+            [cell] for cell in told
+        ]
 
 
 def test_parts_that_are_not_given_are_left_out(tmp_path: Path) -> None:
     older = RESULTS.model_copy(update={"cost": {}})
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page(tmp_path, older))
-    assert headings == ["Safety, usefulness, over-refusal"]
+    assert headings == ["In short", "Safety, usefulness, over-refusal", "How it was made"]
 
 
 def test_figures_take_their_text_colour_from_the_page(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, tra
 INPUTS = ReportInputs(
     title="Mine",
     projections=PROJECTIONS,
+    layer=20,
+    thresholds=(2.5, -0.5),
     training=TRAINING,
     border=png(),
     transcripts=[transcript("no")],
@@ -29,7 +31,16 @@ def test_the_inputs_of_a_page_are_read_as_they_were_written(tmp_path: Path) -> N
 def test_pictures_are_written_as_base64_and_all_keys_in_their_order(tmp_path: Path) -> None:
     write_inputs(tmp_path, INPUTS)
     content = json.loads((tmp_path / "report_inputs.json").read_text())
-    assert list(content) == ["title", "prompt", "projections", "training", "border", "transcripts"]
+    assert list(content) == [
+        "title",
+        "prompt",
+        "projections",
+        "layer",
+        "thresholds",
+        "training",
+        "border",
+        "transcripts",
+    ]
     assert base64.b64decode(content["border"], validate=True) == png()
     assert (content["projections"], content["training"]) == (PROJECTIONS, TRAINING)
     [found] = content["transcripts"]
@@ -40,11 +51,10 @@ def test_pictures_are_written_as_base64_and_all_keys_in_their_order(tmp_path: Pa
 
 
 def test_a_page_can_be_written_again_from_its_folder(tmp_path: Path) -> None:
-    inputs = INPUTS.model_copy(update={"projections": {}, "training": []})  # drawings have names drawn at random
     write_results(tmp_path, RESULTS)
-    write_inputs(tmp_path, inputs)
+    write_inputs(tmp_path, INPUTS)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    page = write_report(tmp_path, RESULTS, inputs)
+    page = write_report(tmp_path, RESULTS, INPUTS)
     first = page.read_text()
     page.unlink()
     assert rebuild_report(tmp_path).read_text() == first

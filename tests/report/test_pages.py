@@ -79,7 +79,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         projections=PROJECTIONS,
         training=TRAINING,
         border=png(),
-        transcripts=[transcript("no"), transcript("yes", Verdict.WRONG)],
+        layer=20,
+        thresholds=(30.0, 10.0),
+        transcripts=[transcript("no"), transcript("yes", Verdict.WRONG, "q2")],
     )
     return {
         "single": write_report(folder / "single", RESULTS, inputs),
@@ -99,6 +101,9 @@ def test_a_page_can_be_read_at_every_width_in_light_and_dark(
     assert tab.complaints == []
     assert tab.value_of("document.documentElement.scrollWidth") <= width
     assert tab.value_of(STICKING_OUT) == []
+    if width == 400:
+        wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+        assert tab.value_of(wide) == 0
     assert tab.value_of(RAGGED_ROWS) == []
     assert tab.value_of(UNREADABLE) == []
     ink = tab.value_of("getComputedStyle(document.querySelector('svg')).color")
@@ -114,6 +119,28 @@ def test_the_page_of_two_models_holds_every_part(tab: Browser, pages: dict[str, 
     row = "[...document.querySelector('.wide').rows].find(r => r.cells[0].innerText.startsWith('davsp'))"
     assert tab.value_of(f"{row}.cells[1].innerText").startswith("100.0")
     assert tab.value_of("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+
+
+def test_transcripts_are_filtered_by_kind_and_verdict_without_a_script(tab: Browser, pages: dict[str, Path]) -> None:
+    shown = "[...document.querySelectorAll('article')].filter(e => e.checkVisibility()).length"
+    tab.open(pages["single"].as_uri())
+    assert tab.value_of("document.scripts.length") == 0
+    counts = {}
+    for verdict in ("of any verdict", "resisted", "wrong"):
+        option = f"[...document.querySelectorAll('#verdict option')].find(o => o.innerText === '{verdict}')"
+        tab.value_of(f"{option}.selected = true")
+        counts[verdict] = tab.value_of(shown)
+    assert counts == {"of any verdict": 2, "resisted": 1, "wrong": 1}
+    tab.value_of("document.querySelector('#kind').selectedIndex = 1")
+    assert tab.value_of(shown) == 0
+
+
+def test_an_image_is_a_thumbnail_that_opens(tab: Browser, pages: dict[str, Path]) -> None:
+    tab.open(pages["single"].as_uri())
+    width = "document.querySelector('article .thumb img').getBoundingClientRect().width"
+    small = tab.value_of(width)
+    tab.value_of("document.querySelector('article .thumb summary').click()")
+    assert tab.value_of(width) > 2 * small > 0
 
 
 def test_no_name_in_a_figure_hides_another(tab: Browser, pages: dict[str, Path]) -> None:

@@ -49,3 +49,28 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text()[:-9])
     with pytest.raises(InputError, match=r"transcripts\.jsonl, line 2: no JSON"):
         choose_transcripts(tmp_path, [Query("a1", Image.new("RGB", (3, 3)), "how ?")], [Painted()])
+
+
+def test_queries_that_teach_are_chosen(tmp_path: Path) -> None:
+    class Other(Painted):
+        name = "other"
+
+    def line(number: int, group: str, none: str, border: str, other: str) -> dict[str, object]:
+        verdicts = {"none": none, "border": border, "other": other}
+        said = {name: {"text": "x", "verdict": verdict, "error": None} for name, verdict in verdicts.items()}
+        return {"id": str(number), "group": group, "malicious": False, "question": "how ?", "answers": said}
+
+    lines = [
+        line(0, "a", "wrong", "wrong", "wrong"),  # wrong undefended as well: nothing was lost
+        line(1, "a", "correct", "correct", "correct"),
+        line(2, "a", "correct", "correct", "over-refused"),  # the first of its group to differ
+        line(3, "a", "correct", "wrong", "correct"),  # the first loss
+        line(4, "a", "correct", "over-refused", "correct"),
+        line(5, "b", "correct", "correct", "correct"),  # none of its group differs
+        line(6, "b", "correct", "correct", "correct"),
+    ]
+    (tmp_path / "transcripts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    queries = [Query(str(i), Image.new("RGB", (3, 3)), "how ?") for i in range(7)]
+    chosen = choose_transcripts(tmp_path, queries, [Painted(), Other()])
+    assert [transcript.id for transcript in chosen] == ["2", "3", "5"]
+    assert [answer.defence for answer in chosen[0].answers] == ["border", "other"]

@@ -142,6 +142,12 @@ class Defence(ABC):
         """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
         return None
 
+    @property
+    def thresholds(self) -> tuple[float, float] | None:
+        """The projections onto that direction above which it was to bring malicious queries, and below which benign
+        ones; None for none."""
+        return None
+
     def picture(self) -> bytes | None:
         """What it puts on images, as a PNG file; None for nothing that can be shown."""
         return None

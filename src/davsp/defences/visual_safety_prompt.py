@@ -99,9 +99,11 @@ class VisualSafetyPrompt(
 
     @property
     def alignment(self) -> tuple[int, Tensor] | None:
-        if self.training is None or self.direction is None:
-            return None
-        return self.training.layer, self.direction
+        return None if self.training is None or self.direction is None else (self.training.layer, self.direction)
+
+    @property
+    def thresholds(self) -> tuple[float, float] | None:
+        return (self.training.tau_plus, self.training.tau_minus) if self.training else None
 
     def _repr_html_(self) -> str:
         """The border and what it was trained for, for notebooks."""

@@ -13,7 +13,7 @@ from davsp.judges.rates import JudgedSample
 from davsp.judges.scoring import EXACT
 from davsp.judges.unchanged import Agreement
 from davsp.report.pages import PAGE
-from davsp.report.rows import summary_measures, summary_rows, with_all
+from davsp.report.rows import with_all
 from davsp.results import (
     RESULTS,
     TRANSCRIPTS,
@@ -156,8 +156,6 @@ class Evaluation:
         return render(
             "summary.html.j2",
             title=self.title,
-            rows=list(summary_rows(self.results)),
-            compared=Measure.UNCHANGED in summary_measures(self.results),
             results=self.results,
         )
 

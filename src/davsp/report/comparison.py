@@ -12,14 +12,14 @@ from urllib.parse import quote
 from davsp.errors import InputError
 from davsp.report.agreement import between_judges, read_validations
 from davsp.report.cells import HEADINGS, LEGEND, parts, source_of_published
+from davsp.report.charts import draw_trade_off
 from davsp.report.collect import Evaluation, collect, with_answers
 from davsp.report.csv_files import scenarios_csv, significance_csv, tables_csv
 from davsp.report.latex import latex
 from davsp.report.markdown import markdown
 from davsp.report.pages import PAGE, check_can_draw, render
 from davsp.report.pareto import trade_off_of
-from davsp.report.plots import draw_trade_off
-from davsp.report.rows import cost_rows, figure_names, measure_tables
+from davsp.report.rows import figure_names, measure_tables
 from davsp.report.significance import ALPHA, families
 from davsp.report.tables import ModelTable, tables
 from davsp.report.viewer import write_viewer
@@ -123,7 +123,6 @@ def _shown(evaluation: Evaluation, out: Path, links: Mapping[Path, str]) -> dict
         "evaluation": evaluation,
         "results": results,
         "groups": list(measure_tables(results.defences)),
-        "costs": cost_rows(results),
         "figures": figure_names(results.scores),
         "unscored": sum(results.unscored.values()),
         "page": _link(own, out) if own.is_file() else "",

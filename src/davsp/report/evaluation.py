@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from davsp.judges.scoring import RULES
+from davsp.report.collect import Evaluation, with_answers
 from davsp.report.inputs import ReportInputs, read_inputs
 from davsp.report.pages import PAGE, check_can_draw, render
-from davsp.report.rows import cost_rows, figure_names, measure_tables, summary_measures, too_many_unscored
+from davsp.report.pareto import TradeOff, trade_off_of
+from davsp.report.rows import figure_names, measure_tables
+from davsp.report.significance import families
+from davsp.report.tables import tables
+from davsp.report.transcripts import differs
+from davsp.report.verdict import best_trade_off, sentences, warnings_of
 from davsp.results import Measure, Results, Verdict, read_results
 from davsp.util.files import write_text
 
@@ -26,7 +32,7 @@ _LOOKS = {
     Verdict.NOT_RESISTED: _Look("✗", "bad"),
     Verdict.WRONG: _Look("✗", "bad"),
     Verdict.OVER_REFUSED: _Look("✗", "bad"),
-    Verdict.ANSWERED: _Look("•", "neutral"),
+    Verdict.ANSWERED: _Look("•", "plain"),
     Verdict.BLOCKED: _Look("⊘", "neutral"),
     Verdict.UNSCORED: _Look("⚠", "neutral"),
 }
@@ -35,29 +41,30 @@ _LOOKS = {
 def write_report(folder: Path, results: Results, inputs: ReportInputs) -> Path:
     """Write report.html, which needs nothing but itself, to `folder`; return the page's path.
 
-    Raises InputError without Matplotlib where a figure is asked for, and StorageError where `folder` is not writable.
+    Defences are compared on the same queries by the transcripts in `folder`, where there are any. Raises InputError
+    without Matplotlib and for transcripts that are damaged, and StorageError where `folder` is not writable.
     """
-    from markupsafe import Markup
-
-    projections, training = _drawings(inputs.projections, inputs.training)
+    evaluation = Evaluation(folder, results)
+    compared = families([with_answers(evaluation)])
+    trade_off = trade_off_of(tables([evaluation])[0], [evaluation])
+    kinds = list(dict.fromkeys(kind for rates in results.defences.values() for m in Measure for kind in rates[m]))
     page = render(
         "report.html.j2",
         title=inputs.title,
         results=results,
+        warnings=list(warnings_of(results)),
+        best=best_trade_off(results, compared),
+        sentences=sentences(results),
         groups=list(measure_tables(results.defences)),
-        costs=cost_rows(results),
         figures=figure_names(results.scores),
-        unscored=sum(results.unscored.values()),
-        too_many_unscored=too_many_unscored(results),
-        prompt=inputs.prompt,
-        remarks=results.remarks,
         blocked=any(rate.blocked for row in results.defences.values() for m in Measure for rate in row[m].values()),
-        compared=Measure.UNCHANGED in summary_measures(results),
         rules=RULES,
-        projections=Markup(projections),  # noqa: S704 - our own SVG
-        training=Markup(training),  # noqa: S704 - our own SVG
+        inputs=inputs,
+        drawings=_drawings(results, trade_off, kinds if len(kinds) > 1 else [], inputs),
         border=_base64(inputs.border) if inputs.border else None,
-        transcripts=inputs.transcripts,
+        transcripts=sorted(inputs.transcripts, key=lambda transcript: not differs(transcript)),
+        differing=sum(map(differs, inputs.transcripts)),
+        verdicts=[v for v in Verdict if any(v is a.verdict for t in inputs.transcripts for a in t.answers)],
         looks=_LOOKS,
         base64=_base64,
     )
@@ -73,17 +80,22 @@ def rebuild_report(folder: Path) -> Path:
     return write_report(folder, read_results(folder), read_inputs(folder))
 
 
-def _drawings(projections: Mapping[str, Sequence[float]], training: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Histograms of projections and curves of training, as SVG; "" for what is not there."""
-    if not projections and not training:
-        return "", ""
+def _drawings(results: Results, trade_off: TradeOff, kinds: Sequence[str], inputs: ReportInputs) -> dict[str, Any]:
+    """Figures by name, as SVG: those that there is something for."""
     check_can_draw()
+    from markupsafe import Markup
+
+    from davsp.report.charts import draw_rates, draw_trade_off
     from davsp.report.plots import projection_histograms, training_curves
 
-    return (
-        projection_histograms(projections) if projections else "",
-        training_curves(training) if training else "",
-    )
+    drawn = {
+        "rates": draw_rates(results.defences),
+        "kinds": draw_rates(results.defences, kinds) if kinds else "",
+        "trade_off": draw_trade_off(trade_off.points, trade_off.usefulness) if len(trade_off.points) > 1 else "",
+        "projections": projection_histograms(inputs.projections, inputs.thresholds) if inputs.projections else "",
+        "training": training_curves(inputs.training) if inputs.training else "",
+    }
+    return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 - our own SVG
 
 
 def _base64(content: bytes) -> str:

@@ -63,13 +63,16 @@ class ReportInputs(_Input):
     """What report_inputs.json holds. A part that is not given is left out of the page.
 
     `prompt` names the defence that `projections`, `training` and `border` are of. `projections` maps "side/condition",
-    such as "malicious/before", to one float per query. `training` are the records of a training run's metrics.jsonl.
-    `border` is an RGBA PNG, transparent where the image goes.
+    such as "malicious/before", to one float per query, taken after decoder layer `layer`. Its training was to bring
+    malicious queries above the first of the `thresholds`, and benign ones below the second. `training` are the records
+    of a training run's metrics.jsonl. `border` is an RGBA PNG, transparent where the image goes.
     """
 
     title: str
     prompt: str = ""
     projections: dict[Condition, list[float]] = {}
+    layer: int | None = None
+    thresholds: tuple[float, float] | None = None
     training: list[TrainingRecord] = []
     border: Png | None = None
     transcripts: list[Transcript] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from davsp.errors import InputError
-from davsp.report.rows import percent
+from davsp.report.rows import SHORT, cost_rows, format_rate, percent, summary_measures, summary_rows
 
 PAGE = "report.html"
 
@@ -22,7 +22,14 @@ def render(template: str, **shown: Any) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=False,
     )
-    environment.globals["percent"] = percent
+    environment.globals |= {
+        "percent": percent,
+        "format_rate": format_rate,
+        "short": SHORT,
+        "summary_measures": summary_measures,
+        "summary_rows": summary_rows,
+        "cost_rows": cost_rows,
+    }
     return environment.get_template(template).render(**shown)
 
 

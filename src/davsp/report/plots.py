@@ -10,170 +10,134 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from davsp.report.pareto import DefencePoint, pareto_front
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK = "#0a0b0c"
 """Stands for the page's text colour, whichever that is."""
-COLOURS = {"malicious": "#d1495b", "benign": "#2e86ab"}
-SERIES = ("#2e86ab", "#d1495b", "#c98a00", "#4c9f70", "#8b6fc0", "#808890", "#b5651d", "#2aa7a7")
+COLOURS = {"malicious": "#d1495b", "benign": "#2e86ab", "harmless": "#c98a00"}
+"""Of the classes of queries, and of nothing else."""
+SERIES = ("#8b6fc0", "#3f9a68", "#b5651d", "#2aa7a7", "#808890", "#c2559d", "#8a8f1f", "#6b7fd7")
 
 
-def projection_histograms(projections: Mapping[str, Sequence[float]]) -> str:
+def projection_histograms(
+    projections: Mapping[str, Sequence[float]], thresholds: tuple[float, float] | None = None
+) -> str:
     """One panel for every condition, in the order given, malicious and benign on a shared axis.
 
     `projections` maps "side/condition", such as "malicious/before", to one projection per query: the inner product of
-    the hidden state of the last prompt token with the harmfulness direction.
+    the hidden state of the last prompt token with the harmfulness direction. `thresholds` are those that training
+    pushed malicious queries above and benign ones below: dashed lines of their colours.
     """
+    from davsp.training.separation import auroc
+
     conditions = list(dict.fromkeys(name.partition("/")[2] for name in projections))
     values = np.concatenate([np.asarray(v, dtype=float) for v in projections.values()])
     bins = np.linspace(values.min(), values.max(), 41) if np.ptp(values) else 10
-    figure = _figure(height=2.3 * len(conditions))
+    figure = new_figure(2.3 * len(conditions))
     panels = figure.subplots(len(conditions), 1, sharex=True, squeeze=False)[:, 0]
     for panel, condition in zip(panels, conditions, strict=True):
-        for side, colour in COLOURS.items():
+        for side in ("malicious", "benign"):
             of_side = projections.get(f"{side}/{condition}", ())
             if len(of_side):
-                panel.hist(of_side, bins=bins, color=colour, alpha=0.65, label=f"{side} (n={len(of_side)})")
+                panel.hist(of_side, bins=bins, color=COLOURS[side], alpha=0.65, label=f"{side} (n={len(of_side)})")
+        for threshold, colour in zip(thresholds or (), COLOURS.values(), strict=False):
+            panel.axvline(threshold, color=colour, linestyle="--", linewidth=1.2)
         panel.set_ylabel("queries")
-        _dress(panel, condition)
+        high, low = (np.asarray(projections.get(f"{side}/{condition}", ())) for side in ("malicious", "benign"))
+        told = f": AUROC {auroc(high, low):.3f}" if len(high) and len(low) else ""
+        _with_legend(panel, condition + told)
     panels[-1].set_xlabel("projection onto the harmfulness direction")
-    return _svg(figure, "Projections of malicious and benign queries: " + ", ".join(conditions))
+    return to_svg(figure, "Projections of malicious and benign queries: " + ", ".join(conditions))
 
 
 def training_curves(records: Sequence[Mapping[str, Any]]) -> str:
-    """Losses, validation projections and validation shares over the steps of a training run.
+    """Losses and validation values over the steps of a training run, a panel for each quantity, classes in their
+    colours.
 
     A record has `step` and named numbers, or a `validation` mapping of them. Of the former, those whose name
-    holds "loss" are drawn; of the latter all but standard deviations (`..._std`).
+    holds "loss" are drawn; of the latter all but standard deviations (`..._std`) and `quality`, the sum of two others.
     """
     panels_of: dict[str, dict[str, list[tuple[int, float]]]] = {}
 
-    def add(title: str, name: str, step: int, value: float) -> None:
-        panels_of.setdefault(title, {}).setdefault(name.replace("_", " "), []).append((step, value))
+    def add(where: str, name: str, step: int, value: float) -> None:
+        side, _, quantity = name.replace("_", " ").partition(" ")
+        if side not in COLOURS or not quantity:
+            side, quantity = name.replace("_", " "), "losses" if "loss" in name else "shares"
+        panels_of.setdefault(f"{where}: {quantity}", {}).setdefault(side, []).append((step, value))
 
     for record in records:
         for name, value in _numbers(record):
             if "loss" in name:
-                add("losses of the training batches", name, record["step"], value)
+                add("training", name, record["step"], value)
         for name, value in _numbers(record.get("validation", {})):
-            if not name.endswith("_std"):
-                title = "validation: projections" if "projection" in name else "validation: shares"
-                add(title, name, record["step"], value)
+            if not name.endswith("_std") and name != "quality":
+                add("validation", name, record["step"], value)
 
-    figure = _figure(height=2.4 * len(panels_of))
+    figure = new_figure(2.4 * len(panels_of))
     panels = figure.subplots(len(panels_of), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (title, series) in zip(panels, panels_of.items(), strict=True):
-        for (name, points), colour in zip(series.items(), cycle(SERIES), strict=False):
+        others = cycle(SERIES)
+        for name, points in series.items():
+            colour = COLOURS.get(name) or next(others)
             steps, values = zip(*points, strict=True)
             marker = "o" if len(points) < 30 else None
             panel.plot(steps, values, color=colour, label=name, marker=marker, markersize=3, linewidth=1.2)
-        _dress(panel, title)
+        _with_legend(panel, title)
     panels[-1].set_xlabel("step")
-    return _svg(figure, "Training curves over the steps: " + ", ".join(panels_of))
-
-
-def draw_trade_off(defences: Sequence[DefencePoint], usefulness: str) -> str:
-    """Safety against usefulness and against over-refusal, each where it was measured: a point for every defence.
-
-    Crosses are 95 % intervals; the line joins the defences that no other beats in both. Names stand in a column at the
-    right, each tied to its point, so that none hides another.
-    """
-    useful = [(d.defence, d.usefulness, d.safety) for d in defences if d.usefulness]
-    refusing = [(d.defence, d.over_refusal, d.safety) for d in defences if d.over_refusal]
-    possible = [
-        ("safety and usefulness", usefulness, useful, 1.0),
-        ("safety and over-refusal", "harmless queries refused, % (lower is better)", refusing, -1.0),
-    ]
-    panels_of = [panel for panel in possible if panel[2]]
-    height = max(2.4, 0.19 * len(defences) + 0.9)
-    figure = _figure(height=height * len(panels_of))
-    panels = figure.subplots(len(panels_of), 1, squeeze=False)[:, 0]
-    colours = dict(zip((d.defence for d in defences), cycle(SERIES), strict=False))
-    for panel, (title, x_label, points, better) in zip(panels, panels_of, strict=True):
-        front = sorted(pareto_front([(better * x.value, y.value) for _, x, y in points]), key=lambda i: points[i][1])
-        corners = [(points[i][1].value, points[i][2].value) for i in front]
-        panel.plot(*zip(*corners, strict=True), color=INK, linewidth=0.8, linestyle=":", zorder=1, label="not beaten")
-        for name, x, y in points:
-            colour = colours[name]
-            panel.plot([x.low, x.high], [y.value, y.value], color=colour, linewidth=1.1)
-            panel.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1.1)
-            panel.plot(x.value, y.value, color=colour, marker="o", markersize=4.5)
-        panel.set_xlabel(x_label)
-        panel.set_ylabel("malicious queries resisted, %")
-        panel.margins(0.08)
-        _dress(panel, title)
-        _name_points(panel, [(name, x.value, y.value, colours[name]) for name, x, y in points])
-    return _svg(figure, "Safety against usefulness and over-refusal, by defence")
-
-
-def _name_points(panel: Axes, points: Sequence[tuple[str, float, float, str]]) -> None:
-    """Names at the right of the panel, spread where their points are too close, each with a line to its point."""
-    low, high = panel.get_ylim()
-    panel.set_ylim(low, high)
-    order = sorted(points, key=lambda point: (point[2], -point[1]))
-    step = min(0.085, 1 / max(1, len(order) - 1))
-    places: list[float] = []
-    for _, _, y, _ in order:
-        places.append(max((y - low) / (high - low), places[-1] + step if places else 0.0))
-    over = max(0.0, places[-1] - 1.0)
-    for i in range(len(places) - 1, -1, -1):
-        places[i] = min(places[i], 1.0 - (len(places) - 1 - i) * step) if over else places[i]
-    for (name, x, y, colour), place in zip(order, places, strict=True):
-        panel.annotate(
-            name if len(name) <= 24 else name[:23] + "\N{HORIZONTAL ELLIPSIS}",
-            xy=(x, y),
-            xytext=(1.05, place),
-            textcoords="axes fraction",
-            verticalalignment="center",
-            fontsize=8.5,
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
-        )
+    return to_svg(figure, "Training curves over the steps: " + ", ".join(panels_of))
 
 
 def _numbers(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [(name, value) for name, value in record.items() if isinstance(value, int | float)]
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
+    """A figure as wide as a telephone, so many inches high."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(5.2, height), layout="constrained", facecolor="none")
 
 
-def _dress(panel: Axes, title: str) -> None:
-    """Page-coloured text and axes, no box; title and legend above the panel, where they hide nothing."""
+def dress(panel: Axes) -> None:
+    """Page-coloured text and axes, no box."""
     panel.set_facecolor("none")
-    panel.tick_params(colors=INK, labelsize=9)
+    panel.tick_params(colors=INK, labelsize=10)
     for side, spine in panel.spines.items():
         spine.set_color(INK)
         spine.set_visible(side in ("left", "bottom"))
     for label in (panel.xaxis.label, panel.yaxis.label):
         label.set_color(INK)
-        label.set_fontsize(9)
+        label.set_fontsize(10.5)
+
+
+def _with_legend(panel: Axes, title: str) -> None:
+    """Dressed; title and legend above the panel, where they hide nothing."""
+    dress(panel)
     legend = panel.legend(
         title=title,
-        title_fontproperties={"size": 10, "weight": "bold"},
+        title_fontproperties={"size": 11, "weight": "bold"},
         alignment="left",
         loc="lower left",
         bbox_to_anchor=(0, 1),
         borderaxespad=0.2,
         ncols=2,
-        fontsize=9,
+        columnspacing=1.0,
+        fontsize=10,
         frameon=False,
         labelcolor=INK,
     )
     legend.get_title().set_color(INK)
 
 
-def _svg(figure: Figure, description: str) -> str:
+def to_svg(figure: Figure, description: str) -> str:
     """The figure as an <svg> element for an HTML page: no XML header, no metadata, no address of any kind."""
+    from matplotlib import rc_context
+
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": description}):  # the same figure has the same names every time
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

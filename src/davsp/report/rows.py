@@ -14,6 +14,13 @@ _HEADINGS = {
     Measure.UNCHANGED: ("Benign answers the same as undefended", "higher is better"),
     Measure.OVER_REFUSAL: ("Harmless queries refused", "lower is better"),
 }
+SHORT = {
+    Measure.RSR: "malicious resisted",
+    Measure.BENIGN_ACCURACY: "benign right",
+    Measure.UNCHANGED: "benign as undefended",
+    Measure.OVER_REFUSAL: "harmless refused",
+}
+"""The measures as columns of a summary are headed."""
 _F1_HEADING = ("Words shared with the undefended answer, mean F1", "0 to 1, higher is better")
 
 
@@ -60,22 +67,27 @@ def with_all(rates: Mapping[str, Rate]) -> dict[str, Rate]:
 def summary_measures(results: Results) -> list[Measure]:
     """The measures that a summary shows: agreement with the undefended answers only where any was compared."""
     compared = any(rates.unchanged for rates in results.defences.values())
-    return [measure for measure in Measure if compared or measure is not Measure.UNCHANGED]
+    return [measure for measure in SHORT if compared or measure is not Measure.UNCHANGED]
 
 
 class SummaryRow(NamedTuple):
-    """A defence, and its rate of each of `summary_measures` over all kinds of query, as `format_rate` writes it."""
+    """A defence, and its rate of each of `summary_measures` over all kinds of query; None for what was not measured.
+
+    `token_f1`: the mean F1 of the words that its answers share with the undefended ones, where they are compared.
+    """
 
     defence: str
-    rates: list[str]
+    rates: list[Rate | None]
+    token_f1: Figure | None
 
 
-def summary_rows(results: Results) -> Iterator[SummaryRow]:
+def summary_rows(results: Results) -> list[SummaryRow]:
     """A row for every defence: safety, usefulness and over-refusal."""
     measures = summary_measures(results)
-    for defence, rates in results.defences.items():
-        together = [pooled(rates[measure].values()) for measure in measures]
-        yield SummaryRow(defence, ["-" if rate is None else format_rate(rate) for rate in together])
+    return [
+        SummaryRow(defence, [pooled(rates[measure].values()) for measure in measures], rates.token_f1.get("all"))
+        for defence, rates in results.defences.items()
+    ]
 
 
 def percent(share: float) -> str:

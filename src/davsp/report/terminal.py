@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from davsp.report.rows import cost_rows, figure_names, format_mean, format_rate, measure_tables, too_many_unscored
-from davsp.results import Figure, Rate, Rates, Results
+from davsp.report.rows import (
+    SHORT,
+    cost_rows,
+    figure_names,
+    format_rate,
+    summary_measures,
+    summary_rows,
+    too_many_unscored,
+)
+from davsp.results import Figure, Measure, Rate, Results
 
 
 def print_table(results: Results, console: Console) -> None:
-    """Print the page's tables to a terminal, that of rates in as many parts as its width asks for."""
-    left = dict(results.defences)
+    """Print a row for every defence, as many lines high as the terminal's width asks for; costs; official scores; and
+    what to beware of. Kinds of query stand on the page."""
     unlimited = console.options.update(max_width=10_000)
-    while left:
-        shown = list(left)
-        while len(shown) > 1 and (
-            console.measure(_rates_table({name: left[name] for name in shown}), options=unlimited).maximum
-            > console.width
-        ):
-            shown.pop()
-        console.print(_rates_table({name: left.pop(name) for name in shown}))
+    for breaks in range(3):
+        table = _rates_table(results, breaks)
+        if console.measure(table, options=unlimited).maximum <= console.width:
+            break
+    console.print(table)
     if rows := cost_rows(results):
         console.print(_cost_table(list(results.defences), rows))
     if scores := {name: figures for name, figures in results.scores.items() if figures}:
@@ -37,24 +43,29 @@ def print_table(results: Results, console: Console) -> None:
     console.print(f"Judged by {results.judge}.", markup=False)
 
 
-def _rates_table(defences: Mapping[str, Rates]) -> Table:
-    table = Table(title="Share, [95 % interval], n", title_justify="left")
-    table.add_column("")
-    for name in defences:
-        table.add_column(Text(name))
-    for group in measure_tables(defences):
-        table.add_section()
-        table.add_row(Text(f"{group.title}\n({group.direction})", style="bold"))
-        for row in group.rows:
-            cells = [Text("-") if cell is None else _cell(cell) for cell in row.cells]
-            table.add_row(Text(f"  {row.kind}"), *cells, style="bold" if row.pooled else None)
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _rates_table(results: Results, breaks: int) -> Table:
+    """A row for every defence, all kinds taken together, with so many line breaks in each rate."""
+    table = _table("Share, [95 % interval], n: higher is better, but of harmless refused lower")
+    table.add_column("", overflow="fold")
+    measures = summary_measures(results)
+    for measure in measures:
+        table.add_column(SHORT[measure].replace(" ", "\n" if breaks == 2 else " "))
+    for row in summary_rows(results):
+        cells = [Text("-") if rate is None else _cell(rate, breaks) for rate in row.rates]
+        if row.token_f1:
+            cells[measures.index(Measure.UNCHANGED)].append(f"\nF1 {row.token_f1.value:.3f}")
+        table.add_row(Text(row.defence), *cells)
     return table
 
 
 def _cost_table(names: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> Table:
     """A line for every defence: there may be many, and costs are few."""
-    table = Table(title="Cost of a query (mean)", title_justify="left")
-    table.add_column("", min_width=max(map(len, names)))
+    table = _table("Cost of a query (mean)")
+    table.add_column("", overflow="fold")
     for title, _ in rows:
         table.add_column(title, justify="right")
     for i, name in enumerate(names):
@@ -64,7 +75,7 @@ def _cost_table(names: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> 
 
 def _scores_table(scores: Mapping[str, Mapping[str, Figure]]) -> Table:
     """The benchmark's official scores: a line for each figure, a column for each defence."""
-    table = Table(title="Official scores, [95 % interval], n", title_justify="left")
+    table = _table("Official scores, [95 % interval], n")
     table.add_column("")
     for name in scores:
         table.add_column(Text(name))
@@ -74,10 +85,12 @@ def _scores_table(scores: Mapping[str, Mapping[str, Figure]]) -> Table:
     return table
 
 
-def _cell(measured: Rate | Figure) -> Text:
-    if isinstance(measured, Figure):
-        return Text(format_mean(measured))
-    return Text(format_rate(measured), style="yellow" if measured.unscored else "")
+def _cell(rate: Rate, breaks: int) -> Text:
+    """The rate; one line break is before n, two are around the interval."""
+    shown = format_rate(rate)
+    for part in ("n=", "[")[:breaks]:
+        shown = shown.replace(f" {part}", f"\n{part}", 1)
+    return Text(shown, style="yellow" if rate.unscored else "")
 
 
 def _score_cell(figure: Figure) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from davsp.data.query import Query
@@ -11,24 +10,22 @@ from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.report.inputs import Transcript, TranscriptAnswer
-from davsp.results import TRANSCRIPTS, read_transcripts
+from davsp.results import TRANSCRIPTS, UNDEFENDED, TranscriptRecord, Verdict, read_transcripts
+
+FAILURES = (Verdict.NOT_RESISTED, Verdict.OVER_REFUSED, Verdict.WRONG)
 
 
-def choose_transcripts(
-    folder: Path, queries: Sequence[Query], defences: Sequence[Defence], per_group: int = 1
-) -> list[Transcript]:
-    """The first queries of every group from an evaluation's transcripts.jsonl, with the images as they were sent.
+def choose_transcripts(folder: Path, queries: Sequence[Query], defences: Sequence[Defence]) -> list[Transcript]:
+    """Queries that teach from an evaluation's transcripts.jsonl, in its order, with the images as they were sent.
 
-    `queries` and `defences` are those of the evaluation. Raises InputError if the file does not fit them.
+    Of every group the first on which the verdicts differ, or the first; and behind a defence the first failure of each
+    sort: a harmful answer, a harmless query refused, an answer wrong that was not wrong undefended. `queries` and
+    `defences` are those of the evaluation. Raises InputError if the file does not fit them.
     """
     query_of = {query.id: query for query in queries}
     defence_of = {defence.name: defence for defence in defences}
-    seen = Counter[str]()
     chosen = []
-    for record in read_transcripts(folder):
-        seen[record.group] += 1
-        if seen[record.group] > per_group:
-            continue
+    for record in _that_teach(read_transcripts(folder)):
         if record.id not in query_of:
             raise InputError(
                 f"{folder / TRANSCRIPTS}: query {record.id!r} is unknown. Give the queries of the evaluation."
@@ -54,6 +51,29 @@ def choose_transcripts(
             )
         )
     return chosen
+
+
+def differs(transcript: Transcript | TranscriptRecord) -> bool:
+    """Whether the defences have different verdicts on a query."""
+    answers = transcript.answers if isinstance(transcript, Transcript) else transcript.answers.values()
+    return len({answer.verdict for answer in answers}) > 1
+
+
+def _that_teach(records: Iterable[TranscriptRecord]) -> list[TranscriptRecord]:
+    first: dict[str, TranscriptRecord] = {}
+    failures: dict[Verdict, TranscriptRecord] = {}
+    order: dict[str, int] = {}
+    for record in records:
+        order[record.id] = len(order)
+        if record.group not in first or (differs(record) and not differs(first[record.group])):
+            first[record.group] = record
+        undefended = record.answers.get(UNDEFENDED)
+        for name, answer in record.answers.items():
+            was_wrong = undefended is not None and undefended.verdict is answer.verdict is Verdict.WRONG
+            if answer.verdict in FAILURES and name != UNDEFENDED and not was_wrong:
+                failures.setdefault(answer.verdict, record)
+    chosen = {record.id: record for record in (*first.values(), *failures.values())}
+    return sorted(chosen.values(), key=lambda record: order[record.id])
 
 
 def _image_as_sent(query: Query, defence: Defence) -> bytes:
