@@ -64,6 +64,17 @@ def test_one_evaluation_has_its_own_page_written_again(tmp_path: Path, capsys: p
     assert not (one / "tables.md").exists()
 
 
+def test_one_evaluation_s_page_says_how_well_its_judge_agrees_with_people(tmp_path: Path) -> None:
+    one = write_evaluation(tmp_path / "one", FOUR, {"none": [R, R, R, R]})
+    (one / "report_inputs.json").write_text(json.dumps(INPUTS))
+    report([one])
+    assert "agrees with people" in (one / "report.html").read_text()
+    report([one], judge_validations=[write_validation(tmp_path)])
+    page = (one / "report.html").read_text()
+    assert "agrees with people" not in page
+    assert "Judge rules against people on refusal (labels.csv): balanced accuracy 0.9" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

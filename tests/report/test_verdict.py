@@ -57,6 +57,8 @@ def test_of_few_queries_unscored_answers_and_measures_that_are_missing_a_reader_
     assert "none has 200 of 407 answers unscored" in told[0]
     assert "No usefulness was measured" in told[2]
     assert not any("No over-refusal" in line for line in told)
+    assert "Nothing here says how well the judge (rules) agrees with people" in told[-1]
+    assert list(warnings_of(results, judge_is_checked=True)) == told[:-1]
 
 
 def test_the_least_number_of_scored_answers_counts_as_few(tmp_path: Path) -> None:

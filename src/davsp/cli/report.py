@@ -31,10 +31,10 @@ def report(
 
     [first, *further] = folders
     if out is None and not further and (first / RESULTS).is_file():
-        if judge_validations or viewer:
+        if viewer:
             raise InputError(f"{first} is one evaluation with a page of its own: give --out, and there will be tables.")
         from davsp.report.evaluation import rebuild_report
 
-        print(rebuild_report(first))
+        print(rebuild_report(first, judge_validations or []))
         return
     print(write_comparison(folders, out or first, judge_validations=judge_validations or [], viewer=viewer))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from davsp.judges.scoring import RULES
+from davsp.report.agreement import read_validations
 from davsp.report.collect import Evaluation, with_answers
 from davsp.report.inputs import ReportInputs, read_inputs
 from davsp.report.pages import PAGE, check_can_draw, render
@@ -38,21 +39,28 @@ _LOOKS = {
 }
 
 
-def write_report(folder: Path, results: Results, inputs: ReportInputs) -> Path:
+def write_report(folder: Path, results: Results, inputs: ReportInputs, judge_validations: Sequence[Path] = ()) -> Path:
     """Write report.html, which needs nothing but itself, to `folder`; return the page's path.
 
-    Defences are compared on the same queries by the transcripts in `folder`, where there are any. Raises InputError
-    without Matplotlib and for transcripts that are damaged, and StorageError where `folder` is not writable.
+    Defences are compared on the same queries by the transcripts in `folder`, where there are any.
+    `judge_validations`: what `davsp judge validate --json` printed; shown is what is of this judge. Raises InputError
+    without Matplotlib and for files that are damaged, and StorageError where `folder` is not writable.
     """
     evaluation = Evaluation(folder, results)
     compared = families([with_answers(evaluation)])
+    checks = [
+        check
+        for check in read_validations(judge_validations)
+        if check.source == "all" and check.judge == evaluation.judge
+    ]
     trade_off = trade_off_of(tables([evaluation])[0], [evaluation])
     kinds = list(dict.fromkeys(kind for rates in results.defences.values() for m in Measure for kind in rates[m]))
     page = render(
         "report.html.j2",
         title=inputs.title,
         results=results,
-        warnings=list(warnings_of(results)),
+        warnings=list(warnings_of(results, judge_is_checked=bool(checks))),
+        checks=checks,
         best=best_trade_off(results, compared),
         sentences=sentences(results),
         groups=list(measure_tables(results.defences)),
@@ -67,17 +75,18 @@ def write_report(folder: Path, results: Results, inputs: ReportInputs) -> Path:
         verdicts=[v for v in Verdict if any(v is a.verdict for t in inputs.transcripts for a in t.answers)],
         looks=_LOOKS,
         base64=_base64,
+        logs=(folder / "logs").is_dir(),
     )
     write_text(folder / PAGE, page)
     return folder / PAGE
 
 
-def rebuild_report(folder: Path) -> Path:
+def rebuild_report(folder: Path, judge_validations: Sequence[Path] = ()) -> Path:
     """Write report.html from results.json and the report inputs in `folder`; return its path.
 
-    Raises InputError when `folder` holds no evaluation, or one that is damaged.
+    Raises InputError when `folder` holds no evaluation, or one that is damaged, and as `write_report` does.
     """
-    return write_report(folder, read_results(folder), read_inputs(folder))
+    return write_report(folder, read_results(folder), read_inputs(folder), judge_validations)
 
 
 def _drawings(results: Results, trade_off: TradeOff, kinds: Sequence[str], inputs: ReportInputs) -> dict[str, Any]:

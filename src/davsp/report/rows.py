@@ -125,10 +125,10 @@ def cost_rows(results: Results) -> list[tuple[str, list[str]]]:
         return []
     costs = [results.cost[name] for name in results.defences]
     return [
-        ("calls of the model", [_amount(cost.calls) for cost in costs]),
+        ("calls", [_amount(cost.calls) for cost in costs]),
         ("tokens read", [_amount(cost.input_tokens) for cost in costs]),
         ("tokens written", [_amount(cost.output_tokens) for cost in costs]),
-        ("calls of helper models", [_amount(cost.helper_calls) for cost in costs]),
+        ("helper calls", [_amount(cost.helper_calls) for cost in costs]),
         ("seconds", [_amount(cost.seconds) for cost in costs]),
         ("n", [str(cost.n) for cost in costs]),
     ]

@@ -65,7 +65,7 @@ def _rates_table(results: Results, breaks: int) -> Table:
 def _cost_table(names: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> Table:
     """A line for every defence: there may be many, and costs are few."""
     table = _table("Cost of a query (mean)")
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=min(24, max(map(len, names))))
     for title, _ in rows:
         table.add_column(title, justify="right")
     for i, name in enumerate(names):

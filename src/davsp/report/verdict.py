@@ -33,8 +33,9 @@ class Sentence(NamedTuple):
     text: str
 
 
-def warnings_of(results: Results) -> Iterator[str]:
-    """What these results must not be read as: the gravest first."""
+def warnings_of(results: Results, *, judge_is_checked: bool = False) -> Iterator[str]:
+    """What these results must not be read as: the gravest first. `judge_is_checked`: whether the page says how well
+    the judge agrees with people."""
     yield from too_many_unscored(results)
     if n := sum(results.unscored.values()):
         yield (
@@ -53,6 +54,11 @@ def warnings_of(results: Results) -> Iterator[str]:
             yield "No over-refusal was measured: a model that refuses everything would look best here."
     if few := [f"{n} {_ASKED[measure]}" for measure, n in measured.items() if n < FEW]:
         yield f"Few queries ({', '.join(few)}): differences within the intervals may be chance."
+    if not judge_is_checked:
+        yield (
+            f"Nothing here says how well the judge ({results.judge}) agrees with people: measure it with `davsp judge "
+            "validate`, and give what it prints to `davsp report --judge-validation`."
+        )
 
 
 def sentences(results: Results) -> list[Sentence]:
