@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU that torch can use"))
+
+
+HOW_TO_RUN = {
+    "chromium": "install Chromium (Debian: apt-get install chromium)",
+    "davsp_test_data": "name the folder of the benchmarks' files: DAVSP_TEST_DATA=FOLDER make test",
+    "needs a gpu": "on a machine that has one: make gpu-check",
+    "could not import": "install what tests need: make setup",
+    "pip install": "install what tests need: make setup",
+    "is not installed": "install it with pip; `make setup` leaves it out where it is large",
+}
+"""By a part of a test's reason to be skipped, in lower case: how to have it run."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At the end, how many tests were skipped for what reason, and how to have them run."""
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
+    if not reasons:
+        return
+    terminalreporter.section(f"{reasons.total()} tests were skipped")
+    for reason, n in reasons.most_common():
+        told = reason.removeprefix("Skipped: ")
+        how = next((how for part, how in HOW_TO_RUN.items() if part in told.lower()), "")
+        terminalreporter.write_line(f"{n:4}  {told}" + (f"\n      To run them, {how}." if how else ""))
 
 
 class _NoDeprecatedCalls(logging.Handler):

@@ -54,6 +54,7 @@ def test_damaged_report_inputs_are_named(tmp_path: Path, damage: dict[str, Any] 
 
 
 def test_one_evaluation_has_its_own_page_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
     one = write_evaluation(tmp_path / "one", FOUR, {"none": [R, R, R, U]}, benchmark=benchmark("figstep", "tiny"))
     write_evaluation(one / "another", FOUR, {"none": [R, R, R, R]})
     (one / "report_inputs.json").write_text(json.dumps(INPUTS))
@@ -65,6 +66,7 @@ def test_one_evaluation_has_its_own_page_written_again(tmp_path: Path, capsys: p
 
 
 def test_one_evaluation_s_page_says_how_well_its_judge_agrees_with_people(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     one = write_evaluation(tmp_path / "one", FOUR, {"none": [R, R, R, R]})
     (one / "report_inputs.json").write_text(json.dumps(INPUTS))
     report([one])

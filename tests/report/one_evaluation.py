@@ -58,9 +58,9 @@ def transcript(text: str, verdict: Verdict = Verdict.RESISTED, about: str = "q1"
 
 
 def page(folder: Path, results: Results = RESULTS, **parts: Any) -> str:
+    pytest.importorskip("matplotlib")
     return write_report(folder, results, ReportInputs(title="A report", **parts)).read_text(encoding="utf-8")
 
 
 def full_page(folder: Path) -> str:
-    pytest.importorskip("matplotlib")
     return page(folder, projections=PROJECTIONS, training=TRAINING, border=png(), transcripts=[transcript("no")])

@@ -51,6 +51,7 @@ def test_pictures_are_written_as_base64_and_all_keys_in_their_order(tmp_path: Pa
 
 
 def test_a_page_can_be_written_again_from_its_folder(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     write_results(tmp_path, RESULTS)
     write_inputs(tmp_path, INPUTS)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
