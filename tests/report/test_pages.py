@@ -111,6 +111,19 @@ def test_a_page_can_be_read_at_every_width_in_light_and_dark(
     assert (tab.value_of("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)") is not dark
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("name", ["single", "one model", "two models"])
+def test_axe_finds_nothing_that_is_not_accessible(tab: Browser, pages: dict[str, Path], name: str, width: int) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="checks with axe-core: pip install axe-core-python")
+    tab.open(pages[name].as_uri(), width=width)
+    tab.value_of("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tab.value_of((Path(axe.__file__).parent / "axe.min.js").read_text("utf-8"))
+    told = "r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 99))"
+    tab.value_of(f"axe.run().then(r => {{ found = {told} }}, e => {{ found = [String(e)] }}); 0")
+    assert tab.wait_for("window.found !== undefined")
+    assert tab.value_of("found") == []
+
+
 def test_the_page_of_two_models_holds_every_part(tab: Browser, pages: dict[str, Path]) -> None:
     tab.open(pages["two models"].as_uri())
     headings = tab.value_of("[...document.querySelectorAll('h2')].map(e => e.innerText)")
@@ -147,13 +160,13 @@ def test_no_name_in_a_figure_hides_another(tab: Browser, pages: dict[str, Path])
     tab.open(pages["two models"].as_uri())
     hidden = """
     [...document.querySelectorAll('figure svg')].flatMap(svg => {
-      const boxes = [...svg.querySelectorAll('g[id^=text_]')].map(g => g.getBoundingClientRect());
+      const boxes = [...svg.querySelectorAll('g[id*=-text_]')].map(g => g.getBoundingClientRect());
       const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
         && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
       return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)));
     }).length
     """
-    assert tab.value_of("document.querySelectorAll('figure svg g[id^=text_]').length") > 24
+    assert tab.value_of("document.querySelectorAll('figure svg g[id*=-text_]').length") > 24
     assert tab.value_of(hidden) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -132,15 +133,18 @@ def _with_legend(panel: Axes, title: str) -> None:
 
 
 def to_svg(figure: Figure, description: str) -> str:
-    """The figure as an <svg> element for an HTML page: no XML header, no metadata, no address of any kind."""
+    """The figure as an <svg> element for an HTML page: no XML header, no metadata, no address of any kind, and ids that
+    no other figure on the page has."""
     from matplotlib import rc_context
 
     stream = io.StringIO()
-    with rc_context({"svg.hashsalt": description}):  # the same figure has the same names every time
+    with rc_context({"svg.hashsalt": "davsp"}):  # the same figure has the same ids every time
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    own = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{own}-", svg)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
     svg = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
