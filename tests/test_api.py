@@ -126,6 +126,11 @@ def test_the_page_shows_one_prompt_whose_name_stands_by_its_border_projections_a
     davsp.evaluate(model, test_queries[:4], folders, max_new_tokens=4, progress=False, out=out)
     inputs = read_inputs(out)
     assert inputs.prompt == "second"
+    assert prompt.training is not None
+    assert (inputs.layer, inputs.thresholds) == (
+        prompt.training.layer,
+        (prompt.training.tau_plus, prompt.training.tau_minus),
+    )
     assert inputs.training == read_metrics(tmp_path / "second")
     page = (out / "report.html").read_text()
     for heading in ("The border of second", "Training of second", "Projections before and after second"):
