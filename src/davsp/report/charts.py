@@ -93,5 +93,6 @@ def draw_trade_off(defences: Sequence[DefencePoint], usefulness: str) -> str:
 
 
 def _shortened(name: str) -> str:
-    """At most 18 characters: the beginning and the end, which tell variants apart."""
-    return name if len(name) <= 18 else f"{name[:10]}\N{HORIZONTAL ELLIPSIS}{name[-7:]}"
+    """At most 18 characters: the beginning and the end, which tell variants apart. Dollars would begin a formula."""
+    short = name if len(name) <= 18 else f"{name[:10]}\N{HORIZONTAL ELLIPSIS}{name[-7:]}"
+    return short.replace("$", r"\$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,9 @@ def to_svg(figure: Figure, description: str) -> str:
     from matplotlib import rc_context
 
     stream = io.StringIO()
-    with rc_context({"svg.hashsalt": "davsp"}):  # the same figure has the same ids every time
+    # The same figure has the same ids every time. Letters that the font lacks are boxes here; tables have them.
+    with rc_context({"svg.hashsalt": "davsp"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]
