@@ -62,6 +62,7 @@ def test_one_evaluation_has_its_own_page_written_again(tmp_path: Path, capsys: p
     assert capsys.readouterr().out == f"{one / 'report.html'}\n"
     page = (one / "report.html").read_text()
     assert "<h1>Mine</h1>" in page and "Nobody, Nothing, 2026." in page
+    assert "Malicious queries resisted, by kind" in page and "Benign queries answered right, by kind" not in page
     assert not (one / "tables.md").exists()
 
 

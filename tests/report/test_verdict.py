@@ -46,6 +46,13 @@ def test_the_best_trade_off_is_beaten_on_no_measure_by_more_than_chance(
     assert told.startswith(said) and bool(told) == bool(said)
 
 
+def test_one_measure_alone_makes_no_trade_off(tmp_path: Path) -> None:
+    behind = {"none": UNSAFE[:30], "good": SAFE[:30]}
+    evaluation = Evaluation.load(write_evaluation(tmp_path / "a", GROUPS[:1], behind))
+    told = best_trade_off(evaluation.results, families([with_answers(evaluation)]))
+    assert told.startswith("No best trade-off can be named")
+
+
 def test_of_few_queries_unscored_answers_and_measures_that_are_missing_a_reader_is_warned() -> None:
     all_told = " ".join(warnings_of(RESULTS))
     assert "border has 4 of 407 answers unscored" not in all_told  # fewer than 2 %

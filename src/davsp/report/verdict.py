@@ -85,6 +85,8 @@ def best_trade_off(results: Results, families: Sequence[Family]) -> str:
     comparisons = [comparison for family in families for comparison in family.comparisons]
     if not comparisons:
         return ""
+    if len({comparison.measure for comparison in comparisons}) == 1:
+        return "No best trade-off can be named: only one of safety, usefulness and over-refusal was measured."
     beaten = set()
     for comparison in comparisons:
         if comparison.is_significant:
