@@ -1,6 +1,6 @@
 """`python -m experiments.directions OUT`: prompts trained along directions made in different ways.
 
-Everything is kept in OUT, and the same command goes on from there. Prints a table for each testbed model: the layer that was
+Everything is kept in OUT, and the same command goes on from there. Prints a table for each model: the layer that was
 chosen, how well it separates the validation queries, and on the test split malicious queries in images resisted /
 benign queries answered right / harmless ones refused, in percent.
 """

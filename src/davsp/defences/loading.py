@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 DEFENCES: Registry[type[Defence]] = Registry("davsp.defences", "defence")
 """By their kind."""
+GATE = "gate"
+"""The folder of a saved defence that holds a gate before it."""
 UNNAMED_KIND = "visual-safety-prompt"
 """What a saved folder holds that names no kind: such were the first that were saved."""
 
 
 def load_defence(name: str | Path) -> Defence:
-    """The defence in a folder that `davsp train` or `davsp fit` wrote, or the one of that name.
+    """The defence in a folder that `davsp train` or `davsp fit` wrote, or the one of that name. A gate that is saved in
+    the folder's own folder `gate` stands before it.
 
     A name may bring options, "eta:reward=my/model,clip_threshold=0.2". Raises InputError for an unknown name or a bad
     option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded.
@@ -57,6 +60,11 @@ def check_served(defence: Defence) -> None:
             f"{defence.name} needs a model that goes on from a begun answer, and servers begin a new one. Load the "
             "model itself, or leave this defence out."
         )
+    if defence.reads_states:
+        raise InputError(
+            f"{defence.name} reads the model's hidden states, which servers keep. Load the model itself, or leave this "
+            "defence out."
+        )
 
 
 def _make(defence: type[Defence], assignments: Sequence[str]) -> Defence:
@@ -68,7 +76,7 @@ def _make(defence: type[Defence], assignments: Sequence[str]) -> Defence:
 
 
 def _load_saved(folder: Path) -> Defence:
-    from davsp.defences.stored import read_config
+    from davsp.defences.stored import CONFIG, read_config
 
     named = read_config(folder).get("kind")
     kind = UNNAMED_KIND if named is None else str(named)
@@ -77,7 +85,12 @@ def _load_saved(folder: Path) -> Defence:
             f"{folder} holds a defence of an unknown kind, {kind!r}: upgrade with `pip install -U davsp`, or install "
             "the package that brings it."
         )
-    return DEFENCES.get(kind).load(folder)
+    defence = DEFENCES.get(kind).load(folder)
+    if not (folder / GATE / CONFIG).is_file():
+        return defence
+    from davsp.defences.gate import Gate
+
+    return Gate.load(folder / GATE).before(defence, defence.name)
 
 
 def _names() -> str:
