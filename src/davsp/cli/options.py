@@ -47,7 +47,8 @@ DATA_HELP = (
 )
 DEFENCE_HELP = (
     "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
-    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}."
+    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}. Or a class of your own, "
+    "module:Class, that can be imported or lies in a file here."
 )
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
