@@ -247,21 +247,25 @@ def time_of(
     each takes as long as an undefended one. What is fitted is not timed."""
     check_complete(data)
     seconds = {}
-    if plan.config:
-        few, checks = (_few(queries) for queries in (data.training, data.checks))
-        begun = time.perf_counter()
-        vector = extract_vector(model, few, checks, prefix=plan.config.prefix, layer=plan.config.layer)
-        each = (time.perf_counter() - begun) / (len(few) + len(checks))
-        seconds["vector"] = each * (len(data.training) + len(data.checks))
-        measured = dry_run([(model, vector)], plan.config, few, checks)["seconds"]
-        seconds["training"] = measured["per_step"] * plan.config.steps
     asked = [choose(test.queries, None, plan.limit, plan.seed) for test in data.tests]
     batch = asked[0][:batch_size]
-    begun = time.perf_counter()
-    model.generate(batch, max_new_tokens)
-    each = (time.perf_counter() - begun) / len(batch)
-    seconds["answers"] = each * sum(map(len, asked)) * plan.count
+    _seconds_each(model, batch, 1)  # what a model does but once is not counted
+    if plan.config:
+        read = len(data.training) + len(data.checks)
+        seconds["vector"] = read * _seconds_each(model, batch, 1)
+        few, checks = _few(data.training), _few(data.checks)
+        vector = extract_vector(model, few, checks, prefix=plan.config.prefix, layer=plan.config.layer)
+        described = dry_run([(model, vector)], plan.config, few, data.checks)
+        seconds["training"] = described["seconds"]["whole_run"]
+    seconds["answers"] = sum(map(len, asked)) * plan.count * _seconds_each(model, batch, max_new_tokens)
     return {name: round(value, 1) for name, value in seconds.items()}
+
+
+def _seconds_each(model: VisionLanguageModel, batch: Sequence[Query], tokens: int) -> float:
+    """Seconds of answering one of these queries undefended, with so many new tokens."""
+    begun = time.perf_counter()
+    model.generate(batch, tokens)
+    return (time.perf_counter() - begun) / len(batch)
 
 
 def _few(queries: Sequence[Query]) -> list[Query]:

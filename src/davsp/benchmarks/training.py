@@ -23,7 +23,7 @@ def select_for_training(names: Sequence[str]) -> list[BenchmarkSelection]:
         benchmark = BENCHMARKS.get(divided(name)[0])
         if benchmark.untrainable:
             raise InputError(
-                f"{benchmark.title} is for evaluation only: {benchmark.untrainable} (licence: {benchmark.licence}). "
+                f"{benchmark.title} is for evaluation only: {benchmark.untrainable}. "
                 "Train on other queries, and measure on these with `davsp evaluate --benchmark`."
             )
     chosen = [BenchmarkSelection.named(name) for name in names]
