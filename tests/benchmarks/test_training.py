@@ -150,6 +150,7 @@ def test_images_in_memory_are_exported_once_each(tmp_path: Path) -> None:
 # --- the commands
 
 
+@pytest.mark.slow
 def test_a_prompt_is_trained_on_benchmarks(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_prompt_is_trained_on_benchmarks(
     assert "Licence: CC BY-NC 4.0." in told
 
 
+@pytest.mark.slow
 def test_a_vector_is_made_and_a_defence_fitted_with_benchmarks(
     folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,7 @@ def test_all_are_listed_and_one_that_cannot_be_loaded_is_told(package: Path, ima
     assert "'broken' of their-defences cannot be loaded" in told and "Traceback" not in told
 
 
+@pytest.mark.slow
 def test_the_template_of_an_own_defence_is_used_where_it_lies(
     image: Path, tmp_path: Path, model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
