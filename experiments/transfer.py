@@ -74,7 +74,7 @@ def main() -> None:
         ).results
     print(f"| trained on | {' | '.join(f'on {name}' for name in results)} |\n|{'---|' * (len(results) + 1)}")
     for defence in results["third"].defences:
-        print(f"| {defence} | {' | '.join(cell(of_model.defences[defence]) for of_model in results.values())} |")
+        print(f"| {defence} | {' | '.join(_cell(of_model.defences[defence]) for of_model in results.values())} |")
     print("\n| on the Qwen2-VL | reading | all benign |\n|---|---|---|")
     for name, rates in results[FREE].defences.items():
         benign = rates.benign_accuracy
@@ -91,7 +91,7 @@ def _train(
     return train_prompt(pairs, config, *queries, folder)
 
 
-def cell(rates: Rates) -> str:
+def _cell(rates: Rates) -> str:
     """Each measure pooled over its kinds; malicious queries that are text alone are left out."""
     in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
     return " / ".join(map(_percent, (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())))
