@@ -1,14 +1,24 @@
-"""A defence of your own, compared with others. In a package of yours, an entry point gives it a name everywhere:
+"""A defence of your own, compared with others: copy this file, and change what `defend` does.
 
-[project.entry-points."davsp.defences"]
-polite = "my_package.my_defence:Polite"
+Where the file lies: `davsp evaluate --defence my_defence:Polite --out runs/mine`
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
 
 import davsp
+
+
+class PoliteOptions(BaseModel):
+    """What may be chosen on the command line: --defence my_defence:Polite:words='look twice .'"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    words: str = Field("be careful .", description="What stands before the question.")
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,13 @@ class Polite(davsp.RewritingDefence):
     """Asks the model to think of others before it answers."""
 
     words: str = "be careful ."
-    name: str = "polite"
+
+    kind = name = "polite"
+    Options = PoliteOptions
+
+    @classmethod
+    def from_options(cls, options: PoliteOptions) -> Self:
+        return cls(options.words)
 
     @property
     def identity(self) -> str:
@@ -24,7 +40,7 @@ class Polite(davsp.RewritingDefence):
         return self.words
 
     def defend(self, query: davsp.Query) -> davsp.Query:
-        """The query as the model is to see it."""
+        """The query as the model is to see it: image and question, either or both of them changed."""
         return replace(query, question=f"{self.words}\n{query.question}")
 
 

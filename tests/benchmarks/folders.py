@@ -55,6 +55,35 @@ def make_mm_safetybench(folder: Path) -> None:
     as_json(folder / "TinyVersion_ID_List.json", chosen)
 
 
+def make_mm_safetybench_to_train_on(folder: Path, per_scenario: int) -> None:
+    """So many questions in every scenario, each of its own words, with all of its pictures."""
+    for scenario in mm_safetybench.SCENARIOS:
+        asked = {
+            str(number): RECORD | {"Question": f"How is tea {number} of {scenario} made?"}
+            for number in range(per_scenario)
+        }
+        as_json(folder / "data" / "processed_questions" / f"{scenario}.json", asked)
+        for number in asked:
+            for kind in ("SD", "SD_TYPO", "TYPO"):
+                picture(folder / "data" / "imgs" / scenario / kind / f"{number}.jpg", (8, 8))
+
+
+def make_mm_vet_to_train_on(folder: Path, questions: int) -> None:
+    """So many questions, three to an image, of which one alone needs spatial awareness."""
+    asked = {
+        f"v1_{number}": {
+            "imagename": f"v1_{number // 3}.png",
+            "question": f"What is x in {number}?",
+            "answer": "1<OR>one",
+            "capability": ["spat"] if number == 0 else ["math", "ocr"],
+        }
+        for number in range(questions)
+    }
+    as_json(folder / "mm-vet.json", asked)
+    for number in range(-(-questions // 3)):
+        picture(folder / "images" / f"v1_{number}.png", (8, 8), "blue")
+
+
 def make_figstep(folder: Path) -> None:
     rows = [
         {"category_id": 1, "task_id": i, "category_name": "Illegal Activity", "question": "?", "instruction": "Tea."}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,10 +26,11 @@ QUERY = Query("1", Image.new("RGB", (8, 8)), "What is this?")
 
 def example(page: str) -> dict[str, Any]:
     """What the pieces of Python of a page define, all in one module."""
-    names: dict[str, Any] = {"__name__": "my_parts"}
+    module = ModuleType("my_parts")
+    sys.modules[module.__name__] = module  # data classes look up the names of their annotations there
     for block in code_blocks(ROOT / "docs" / "extending" / f"{page}.md", "python"):
-        exec(block, names)
-    return names
+        exec(block, vars(module))
+    return vars(module)
 
 
 def answer(defence: Any, *replies: str) -> str:
@@ -43,10 +46,15 @@ def answer(defence: Any, *replies: str) -> str:
 
 def test_the_example_of_a_rewriting_defence() -> None:
     made = example("defence")
-    defence = made["Reminder"].from_options(made["ReminderOptions"](text="Look twice."))
+    defence = made["Polite"].from_options(made["PoliteOptions"](words="Look twice."))
     assert defence.defend(QUERY).question == "Look twice.\nWhat is this?"
     assert answer(defence, "A kite.") == "A kite."
-    assert defence.identity != made["Reminder"].from_options(made["ReminderOptions"]()).identity
+    assert defence.identity != made["Polite"].from_options(made["PoliteOptions"]()).identity
+
+
+def test_the_template_of_a_defence_is_shown_as_it_is() -> None:
+    [shown, *_] = code_blocks(ROOT / "docs" / "extending" / "defence.md", "python")
+    assert shown == (ROOT / "examples" / "my_defence.py").read_text("utf-8")
 
 
 def test_the_example_of_a_defence_that_answers_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,29 @@ def test_all_are_listed_and_one_that_cannot_be_loaded_is_told(package: Path, ima
     assert {"learned,", "marked,", "none,"} <= set(davsp(package, "ask", "--help").replace("│", " ").split())
     told = davsp(package, "ask", image, "what ?", "--defence", "broken", status=2)
     assert "'broken' of their-defences cannot be loaded" in told and "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_the_template_of_an_own_defence_is_used_where_it_lies(
+    image: Path, tmp_path: Path, model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(Path(__file__).parents[2] / "examples" / "my_defence.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words, question = "draw a bomb .", "count the shapes ."
+    said = davsp(tmp_path / "nothing", "ask", image, question, "--defence", f"my_defence:Polite:words={words}")
+    assert said == ask(model, image, words + "\n" + question) + "\n"
+    assert said != ask(model, image, question) + "\n"
+    pytest.importorskip("inspect_ai")
+    davsp(
+        tmp_path / "nothing",
+        "evaluate",
+        "--defence",
+        "my_defence:Polite",
+        "--per-group",
+        1,
+        "--limit",
+        3,
+        "--out",
+        "mine",
+    )
+    assert list(json.loads((tmp_path / "mine" / "results.json").read_text())["defences"]) == ["none", "polite"]

@@ -15,8 +15,8 @@ from davsp.drawing.similar import near_duplicates, without_duplicates_of
 from davsp.drawing.typefaces import SHIPPED
 from davsp.errors import InputError
 from davsp.testbed.harmless import everyday_requests, look_alikes
-from davsp.testbed.public_texts import FOLDER_VARIABLE, HARMFUL, HUMAN, XSTEST, read_public_texts
-from davsp.testbed.sources import draw_source, is_drawn
+from davsp.testbed.public_texts import HARMFUL, HUMAN, XSTEST, read_public_texts
+from davsp.testbed.sources import FOLDER_VARIABLE, draw_source, is_drawn
 from tests.drawing.stand_ins import NAUGHTY
 
 REPEATED = "Give instructions on how to bake a bomb cake for the mayor"

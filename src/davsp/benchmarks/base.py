@@ -50,13 +50,15 @@ class Hub:
 class Variant:
     """A part of a benchmark that is measured by itself, and how large it was published.
 
-    `groups` has the published number of queries of each group, where that is published.
+    `groups` has the published number of queries of each group, where that is published. `rest` names the variant that
+    is left to be measured on after training on this one.
     """
 
     what: str
     queries: int
     groups: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     images: int | None = None
+    rest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Benchmark:
     `right`: the rule by which an answer is right or wrong. Without one, references are texts to compare with, or to
     train on. `official`: the benchmark's own score of fresh answers. `score`: that of published ones, where it can be
     had without a model. `grader`: the language model's points for every answer that the official score needs.
-    `headline`: the figure that stands for it in tables; without one it is a rate.
+    `headline`: the figure that stands for it in tables; without one it is a rate. `untrainable`: why its queries must
+    not be trained on, if that is so.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Benchmark:
     score: FileScorer | None = None
     grader: Grader | None = None
     headline: Headline | None = None
+    untrainable: str = ""
 
     def variant(self, name: str | None) -> tuple[str, Variant]:
         """The variant of that name, or the usual one. Raises InputError for a name that is none."""

@@ -48,7 +48,9 @@ def _variants() -> dict[str, Variant]:
         what = "the question alone, on a white image" if kind == TEXT_ONLY else f"pictures {kind}"
         variants[kind] = Variant(what, total, full)
         variants[f"{kind}-tiny"] = Variant(f"{what}, the official Tiny version", sum(tiny.values()), tiny)
-        variants[f"{kind}-paper-train"] = Variant(f"{what}, a part of the size DAVSP's paper trains on", PAPER_TRAINING)
+        variants[f"{kind}-paper-train"] = Variant(
+            f"{what}, a part of the size DAVSP's paper trains on", PAPER_TRAINING, rest=f"{kind}-paper-test"
+        )
         variants[f"{kind}-paper-test"] = Variant(f"{what}, all but paper-train", total - PAPER_TRAINING)
     return variants
 

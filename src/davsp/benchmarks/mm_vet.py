@@ -236,7 +236,7 @@ BENCHMARK = Benchmark(
     content="Harmless.",
     variants={
         "all": Variant("all questions", sum(INTEGRATIONS.values()), INTEGRATIONS, images=200),
-        "paper-train": Variant("a part of the size that DAVSP's paper trains on", PAPER_TRAINING),
+        "paper-train": Variant("a part of the size that DAVSP's paper trains on", PAPER_TRAINING, rest="paper-test"),
         "paper-test": Variant("all but paper-train", sum(INTEGRATIONS.values()) - PAPER_TRAINING),
     },
     read=_read,

@@ -42,4 +42,5 @@ BENCHMARK = Benchmark(
         "contrast": Variant("their harmful counterparts", 244, {"type 1": 100, "type 2": 44, "type 3": 100}),
     },
     read=_read,
+    untrainable="its authors prohibit training on it",
 )

@@ -13,6 +13,13 @@ from davsp.data.query import Query
 from davsp.results import BenchmarkFacts
 
 
+def divided(text: str) -> tuple[str, str | None, Path | None]:
+    """Name, variant and folder of NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER."""
+    which, _, folder = text.partition("=")
+    name, _, variant = which.partition(":")
+    return name, variant or None, Path(folder) if folder else None
+
+
 @dataclass(frozen=True)
 class BenchmarkSelection:
     """A benchmark, the name of one of its variants, and that variant's queries."""
@@ -31,9 +38,8 @@ class BenchmarkSelection:
     @classmethod
     def named(cls, text: str) -> Self:
         """The one that NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER stands for. Raises InputError."""
-        which, _, folder = text.partition("=")
-        name, _, variant = which.partition(":")
-        return cls.of(name, Path(folder) if folder else None, variant or None)
+        name, variant, folder = divided(text)
+        return cls.of(name, folder, variant)
 
     @property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
@@ -33,6 +34,8 @@ def _variants() -> dict[str, Variant]:
             f"{prefix}unsafe": Variant(f"unsafe images ({side})", sum(unsafe.values()), unsafe),
             f"{prefix}safe_safe": Variant(f"safe images, safe instructions ({side})", safe, {"safe_safe": safe}),
         }
+    for name in INSTRUCTIONS:
+        variants[f"train-{name}"] = replace(variants[f"train-{name}"], rest=name)
     return variants
 
 

@@ -21,6 +21,7 @@ from davsp.cli.judge import judge_app
 from davsp.cli.official import official_app
 from davsp.cli.options import say
 from davsp.cli.report import report
+from davsp.cli.reproduce import reproduce
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
 from davsp.errors import DavspError
@@ -36,7 +37,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(official_app, name="official")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(judge_app, name="judge")
-for command in (vector, train, apply, ask, fit, evaluate, report, demo):
+for command in (vector, train, apply, ask, fit, evaluate, report, reproduce, demo):
     app.command()(command)
 
 

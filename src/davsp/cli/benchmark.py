@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from davsp.cli.options import say
+from davsp.cli.options import Seed, say
 from davsp.errors import InputError
 
 if TYPE_CHECKING:
@@ -125,6 +125,27 @@ def score(
         _print(table)
         for note in scores.notes:
             say(f"{scores.name}: {note}")
+
+
+@benchmark_app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, for `davsp train --data`.")],
+    seed: Seed = 0,
+) -> None:
+    """Write a benchmark's queries and images as a folder to train on, one in five of them to validate on.
+
+    Its licence holds for the copy too, and is written beside it.
+    """
+    from davsp.api import HELD_OUT
+    from davsp.benchmarks.export import export as write
+    from davsp.benchmarks.training import select_for_training, training_remarks
+
+    [chosen] = select_for_training([name])
+    for remark in training_remarks(chosen):
+        say(remark)
+    write(chosen, out, HELD_OUT, seed)
+    print(out)
 
 
 def _interval(figure: Figure, decimals: int) -> str:

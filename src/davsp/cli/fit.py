@@ -17,10 +17,12 @@ from davsp.cli.options import (
     Precision,
     Revision,
     SkipBad,
+    TrainingBenchmarks,
     Validation,
     load_model,
     say,
     training_queries,
+    training_source,
 )
 from davsp.errors import InputError
 from davsp.testbed.sources import check_world, is_testbed
@@ -33,7 +35,8 @@ def fit(
     name: Annotated[str, typer.Argument(help="Which defence, such as pat; docs/defences.md says what each is.")],
     out: Out,
     model: ModelName = TESTBED,
-    data: Data = TESTBED,
+    data: Data = None,
+    benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
     corpus: Annotated[
         Path | None,
@@ -57,12 +60,14 @@ def fit(
 
     defence = fitted_kind(name)
     options = read_options(defence.FitOptions, {"seed": seed}, set_ or [])
-    if not defence.fits_queries and not is_testbed(data):
-        raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out --data.")
+    source = training_source(data, benchmarks)
+    if not defence.fits_queries and not _is_testbed(source):
+        left = "--benchmark" if benchmarks else "--data"
+        raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out {left}.")
     if defence.fits_corpus is None and corpus is not None:
         raise InputError(f"{name} is fitted to queries, and sees no corpus: leave out --corpus.")
-    sentences = _sentences(defence, corpus, data, model)
-    training, checks = training_queries(data, validation, skip_bad, seed, model) if defence.fits_queries else ([], [])
+    sentences = _sentences(defence, corpus, source, model)
+    training, checks = training_queries(source, validation, skip_bad, seed, model) if defence.fits_queries else ([], [])
     try:
         defence.fit(load_model(model, revision, device, dtype), options, FittingData(training, checks, sentences), out)
     except Interrupted as stop:
@@ -71,7 +76,11 @@ def fit(
     print(out)
 
 
-def _sentences(defence: type[Defence], corpus: Path | None, data: str, model: str) -> list[str]:
+def _is_testbed(source: str | list[str]) -> bool:
+    return isinstance(source, str) and is_testbed(source)
+
+
+def _sentences(defence: type[Defence], corpus: Path | None, source: str | list[str], model: str) -> list[str]:
     """The corpus that is named, or else the testbed's own where its queries are used; [] where none is needed."""
     if defence.fits_corpus is None:
         return []
@@ -79,7 +88,7 @@ def _sentences(defence: type[Defence], corpus: Path | None, data: str, model: st
         from davsp.defences.corpus import read_corpus
 
         return read_corpus(corpus)
-    if not is_testbed(data):
+    if not _is_testbed(source):
         raise InputError(f"{defence.kind} is fitted to a corpus: name a file of sentences, one a line, with --corpus.")
     from davsp.testbed.corpora import corpus_of
 

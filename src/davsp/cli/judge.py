@@ -18,7 +18,9 @@ JUDGE_MODEL_HELP = (
     "The model that a judge calls: openai/gpt-4o, hf/Qwen/Qwen3Guard-Gen-4B ... or on an OpenAI-compatible server, "
     "URL=NAME."
 )
-JUDGE_HELP = "rules, llm, harmbench, llama-guard, qwen3guard, or one of another package."
+JUDGE_HELP = (
+    "rules, llm, harmbench, llama-guard, qwen3guard, one of another package, or a class of your own, module:Class."
+)
 JudgeName = Annotated[
     str, typer.Option("--judge", envvar="DAVSP_JUDGE", help=f"Who says what harms and what refuses: {JUDGE_HELP}")
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from davsp.defences import DEFENCES
+from davsp.errors import InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
 from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
 
@@ -46,7 +47,8 @@ DATA_HELP = (
 )
 DEFENCE_HELP = (
     "A folder that `davsp train` or `davsp fit` wrote, or the name of a defence that needs neither, with options after "
-    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}."
+    f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}. Or a class of your own, "
+    "module:Class, that can be imported or lies in a file here."
 )
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
@@ -58,9 +60,17 @@ Device = Annotated[
     str, typer.Option(envvar="DAVSP_DEVICE", help="auto, cpu, cuda, cuda:1 ..., or split: over all GPUs.")
 ]
 Dtype = Annotated[Precision, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)]
-Data = Annotated[str, typer.Option("--data", "-d", help=DATA_HELP)]
+Data = Annotated[str | None, typer.Option("--data", "-d", help=f"{DATA_HELP} Default: testbed.")]
+TrainingBenchmarks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--benchmark",
+        help="Instead of --data, a published benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER, such "
+        "as mm_vet:paper-train=data/MM-Vet. Repeatable: all are trained on together.",
+    ),
+]
 Validation = Annotated[
-    str | None, typer.Option(help="Queries that judge and choose; by default one in five of --data.")
+    str | None, typer.Option(help="Queries that judge and choose; by default one in five of those to train on.")
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable records out, and say how many.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
@@ -93,20 +103,47 @@ def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query
     return list(read.queries)
 
 
+def training_source(data: str | None, benchmarks: Sequence[str] | None, default: str = TESTBED) -> str | list[str]:
+    """What is trained on: the name of data, or the names of benchmarks. Raises InputError where both are given."""
+    if data and benchmarks:
+        raise InputError("give either --data or --benchmark: a benchmark brings its own queries.")
+    return list(benchmarks) if benchmarks else data or default
+
+
 def training_queries(
-    data: str, validation: str | None, skip_bad: bool, seed: int, *models: str
+    source: str | list[str], validation: str | None, skip_bad: bool, seed: int, *models: str
 ) -> tuple[list[Query], list[Query]]:
-    """Training and validation queries, which share no id; the testbed's at the size of the first of the models."""
+    """Training and validation queries of data or of benchmarks, which share no id; the testbed's at the size of the
+    first of the models."""
     from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
-    if is_drawn(data):
-        if is_testbed(data):
+    if not isinstance(source, str):
+        return _of_benchmarks(source, validation, skip_bad, seed)
+    if is_drawn(source):
+        if is_testbed(source):
             for model in models:
                 check_world(model)
-        train, checks = (draw_source(data, split, None, seed, models[0]) for split in ("train", "validation"))
+        train, checks = (draw_source(source, split, None, seed, models[0]) for split in ("train", "validation"))
         return train, checks
-    queries = queries_of(data, skip_bad, TRAINING_SPLITS)
+    queries = queries_of(source, skip_bad, TRAINING_SPLITS)
     if validation is None:
         return split_queries(queries, share=HELD_OUT, seed=seed)
+    return queries, queries_of(validation, skip_bad, VALIDATION_SPLITS)
+
+
+def _of_benchmarks(
+    names: Sequence[str], validation: str | None, skip_bad: bool, seed: int
+) -> tuple[list[Query], list[Query]]:
+    """The same of benchmarks, of each of which is said what must be known of it."""
+    from davsp.api import HELD_OUT
+    from davsp.benchmarks.training import named_queries, select_for_training, training_queries, training_remarks
+
+    chosen = select_for_training(names)
+    for selection in chosen:
+        for remark in training_remarks(selection):
+            say(remark)
+    if validation is None:
+        return training_queries(chosen, HELD_OUT, seed)
+    queries = [query for selection in chosen for query in named_queries(selection)]
     return queries, queries_of(validation, skip_bad, VALIDATION_SPLITS)

@@ -11,8 +11,7 @@ import typer
 from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Device, Out, Seed, say
 from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED, SMOL
-from davsp.testbed.public_texts import FOLDER_VARIABLE
-from davsp.testbed.sources import TEST_PER_GROUP, own_side
+from davsp.testbed.sources import FOLDER_VARIABLE, TEST_PER_GROUP, own_side
 
 
 class Fetched(StrEnum):

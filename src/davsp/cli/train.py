@@ -22,10 +22,12 @@ from davsp.cli.options import (
     Revision,
     Seed,
     SkipBad,
+    TrainingBenchmarks,
     Validation,
     load_model,
     say,
     training_queries,
+    training_source,
 )
 from davsp.errors import InputError
 from davsp.training.choices import Direction, FitOn
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
 def vector(
     out: Out,
     model: ModelName = TESTBED,
-    data: Data = TESTBED,
+    data: Data = None,
+    benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
     prefix: Annotated[str | None, typer.Option(help="Safety prefix before every question; '' for none.")] = None,
     layer: Annotated[
@@ -80,7 +83,7 @@ def vector(
     from davsp.util.processes import processes
     from davsp.util.progress import bar
 
-    training, checks = training_queries(data, validation, skip_bad, seed, model)
+    training, checks = training_queries(training_source(data, benchmarks), validation, skip_bad, seed, model)
     loaded = load_model(model, revision, device, dtype)
     read = len(checks) if directions else len(training) + len(checks)
     with bar("Reading hidden states", read) as advance:
@@ -159,6 +162,7 @@ def train(
         ),
     ] = None,
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
+    benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One of --options: steps=500. Repeatable.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Start from the paper's choices instead of ours.")] = False,
@@ -195,9 +199,9 @@ def train(
     names = models or [run.model]
     if given and len(given) != len(names):
         raise InputError(f"{len(names)} models and {len(given)} vectors: give a --vector for each --model, in order.")
-    training, checks = training_queries(
-        data or run.data, validation or (None if data else run.validation), skip_bad, settings.seed, *names
-    )
+    source = training_source(data, benchmarks, run.data)
+    judging = validation or (None if data or benchmarks else run.validation)
+    training, checks = training_queries(source, judging, skip_bad, settings.seed, *names)
     revision = revision or (None if models else run.revision)
     loaded = [load_model(name, revision, device, dtype or Precision(run.dtype)) for name in names]
     if dry_run:

@@ -107,6 +107,8 @@ class Defence(ABC):
     """Of what the corpus is that `fit` needs, such as `davsp.defences.corpus.HARMFUL_SENTENCES`; None: of nothing."""
     begins_answers: ClassVar[bool] = False
     """Whether it needs a model that goes on from an answer of which the defence gives the beginning."""
+    reads_states: ClassVar[bool] = False
+    """Whether it needs the hidden states of a loaded model."""
     model_specific: ClassVar[bool] = False
     """Whether one is made for a certain model, so that `check` refuses others."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from davsp.errors import InputError
+from davsp.util.own_classes import divided, import_class
 from davsp.util.registry import Registry
 
 if TYPE_CHECKING:
@@ -14,28 +15,38 @@ if TYPE_CHECKING:
 
 DEFENCES: Registry[type[Defence]] = Registry("davsp.defences", "defence")
 """By their kind."""
+GATE = "gate"
+"""The folder of a saved defence that holds a gate before it."""
 UNNAMED_KIND = "visual-safety-prompt"
 """What a saved folder holds that names no kind: such were the first that were saved."""
 
 
 def load_defence(name: str | Path) -> Defence:
-    """The defence in a folder that `davsp train` or `davsp fit` wrote, or the one of that name.
+    """The defence in a folder that `davsp train` or `davsp fit` wrote, or the one of that name. A gate that is saved in
+    the folder's own folder `gate` stands before it.
 
     A name may bring options, "eta:reward=my/model,clip_threshold=0.2". Raises InputError for an unknown name or a bad
     option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded.
+
+    "module:Class" is a class of the user's own, "module:Class:text=Take care." with options; InputError is raised where
+    it is no defence.
     """
     if not str(name):
         raise InputError(f"a defence needs a name: give a saved folder, or one of {_names()}.")
     kind, _, options = str(name).partition(":")
     if not (options and kind in DEFENCES) and Path(name).is_dir():
         return _load_saved(Path(name))
-    if kind not in DEFENCES:
+    own = None if kind in DEFENCES else divided(str(name))
+    if own:
+        kind, options = own
+    elif kind not in DEFENCES:
         raise InputError(
-            f"there is no defence {str(name)!r}: give a folder that `davsp train` or `davsp fit` wrote, or one of "
-            f"{_names()}."
+            f"there is no defence {str(name)!r}: give a folder that `davsp train` or `davsp fit` wrote, one of "
+            f"{_names()}, or a class of your own, module:Class."
         )
+    defence = _own_class(kind) if own else DEFENCES.get(kind)
     try:
-        return _make(DEFENCES.get(kind), [option for option in options.split(",") if option])
+        return _make(defence, [option for option in options.split(",") if option])
     except InputError as error:
         raise InputError(f"defence {kind}: {error}") from error
 
@@ -57,6 +68,21 @@ def check_served(defence: Defence) -> None:
             f"{defence.name} needs a model that goes on from a begun answer, and servers begin a new one. Load the "
             "model itself, or leave this defence out."
         )
+    if defence.reads_states:
+        raise InputError(
+            f"{defence.name} reads the model's hidden states, which servers keep. Load the model itself, or leave this "
+            "defence out."
+        )
+
+
+def _own_class(name: str) -> type[Defence]:
+    """The class of a user's own that "module:Class" names. Raises InputError for one that cannot be used so."""
+    from davsp.defences.base import Defence
+
+    defence: type[Defence] = import_class(name, "defence", Defence)
+    if not getattr(defence, "kind", ""):
+        raise InputError(f'the defence {name!r} has no kind: give the class one, kind = "my-defence".')
+    return defence
 
 
 def _make(defence: type[Defence], assignments: Sequence[str]) -> Defence:
@@ -68,7 +94,7 @@ def _make(defence: type[Defence], assignments: Sequence[str]) -> Defence:
 
 
 def _load_saved(folder: Path) -> Defence:
-    from davsp.defences.stored import read_config
+    from davsp.defences.stored import CONFIG, read_config
 
     named = read_config(folder).get("kind")
     kind = UNNAMED_KIND if named is None else str(named)
@@ -77,7 +103,12 @@ def _load_saved(folder: Path) -> Defence:
             f"{folder} holds a defence of an unknown kind, {kind!r}: upgrade with `pip install -U davsp`, or install "
             "the package that brings it."
         )
-    return DEFENCES.get(kind).load(folder)
+    defence = DEFENCES.get(kind).load(folder)
+    if not (folder / GATE / CONFIG).is_file():
+        return defence
+    from davsp.defences.gate import Gate
+
+    return Gate.load(folder / GATE).before(defence, defence.name)
 
 
 def _names() -> str:

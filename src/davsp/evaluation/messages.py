@@ -66,7 +66,12 @@ def read_query(messages: Sequence[ChatMessage]) -> tuple[str, str]:
 
 
 def to_messages(request: Request) -> list[ChatMessage]:
-    """The request as a conversation, its image as a PNG data URI. Raises InputError for an image that is not usable."""
+    """The request as a conversation, its image as a PNG data URI.
+
+    Raises InputError for an image that is not usable, and for a watch, which only a loaded model can keep.
+    """
+    if request.watch is not None:
+        raise InputError("a gate reads hidden states, which only a loaded model has. Load the model itself.")
     content: list[Content] = [ContentText(text=request.question)]
     if request.image is not None:
         content.insert(0, ContentImage(image=encode_image(open_image(request.image))))

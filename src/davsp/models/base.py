@@ -265,16 +265,22 @@ class VisionLanguageModel(ABC):
         width, pad = max(map(len, rows)), self._pad_id
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
-        sequences = self.model.generate(
-            attention_mask=mask,
-            **({"input_ids": ids} if pixels is None else self.inputs(pixels, ids, mask.bool())),
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=pad,
-            logits_processor=[SeededSampling(requests)] if any(r.temperature for r in requests) else [],
-        )
+        from davsp.models.watching import watching  # it reads activations, which read models
+
+        with watching(self, requests, int(self.tokenizer.eos_token_id)) as watcher:
+            sequences = self.model.generate(
+                attention_mask=mask,
+                **({"input_ids": ids} if pixels is None else self.inputs(pixels, ids, mask.bool())),
+                do_sample=False,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=pad,
+                logits_processor=[
+                    *([SeededSampling(requests)] if any(r.temperature for r in requests) else []),
+                    *([watcher] if any(r.watch for r in requests) else []),
+                ],
+            )
         generated = sequences[:, width:].tolist()
-        return [self._response(*row) for row in zip(begun, map(len, rows), generated, strict=True)]
+        return watcher.note([self._response(*row) for row in zip(begun, map(len, rows), generated, strict=True)])
 
     @property
     def _pad_id(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
 
 from davsp.errors import InputError
 
@@ -13,12 +14,23 @@ BLOCKED = "davsp_blocked"
 """Where the metadata of an output of Inspect's hold why the service blocked the request."""
 
 
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """What a loaded model looks for in itself as it reads a request: the last prompt token's state after decoder layer
+    `layer`, projected on `direction`, float32 (hidden,). A request that projects above `threshold` is not answered."""
+
+    layer: int
+    direction: Tensor
+    threshold: float
+
+
 @dataclass(frozen=True)
 class Request:
     """One question to a model, about an image or about none.
 
     The answer is to begin with `begun`. It is greedy, or at a `temperature` above 0 a draw that `seed` decides,
-    whatever other requests are answered at the same time.
+    whatever other requests are answered at the same time. With `watch`, it is answered in the pass that reads it, or
+    flagged and not answered.
     """
 
     question: str
@@ -26,6 +38,7 @@ class Request:
     begun: str = ""
     temperature: float = 0.0
     seed: int = 0
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -36,10 +49,12 @@ class Request:
 class Response:
     """What a model said after `begun`. `finished`: it ended by itself, not at the limit of tokens.
 
-    `input_tokens` and `output_tokens` are None where the model does not tell them.
+    `input_tokens` and `output_tokens` are None where the model does not tell them. `flagged` says whether a request
+    with a watch was flagged; None where the model did not look.
     """
 
     text: str
     finished: bool
     input_tokens: int | None
     output_tokens: int | None
+    flagged: bool | None = None

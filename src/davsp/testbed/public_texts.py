@@ -21,8 +21,8 @@ from davsp.drawing.texts import read_requests
 from davsp.drawing.typefaces import SHIPPED
 from davsp.errors import InputError
 from davsp.testbed.harmless import everyday_requests, look_alikes
+from davsp.testbed.sources import FOLDER_VARIABLE
 
-FOLDER_VARIABLE = "DAVSP_TEXTS"
 HARMFUL: Mapping[str, tuple[str, ...]] = {
     "train": ("advbench.json", "malicious_instruct.json", "tdc2023.json"),
     "validation": ("strongreject.json",),

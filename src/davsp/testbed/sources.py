@@ -10,6 +10,8 @@ from davsp.models.shipped import OF_THE_WORLD, SHIPPED
 
 NAME = "testbed"
 PUBLIC = "smol"
+FOLDER_VARIABLE = "DAVSP_TEXTS"
+"""Names the folder of the public texts, where the name does not."""
 SIDE_STEP = 16
 SPLITS = ("train", "validation", "test")
 TEST_PER_GROUP = 200

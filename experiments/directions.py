@@ -1,0 +1,83 @@
+"""`python -m experiments.directions OUT`: prompts trained along directions made in different ways.
+
+Everything is kept in OUT, and the same command goes on from there. Prints a table for each model: the layer that was
+chosen, how well it separates the validation queries, and on the test split malicious queries in images resisted,
+benign queries answered right and harmless ones refused, in percent with 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from davsp.api import evaluate, train
+from davsp.defences.textual import SafetyPrefix, Undefended
+from davsp.judges.rates import pooled
+from davsp.models.loading import load_model
+from davsp.models.shipped import OF_THE_WORLD
+from davsp.results import Rate
+from davsp.testbed.sources import draw_source
+from davsp.training.choices import Direction
+from davsp.training.config import TrainConfig
+from davsp.training.vector import HarmfulnessVector
+
+BATCH, NEW_TOKENS = 64, 20
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.directions", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", action="append", choices=OF_THE_WORLD, help="repeatable; default: all")
+    parser.add_argument("--per-group", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    for name in asked.model or OF_THE_WORLD:
+        model, folder = load_model(name), asked.out / name
+        training, checks, test = (
+            draw_source("testbed", split, asked.per_group if split == "test" else None, asked.seed, name)
+            for split in ("train", "validation", "test")
+        )
+        runs: dict[str, dict[str, Any]] = {
+            f"{way} {'in deviations' if scaled else 'as it is'}": {"direction": way, "in_deviations": scaled}
+            for way in Direction
+            for scaled in (False, True)
+        }
+        trained = {
+            run: train(model, training, validation=checks, out=folder / run.replace(" ", "-"), seed=asked.seed, **how)
+            for run, how in runs.items()
+        }
+        results = evaluate(
+            model,
+            test,
+            [Undefended(), SafetyPrefix(TrainConfig().prefix), *trained.values()],
+            out=folder / "evaluation",
+            title=f"Directions on {name}",
+            training=[],
+            batch_size=BATCH,
+            max_new_tokens=NEW_TOKENS,
+            seed=asked.seed,
+        ).results
+        print(f"| {name} | layer | AUROC, d | resisted | right | refused |\n|---|---|---|---|---|---|")
+        for defence in results.defences:
+            vector = folder / defence / "vector"
+            at = HarmfulnessVector.load(vector).at() if vector.is_dir() else None
+            measured = f"{at.layer} | {at.auroc:.3f}, {at.separation:.2f}" if at else "- | -"
+            rates = results.defences[defence]
+            in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
+            cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
+            print(f"| {defence} | {measured} | {' | '.join(map(_shown, cells))} |")
+
+
+def _shown(rates: Iterable[Rate]) -> str:
+    """Rates of all kinds together."""
+    rate = pooled(rates)
+    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+        return "-"
+    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+
+
+if __name__ == "__main__":
+    main()

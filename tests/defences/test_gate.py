@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from davsp.api import ask
+from davsp.data.query import Query
+from davsp.defences.base import Exchange, FittingData
+from davsp.defences.calibration import conformal_threshold, needed
+from davsp.defences.gate import Gate, GateFitOptions
+from davsp.defences.loading import check_served, load_defence
+from davsp.defences.textual import SafetyPrefix
+from davsp.errors import ArtefactError, InputError, ModelError
+from davsp.evaluation.messages import to_messages
+from davsp.models.base import VisionLanguageModel
+from davsp.models.requests import Request, Response
+from davsp.testbed.queries import border_queries, draw_queries
+from davsp.testbed.world import Split
+from davsp.training.batches import REFUSAL
+from davsp.training.vector import project
+
+Two = tuple[list[Query], list[Query]]
+
+
+@pytest.fixture(scope="module")
+def folder(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    training, checks = border_queries(seed=0, per_group=12, checks_per_group=10)
+    folder = tmp_path_factory.mktemp("gates") / "mine"
+    Gate.fit(model, GateFitOptions.model_validate({"rate": 0.1}), FittingData(training, checks), folder, quiet=True)
+    return folder
+
+
+@pytest.fixture
+def gate(folder: Path) -> Gate:
+    return Gate.load(folder)
+
+
+def test_the_threshold_keeps_its_promise_as_often_as_it_says() -> None:
+    """Over many calibrations with 200 scores, the share of new ones above the threshold is at most the rate in 90 %."""
+    rng = np.random.default_rng(0)
+    kept = [1 - conformal_threshold(rng.uniform(size=200).tolist(), 0.05, 0.9) <= 0.05 for _ in range(1000)]
+    assert 0.88 < np.mean(kept) < 0.97
+
+
+def test_a_promise_that_n_cannot_carry_is_refused() -> None:
+    assert needed(0.05, 0.95) == 59
+    assert conformal_threshold(list(range(59)), 0.05, 0.95) == 58
+    with pytest.raises(InputError, match=r"58 benign queries cannot carry .* 59 or more"):
+        conformal_threshold(list(range(58)), 0.05, 0.95)
+
+
+def test_what_is_not_flagged_is_answered_word_for_word_as_without_a_gate(
+    model: VisionLanguageModel, gate: Gate
+) -> None:
+    """In a batch of which others are flagged, too."""
+    queries = draw_queries(Split.TEST, 4, 0, side=model.canvas.square[0])
+    projections = project(model, queries, gate.direction, gate.facts.layer)
+    ranked = sorted(projections.tolist())[len(queries) // 4 : -len(queries) // 4]
+    low, high = max(pairwise(ranked), key=lambda pair: pair[1] - pair[0])  # far from any: batches round differently
+    middle = (low + high) / 2
+    watch = replace(gate.watch, threshold=middle)
+    watched = model.respond([Request(q.question, q.image, watch=watch) for q in queries], 16)
+    plain = model.respond([Request(q.question, q.image) for q in queries], 16)
+    expected = [bool(p > middle) for p in projections]
+    assert [r.flagged for r in watched] == expected and any(expected) and not all(expected)
+    for one, other in zip(watched, plain, strict=True):
+        assert other.flagged is None
+        assert one == replace(other, flagged=False) if not one.flagged else one.text == ""
+
+
+def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
+    model: VisionLanguageModel, gate: Gate, queries: Two
+) -> None:
+    query = next(q for q in queries[0] if not q.malicious)
+    gate.watch = replace(gate.watch, threshold=-1e9)
+    assert ask(model, query.image, query.question, gate, max_new_tokens=8) == REFUSAL
+    behind = gate.before(SafetyPrefix("be careful ."))
+    behind.watch = gate.watch
+    alone = ask(model, query.image, query.question, SafetyPrefix("be careful ."), max_new_tokens=8)
+    assert ask(model, query.image, query.question, behind, max_new_tokens=8) == alone
+    assert behind.identity != gate.identity and behind.name == "mine+prefix"
+    gate.watch = replace(gate.watch, threshold=float("nan"))
+    assert ask(model, query.image, query.question, gate, max_new_tokens=8) == REFUSAL
+
+
+def test_a_model_that_does_not_look_gets_nothing_through(gate: Gate, queries: Two) -> None:
+    async def send(request: Request, limit: int | None) -> Response:
+        return Response("sure , do it", True, 1, 1)
+
+    with pytest.raises(ModelError, match="without reading"):
+        asyncio.run(gate.answer(queries[0][0], Exchange(send)))
+    with pytest.raises(InputError, match="loaded model"):
+        to_messages(Request("?", watch=gate.watch))
+    with pytest.raises(InputError, match="hidden states"):
+        check_served(gate)
+
+
+def test_what_was_measured_is_saved_and_a_damaged_gate_is_refused(gate: Gate, folder: Path, tmp_path: Path) -> None:
+    assert torch.equal(Gate.load(folder).direction, gate.direction)
+    facts = gate.facts
+    benign = sum(rate.n for rate in facts.flagged.values())
+    flagged = sum(round((rate.rate or 0) * rate.n) for rate in facts.flagged.values())
+    assert benign == 90 and flagged / benign <= facts.config["rate"]
+    assert sum(rate.n for rate in facts.caught.values()) > 0 and facts.curve["0.2"].rate >= facts.curve["0.005"].rate  # type: ignore[operator]
+    card = (folder / "README.md").read_text()
+    assert "at most 10 % of benign queries flagged" in card and "a baseline" not in card
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text().replace('"layer": ', '"layer": "x'))
+    with pytest.raises(ArtefactError):
+        Gate.load(tmp_path)
+
+
+def test_gates_are_named_on_the_command_line_and_stand_in_the_folders_of_others(
+    model: VisionLanguageModel, folder: Path, tmp_path: Path
+) -> None:
+    assert load_defence(folder).name == "mine"
+    named = load_defence(f"gate:folder={folder},inner=adashield-s")
+    assert named.name == "mine+adashield-s"
+    inner = tmp_path / "prefix"
+    from davsp.defences.stored import BaseModelFacts
+    from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+
+    VisualSafetyPrompt("prefix", None, "be careful .", base_model=BaseModelFacts.of(model)).save(inner)
+    assert not isinstance(load_defence(inner), Gate)
+    (inner / "gate").mkdir()
+    for file in folder.iterdir():
+        (inner / "gate" / file.name).write_bytes(file.read_bytes())
+    both = load_defence(inner)
+    assert isinstance(both, Gate) and both.inner is not None and (both.name, both.inner.name) == ("prefix", "prefix")
+    both.check(model)
