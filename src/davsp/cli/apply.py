@@ -10,6 +10,7 @@ import typer
 
 from davsp.cli.options import (
     DEFENCE_HELP,
+    DEFENCE_OPTION,
     TESTBED,
     Device,
     Dtype,
@@ -55,7 +56,7 @@ def apply(
 def ask(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument()],
-    defences: Annotated[list[str] | None, typer.Option("--defence", help=DEFENCE_HELP)] = None,
+    defences: Annotated[list[str] | None, typer.Option(*DEFENCE_OPTION, help=DEFENCE_HELP)] = None,
     model: ModelName = TESTBED,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
     revision: Revision = None,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli.config_files import ConfigFile
 from davsp.cli.judge import JudgeModel, JudgeName, JudgeTemperature, JudgeTokens
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
+    DEFENCE_OPTION,
     MODEL_HELP,
     TEST_SPLITS,
     TESTBED,
@@ -31,6 +33,7 @@ from davsp.cli.options import (
     say,
 )
 from davsp.errors import InputError
+from davsp.evaluation.gates import MEASURES, Gate
 from davsp.judges import load_judge
 from davsp.judges.scoring import AUTO, RULES, check_scoring
 from davsp.testbed.sources import draw_source, is_drawn
@@ -40,7 +43,10 @@ if TYPE_CHECKING:
     from davsp.data.query import Query
     from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
+    from davsp.results import Results
 
+BEYOND_BOUNDS = 3
+"""The status where a measure is beyond a bound that it was to be held to."""
 SERVED_HELP = (
     f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
     "openai-api/SERVICE/NAME."
@@ -49,7 +55,7 @@ SERVED_HELP = (
 
 def evaluate(
     out: Out,
-    names: Annotated[list[str] | None, typer.Option("--defence", help=f"{DEFENCE_HELP} Repeatable.")] = None,
+    names: Annotated[list[str] | None, typer.Option(*DEFENCE_OPTION, help=f"{DEFENCE_HELP} Repeatable.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=SERVED_HELP)] = TESTBED,
     data: Annotated[str | None, typer.Option("--data", "-d", help=f"{DATA_HELP} Default: testbed.")] = None,
     benchmarks: Annotated[
@@ -94,10 +100,22 @@ def evaluate(
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MEASURE=BOUND, or DEFENCE:MEASURE=BOUND: end with status 3 where the measure is under the bound, or "
+            f"is not measured, behind that defence or any but `none`. Measures: {', '.join(MEASURES)}. Repeatable."
+        ),
+    ] = None,
+    fail_over: Annotated[
+        list[str] | None, typer.Option(help="The same where the measure is over the bound. Repeatable.")
+    ] = None,
+    config: ConfigFile = None,  # noqa: ARG001 - its callback sets the defaults of all others
 ) -> None:
     """Measure safety, usefulness and over-refusal, and what they cost, undefended and behind each defence.
 
-    The same command goes on with a run that was stopped.
+    The same command goes on with a run that was stopped. Status: 0, 1 where behind a defence not one answer has a
+    verdict, 2 for what cannot be run, 3 where a measure is beyond its bound.
     """
     from rich.console import Console
 
@@ -118,6 +136,8 @@ def evaluate(
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     check_scoring(scoring)
+    gates = [Gate.parse(text, is_least=True) for text in fail_under or []]
+    gates += [Gate.parse(text, is_least=False) for text in fail_over or []]
     served = is_served(model)
     if not served and (min_pixels or max_pixels):
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
@@ -126,7 +146,10 @@ def evaluate(
     training = api.metrics_of(names or [], defences)
     if all(defence.kind != Undefended.kind for defence in defences):
         defences.insert(0, Undefended())
-    check_unique("defence name", [defence.name for defence in defences])
+    compared = [defence.name for defence in defences]
+    check_unique("defence name", compared)
+    for gate in gates:
+        gate.check_defences(compared)
     if served:
         _check_served(model, revision, () if transfer else defences)
     jobs = (
@@ -140,6 +163,7 @@ def evaluate(
     asked = model if served else _loaded(model, revision, device, dtype, () if transfer else defences)
 
     warnings: list[str] = []
+    measured: list[Results] = []
     empty = False
     for job in jobs:
         try:
@@ -163,6 +187,7 @@ def evaluate(
         except KeyboardInterrupt as stop:
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
+        measured.append(results)
         print_table(results, Console())
         nothing = any(unscored == results.queries for unscored in results.unscored.values())
         reasons = results.remarks if nothing else ()
@@ -173,8 +198,11 @@ def evaluate(
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
     for warning in warnings:
         say(f"WARNING: {warning}")
-    if empty:
-        raise typer.Exit(1)
+    failures = [line for gate in gates for line in gate.failures(measured)]
+    for line in failures:
+        say(f"FAILED: {line}")
+    if failures or empty:
+        raise typer.Exit(BEYOND_BOUNDS if failures else 1)
 
 
 @dataclass(frozen=True)

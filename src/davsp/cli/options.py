@@ -50,6 +50,7 @@ DEFENCE_HELP = (
     f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}. Or a class of your own, "
     "module:Class, that can be imported or lies in a file here."
 )
+DEFENCE_OPTION = ("--defence", "--defense")
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
