@@ -27,6 +27,9 @@ def test_a_file_has_the_options_and_the_command_line_goes_before_it(
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert (list(results["defences"]), results["seed"], results["max_new_tokens"]) == (["none", "prefix"], 3, 4)
     assert results["queries"] == 16, "one of each kind"
+    made = results["provenance"]
+    assert made["command"] == f"davsp evaluate --config {config} --per-group 1" and made["sources"] == ["testbed"]
+    assert (results["device"], results["dtype"]) == ("cpu", "float32") and len(results["judge_identity"]) == 16
 
 
 def test_a_measure_beyond_its_bound_ends_with_status_3(

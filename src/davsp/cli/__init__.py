@@ -22,9 +22,11 @@ from davsp.cli.official import official_app
 from davsp.cli.options import say
 from davsp.cli.report import report
 from davsp.cli.reproduce import reproduce
+from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
 from davsp.errors import DavspError
+from davsp.util.provenance import begin_command
 
 app = typer.Typer(
     help="Harden a frozen vision-language model with a trained visual safety prompt.",
@@ -37,7 +39,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(official_app, name="official")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(judge_app, name="judge")
-for command in (vector, train, apply, ask, fit, evaluate, report, reproduce, demo):
+for command in (vector, train, apply, ask, fit, evaluate, report, reproduce, show, demo):
     app.command()(command)
 
 
@@ -61,6 +63,7 @@ def main() -> None:
 
     Of several processes, the first alone prints results.
     """
+    begin_command(sys.argv[1:])
     rank = int(os.environ.get("RANK", "0"))
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing) if rank else nullcontext():
         try:

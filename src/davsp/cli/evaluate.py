@@ -37,6 +37,7 @@ from davsp.evaluation.gates import MEASURES, Gate
 from davsp.judges import load_judge
 from davsp.judges.scoring import AUTO, RULES, check_scoring
 from davsp.testbed.sources import draw_source, is_drawn
+from davsp.util.provenance import reads
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
@@ -219,6 +220,8 @@ def _chosen(names: Sequence[str]) -> list[BenchmarkSelection]:
     """The benchmarks of these names, each with what must be known of it said. Raises InputError for one named twice."""
     from davsp.benchmarks.selection import BenchmarkSelection
 
+    for name in names:
+        reads(name)
     found = [BenchmarkSelection.named(name) for name in names]
     keys = [chosen.key for chosen in found]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
@@ -242,6 +245,7 @@ def _of_data(
 
     if not is_drawn(data):
         return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
+    reads(data)
     return _Job(data, choose(draw_source(data, "test", per_group, seed, model), None, limit, seed), out)
 
 

@@ -14,6 +14,7 @@ from davsp.defences import DEFENCES
 from davsp.errors import InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
 from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
+from davsp.util.provenance import reads
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
@@ -98,6 +99,7 @@ def load_model(name: str, revision: str | None, device: str, dtype: Precision) -
 def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query]:
     from davsp.data.sources import read_source
 
+    reads(source)
     read = read_source(source, skip_bad=skip_bad, splits=splits)
     if read.skipped:
         say(f"{source}: {len(read.skipped)} bad records left out, {len(read.queries)} kept.")
@@ -125,6 +127,7 @@ def training_queries(
         if is_testbed(source):
             for model in models:
                 check_world(model)
+        reads(source)
         train, checks = (draw_source(source, split, None, seed, models[0]) for split in ("train", "validation"))
         return train, checks
     queries = queries_of(source, skip_bad, TRAINING_SPLITS)

@@ -26,7 +26,7 @@ from torch import Tensor
 from davsp.data.query import ImageSource, Query, check_question
 from davsp.defences import stored
 from davsp.defences.prompted import PromptDefence
-from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
+from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts
 from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas
@@ -40,6 +40,7 @@ from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
 from davsp.util.processes import processes
+from davsp.util.provenance import Provenance, versions_used
 
 PICTURE = "border.png"
 
@@ -96,6 +97,8 @@ class VisualSafetyPrompt(
     direction: Tensor | None = field(default=None, kw_only=True)
     """float32 (hidden,): the harmfulness direction it was trained along."""
     versions: dict[str, str] = field(default_factory=versions_used, kw_only=True)
+    provenance: Provenance | None = field(default=None, kw_only=True)
+    """Of a prompt that was loaded: the command that made it."""
 
     @property
     def alignment(self) -> tuple[int, Tensor] | None:
@@ -172,6 +175,7 @@ class VisualSafetyPrompt(
             further_models=self.further_models,
             training=self.training,
             versions=self.versions,
+            provenance=self.provenance,
         )
         card = Environment(loader=PackageLoader("davsp.defences"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
         stored.save(folder, facts, tensors, card.render(prompt=self))
@@ -244,6 +248,7 @@ class VisualSafetyPrompt(
             training=facts.training,
             direction=direction,
             versions=facts.versions,
+            provenance=facts.provenance,
         )
 
 
