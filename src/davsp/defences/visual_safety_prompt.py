@@ -34,7 +34,6 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import make_objectives, tensorboard_writer
-from davsp.training.outcome import outcome_lines
 from davsp.training.run_state import read_metrics
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
@@ -291,15 +290,6 @@ def train_prompt(
     if processes().is_main:
         prompt.save(folder)
         if not quiet:
-            _say_outcome(trainer, folder)
+            untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
+            print(*trainer.outcome(untrained), sep="\n", file=sys.stderr)
     return prompt
-
-
-def _say_outcome(trainer: Trainer, folder: Path) -> None:
-    """On standard error: what the prompt does on the validation queries, and what the untrained one did."""
-    untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
-    benign, malicious = map(len, trainer.objectives[0].validation_sides)
-    answered = min(malicious, trainer.config.validation_answers)
-    if "refused" in untrained:  # several models have each their own: metrics.jsonl has them
-        for line in outcome_lines(untrained, trainer.best_record, answered, malicious, benign):
-            print(line, file=sys.stderr)
