@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.cli.config_files import ConfigFile
 from davsp.cli.judge import JudgeModel, JudgeName, JudgeTemperature, JudgeTokens
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
     DEFENCE_OPTION,
-    MODEL_HELP,
     TEST_SPLITS,
     TESTBED,
     BatchSize,
@@ -27,7 +27,9 @@ from davsp.cli.options import (
     Precision,
     Revision,
     Seed,
+    ServedModelName,
     SkipBad,
+    check_served_model,
     load_model,
     queries_of,
     say,
@@ -48,16 +50,15 @@ if TYPE_CHECKING:
 
 BEYOND_BOUNDS = 3
 """The status where a measure is beyond a bound that it was to be held to."""
-SERVED_HELP = (
-    f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
-    "openai-api/SERVICE/NAME."
-)
 
 
 def evaluate(
     out: Out,
-    names: Annotated[list[str] | None, typer.Option(*DEFENCE_OPTION, help=f"{DEFENCE_HELP} Repeatable.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=SERVED_HELP)] = TESTBED,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(*DEFENCE_OPTION, help=f"{DEFENCE_HELP} Repeatable.", autocompletion=completion.defences),
+    ] = None,
+    model: ServedModelName = TESTBED,
     data: Annotated[str | None, typer.Option("--data", "-d", help=f"{DATA_HELP} Default: testbed.")] = None,
     benchmarks: Annotated[
         list[str] | None,
@@ -65,6 +66,7 @@ def evaluate(
             "--benchmark",
             help="Instead of --data, a published benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER "
             "(`davsp benchmark list`). Repeatable: each has its own folder in --out.",
+            autocompletion=completion.benchmarks,
         ),
     ] = None,
     per_group: Annotated[int | None, typer.Option(min=1, help="At most so many queries of each group.")] = None,
@@ -152,7 +154,7 @@ def evaluate(
     for gate in gates:
         gate.check_defences(compared)
     if served:
-        _check_served(model, revision, () if transfer else defences)
+        check_served_model(model, revision, () if transfer else defences)
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
         if benchmarks
@@ -247,24 +249,6 @@ def _of_data(
         return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
     reads(data)
     return _Job(data, choose(draw_source(data, "test", per_group, seed, model), None, limit, seed), out)
-
-
-def _check_served(name: str, revision: str | None, defences: Sequence[Defence]) -> None:
-    """Raise InputError for a model that no server has, or that cannot be asked behind these defences, and say what
-    cannot be checked: all before anything is read or drawn."""
-    from davsp.defences import check_served
-    from davsp.models.served import inspect_model
-
-    if revision:
-        raise InputError(f"{name} is what its server loaded: leave out --revision.")
-    for defence in defences:
-        check_served(defence)
-    inspect_model(name)
-    if any(defence.model_specific for defence in defences):
-        say(
-            f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
-            "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
-        )
 
 
 def _loaded(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.defences import DEFENCES
 from davsp.errors import InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
@@ -18,6 +19,7 @@ from davsp.util.provenance import reads
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
+    from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
 
 TESTBED = "testbed"
@@ -40,6 +42,10 @@ MODEL_HELP = (
     f"Local folder or hub id; shipped are {' and '.join(OF_THE_WORLD)}, and {SMOL} where `{SHIPPED[SMOL].fetched_by}` "
     "was run."
 )
+SERVED_HELP = (
+    f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
+    "openai-api/SERVICE/NAME."
+)
 DATA_HELP = (
     "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
     "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
@@ -55,7 +61,11 @@ DEFENCE_OPTION = ("--defence", "--defense")
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
-    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP),
+    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP, autocompletion=completion.models),
+]
+ServedModelName = Annotated[
+    str,
+    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=SERVED_HELP, autocompletion=completion.models),
 ]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 Device = Annotated[
@@ -94,6 +104,24 @@ def load_model(name: str, revision: str | None, device: str, dtype: Precision) -
     from davsp.models import loading
 
     return loading.load_model(name, revision=revision, device=device, dtype=dtype.value)
+
+
+def check_served_model(name: str, revision: str | None, defences: Sequence[Defence]) -> None:
+    """Raise InputError for a model that no server has, or that cannot be asked behind these defences, and say what
+    cannot be checked: all before anything is read or drawn."""
+    from davsp.defences import check_served
+    from davsp.models.served import inspect_model
+
+    if revision:
+        raise InputError(f"{name} is what its server loaded: leave out --revision.")
+    for defence in defences:
+        check_served(defence)
+    inspect_model(name)
+    if any(defence.model_specific for defence in defences):
+        say(
+            f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
+            "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
+        )
 
 
 def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query]:
