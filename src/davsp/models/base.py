@@ -273,10 +273,7 @@ class VisionLanguageModel(ABC):
                 do_sample=False,
                 max_new_tokens=max_new_tokens,
                 pad_token_id=pad,
-                logits_processor=[
-                    *seeded_sampling(requests),
-                    *([watcher] if any(r.watch for r in requests) else []),
-                ],
+                logits_processor=[*seeded_sampling(requests), *([watcher] if any(r.watch for r in requests) else [])],
             )
         generated = sequences[:, width:].tolist()
         return watcher.note([self._response(*row) for row in zip(begun, map(len, rows), generated, strict=True)])
