@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 
-import pytest
-
-from davsp.util import provenance
-from davsp.util.provenance import Provenance, begin_command, reads
-
-
-@pytest.fixture(autouse=True)
-def _own_command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(provenance, "_command", provenance._Command())
-    yield
+from davsp.util.provenance import Provenance, reads, running
 
 
 def test_from_python_there_is_no_command_and_nothing_piles_up() -> None:
@@ -26,14 +16,13 @@ def test_from_python_there_is_no_command_and_nothing_piles_up() -> None:
 
 
 def test_a_command_is_told_so_that_it_can_be_typed_again() -> None:
-    begin_command(["train", "--data", "my data.jsonl"])
-    assert shlex.split(Provenance.now().command or "") == ["davsp", "train", "--data", "my data.jsonl"]
+    with running(["train", "--data", "my data.jsonl"]):
+        assert shlex.split(Provenance.now().command or "") == ["davsp", "train", "--data", "my data.jsonl"]
 
 
-def test_sources_are_those_of_this_command_each_once() -> None:
-    begin_command(["train"])
-    for source in ("a", "b", "a"):
-        reads(source)
-    assert Provenance.now().sources == ("a", "b")
-    begin_command(["evaluate"])
-    assert Provenance.now().sources == ()
+def test_sources_are_those_of_this_command_each_once_and_end_with_it() -> None:
+    with running(["train"]):
+        for source in ("a", "b", "a"):
+            reads(source)
+        assert Provenance.now().sources == ("a", "b")
+    assert (Provenance.now().command, Provenance.now().sources) == (None, ())

@@ -27,7 +27,7 @@ from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
 from davsp.errors import DavspError
-from davsp.util.provenance import begin_command
+from davsp.util.provenance import running
 
 app = typer.Typer(
     help="Harden a frozen vision-language model with a trained visual safety prompt.",
@@ -71,9 +71,12 @@ def main() -> None:
 
     Of several processes, the first alone prints results.
     """
-    begin_command(sys.argv[1:])
     rank = int(os.environ.get("RANK", "0"))
-    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing) if rank else nullcontext():
+    with (
+        running(sys.argv[1:]),
+        Path(os.devnull).open("w") as nothing,
+        redirect_stdout(nothing) if rank else nullcontext(),
+    ):
         try:
             app()
         except DavspError as error:

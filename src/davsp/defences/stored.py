@@ -74,7 +74,7 @@ class BaseModelFacts(BaseModel):
             hidden_size=model.hidden_size,
             fingerprint=model.fingerprint(),
             weights=model.weights,
-            **hardware_of(model)._asdict(),
+            **hardware_of(model.model, model.device)._asdict(),
         )
 
     def differences(self, model: VisionLanguageModel) -> list[str]:

@@ -77,7 +77,7 @@ class LoadedModel(EvaluatedModel):
     ) -> None:
         self.name, self.identity = model.name, model.identity
         if isinstance(model, VisionLanguageModel):  # and no stand-in that answers otherwise
-            self.device, self.dtype = hardware_of(model)
+            self.device, self.dtype = hardware_of(model.model, model.device)
         self._model, self._batch_size = model, batch_size
         self._max_new_tokens, self._thinking_tokens = max_new_tokens + thinking_tokens, thinking_tokens
         self._queries = OpenedQueries(queries)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-
-from davsp.models.base import VisionLanguageModel
+from torch import nn
 
 
 class Hardware(NamedTuple):
@@ -18,8 +17,8 @@ class Hardware(NamedTuple):
     """The types of its weights: `bfloat16`, of quantised ones several with ", " between them."""
 
 
-def hardware_of(model: VisionLanguageModel) -> Hardware:
-    device = model.device
+def hardware_of(module: nn.Module, device: torch.device) -> Hardware:
+    """Of a module on a device."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    types = {str(parameter.dtype).removeprefix("torch.") for parameter in model.model.parameters()}
+    types = {str(parameter.dtype).removeprefix("torch.") for parameter in module.parameters()}
     return Hardware(f"{device}{name}", ", ".join(sorted(types)))

@@ -185,7 +185,7 @@ def extract_vector(
         within=direction is not Direction.MEAN,
     )
     origin = origin_of(model, () if given else fitting, validation, prefix, direction, fit_on) | {
-        **hardware_of(model)._asdict(),
+        **hardware_of(model.model, model.device)._asdict(),
         "versions": versions_used(),
         "provenance": Provenance.now().model_dump(mode="json"),
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Self
@@ -53,10 +54,15 @@ class _Command:
 _command = _Command()
 
 
-def begin_command(words: Sequence[str]) -> None:
-    """Say that this process runs `davsp` with these words from here on."""
+@contextmanager
+def running(words: Sequence[str]) -> Iterator[None]:
+    """Say that this process runs `davsp` with these words while the block lasts."""
     global _command
     _command = _Command(words)
+    try:
+        yield
+    finally:
+        _command = _Command()
 
 
 def reads(source: str) -> None:
