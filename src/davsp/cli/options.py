@@ -171,6 +171,8 @@ def _of_benchmarks(
     from davsp.api import HELD_OUT
     from davsp.benchmarks.training import named_queries, select_for_training, training_queries, training_remarks
 
+    for name in names:
+        reads(name)
     chosen = select_for_training(names)
     for selection in chosen:
         for remark in training_remarks(selection):
