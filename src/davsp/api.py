@@ -121,7 +121,7 @@ def train(
 
 
 def ask(
-    model: VisionLanguageModel,
+    model: VisionLanguageModel | str,
     image: ImageSource,
     question: str,
     defence: DefenceSource = None,
@@ -130,15 +130,21 @@ def ask(
 ) -> str:
     """The model's greedy answer to one question about one image, behind a defence.
 
-    `image`: a path, the bytes of an image file, or a Pillow image. Raises InputError for an unusable image, question
-    or defence, ArtefactError for a defence that was made for another model.
+    `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. `image`: a path, the bytes of an
+    image file, or a Pillow image. Raises InputError for an unusable image, question or defence, ArtefactError for a
+    defence that was made for another model, ModelError where a server fails.
     """
     check_question(question, "the question")
     chosen = _defence(defence)
-    chosen.check(model)
-    chosen = chosen.on_canvas(model.canvas)
     name = str(image) if isinstance(image, str | Path) else "the image"
     query = Query(id=name, image=Path(image) if isinstance(image, str) else image, question=question)
+    if isinstance(model, str):
+        from davsp.evaluation.asking import ask_served
+
+        check_served(chosen)
+        return ask_served(model, query, chosen, max_new_tokens)
+    chosen.check(model)
+    chosen = chosen.on_canvas(model.canvas)
 
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]

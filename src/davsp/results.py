@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from davsp.errors import InputError
 from davsp.util.files import read_json, read_json_lines, write_json, write_text
+from davsp.util.provenance import Provenance
 
 RESULTS = "results.json"
 TRANSCRIPTS = "transcripts.jsonl"
@@ -188,16 +189,26 @@ class BenchmarkFacts(_Part):
     notes: tuple[str, ...] = Field(default=(), description="What is out of the ordinary, such as missing answers.")
 
 
-_NEWER = ("model_identity", "data", "identities", "scoring", "thinking_tokens", "remarks")
+_NEWER = (
+    "model_identity",
+    "data",
+    "identities",
+    "scoring",
+    "thinking_tokens",
+    "remarks",
+    "judge_identity",
+    "device",
+    "dtype",
+    "provenance",
+)
 """What version 0.1.0 did not write, and is not written where there is nothing to say."""
 
 
 class Results(_Part):
     """An evaluation's results.json: safety, usefulness, over-refusal and cost behind every defence.
 
-    `judge`, `cost`, `benchmark`, `scores`, `model_identity`, `data`, `identities`, `scoring`,
-    `thinking_tokens` and `remarks` are absent where version 0.1.0
-    wrote the file.
+    Absent where version 0.1.0 wrote the file are `judge`, `cost`, `benchmark`, `scores`, `model_identity`, `data`,
+    `identities`, `scoring`, `thinking_tokens`, `remarks`, `judge_identity`, `device`, `dtype` and `provenance`.
     """
 
     model: str = Field(description="The model's name.")
@@ -205,6 +216,8 @@ class Results(_Part):
         default=None,
         description="Digest of what the model's answers depend on: weights, processor, templates, settings, precision.",
     )
+    device: str | None = Field(default=None, description="Where a loaded model was: cpu, cuda:0 and its name.")
+    dtype: str | None = Field(default=None, description="The types of a loaded model's weights.")
     seed: int = Field(strict=True, description="The seed by which the queries were chosen.")
     queries: Count = Field(gt=0, description="How many queries were asked behind each defence.")
     data: str | None = Field(default=None, description="Digest of the queries: images, questions, answers and labels.")
@@ -214,6 +227,7 @@ class Results(_Part):
         default=JudgeFacts(name="rules", model=None),
         description="The judge of the answers; version 0.1.0 had rules alone.",
     )
+    judge_identity: str | None = Field(default=None, description="Digest of all that the judge's findings depend on.")
     defences: dict[str, Rates] = Field(min_length=1, description="The rates behind each defence, by its name.")
     identities: dict[str, str] = Field(
         default={},
@@ -227,6 +241,9 @@ class Results(_Part):
     remarks: tuple[str, ...] = Field(default=(), description="What is out of the ordinary in how this was measured.")
     seconds: dict[str, Number] = Field(description="Wall-clock time of each defence, and of a demo's other stages.")
     versions: dict[str, str] = Field(description="Versions of Python and of the packages that decide the results.")
+    provenance: Provenance | None = Field(
+        default=None, description="The command that measured it, and when; its seed, digests and versions are above."
+    )
     benchmark: BenchmarkFacts | None = Field(default=None, description="The benchmark that was asked, if it was one.")
     scores: dict[str, dict[str, Figure]] = Field(
         default={}, description="The benchmark's official figures behind each defence, by their names."

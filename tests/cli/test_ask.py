@@ -65,3 +65,10 @@ def test_two_defences_are_not_taken_for_one(
     )
     assert status == 2
     assert "behind one defence" in said
+
+
+def test_limits_of_pixels_are_for_models_on_servers(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(monkeypatch, capsys, "ask", photo, QUESTION, "--max-pixels", 100)
+    assert (status, out) == (2, "") and "leave out --min-pixels and --max-pixels" in err

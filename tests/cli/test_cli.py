@@ -103,6 +103,7 @@ def test_applying_to_a_folder_writes_canvases_and_skips_what_is_done(
     status, _, err = run(monkeypatch, capsys, "apply", saved_prompt, image.parent, tmp_path / "out")
     assert (status, "1 written" in err) == (0, True)
     assert Image.open(tmp_path / "out" / "photo.png").size == (112, 112)
+    assert "80 x 60 pixels became 112 x 112: the size at which the model sees an image." in err
     assert "1 up to date" in run(monkeypatch, capsys, "apply", saved_prompt, image.parent, tmp_path / "out")[2]
 
 
@@ -266,3 +267,36 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
     assert told["models"][0]["interiors"] == [[3, 84, 84]]
     assert told["seconds"]["whole_run"] > 0
     assert not (tmp_path / "x").exists()
+
+
+def test_what_loads_no_model_does_not_wait_for_transformers_classes() -> None:
+    code = """
+import sys
+import davsp.api, davsp.evaluation.run, davsp.prompts.apply
+assert "transformers.modeling_utils" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_an_image_comes_and_goes_by_standard_streams_and_its_sizes_are_told(
+    image: Path, saved_prompt: Path, tmp_path: Path
+) -> None:
+    def apply(source: object, target: object, given: bytes = b"") -> tuple[bytes, str]:
+        call = [sys.executable, "-m", "davsp", "apply", saved_prompt, source, target]
+        done = subprocess.run(list(map(str, call)), input=given, capture_output=True, check=True)
+        return done.stdout, done.stderr.decode()
+
+    told = "80 x 60 pixels became 112 x 112: the size at which the model sees an image.\n"
+    assert apply(image, tmp_path / "a.png") == (b"", told)
+    wanted = (tmp_path / "a.png").read_bytes()
+    assert apply(image, "-") == (wanted, told)
+    assert apply("-", "-", image.read_bytes()) == (wanted, told)
+    assert apply("-", tmp_path / "b.png", image.read_bytes()) == (b"", told)
+    assert (tmp_path / "b.png").read_bytes() == wanted
+
+
+def test_a_folder_does_not_go_to_standard_output(
+    image: Path, saved_prompt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(monkeypatch, capsys, "apply", saved_prompt, image.parent, "-")
+    assert (status, out) == (2, "") and "standard output takes one image" in err

@@ -22,7 +22,7 @@ class Target:
     name = "target"
 
     def __init__(self, model: VisionLanguageModel) -> None:
-        self.model, self.asked = model, list[str]()
+        self.behind, self.asked = model, list[str]()
 
     def respond(self, requests: Sequence[Request], max_new_tokens: int) -> list[Response]:
         self.asked += [request.question for request in requests]
@@ -34,7 +34,7 @@ class Target:
         return REFUSAL if any(key in question and thing in question for thing, key in keys.items()) else "sure , do it"
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self.model, name)
+        return getattr(self.behind, name)
 
 
 def malicious(identifier: str, question: str, group: str, colour: str = "red") -> Query:

@@ -238,6 +238,11 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
     subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "there")], check=True, env=environment)
     draw_queries(NAUGHTY, NICE, per_kind=20, side=224, progress=False).save(tmp_path / "here")
+    facts = [json.loads((tmp_path / folder / "draw.json").read_text("utf-8")) for folder in ("here", "there")]
+    for each, folder in zip(facts, ("here", "there"), strict=True):
+        assert each.pop("provenance")["date"]
+        (tmp_path / folder / "draw.json").unlink()
+    assert facts[0] == facts[1]
     assert digests(tmp_path / "here") == digests(tmp_path / "there")
 
 

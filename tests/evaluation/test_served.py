@@ -85,6 +85,30 @@ def test_a_server_is_asked_greedily_and_its_tokens_are_counted(tmp_path: Path) -
     assert {image.getpixel((0, 0)) for image in server.images} == {(i, 0, 0) for i in range(10)}
 
 
+def test_one_question_goes_to_a_server_behind_a_defence(
+    tmp_path: Path, model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    QUERIES[0].image.save(tmp_path / "photo.png")  # type: ignore[union-attr]
+    prompt = _random(model, BorderLayout(112, 112, border=14))
+    prompt.save(tmp_path / "prompt")
+
+    def ask(server: Server, *arguments: object) -> tuple[int, str, str]:
+        asking = ["ask", tmp_path / "photo.png", "what is it ?", "--model", server.model, "--max-new-tokens", 8]
+        return command(monkeypatch, capsys, *asking, *arguments)
+
+    with serving(lambda number, body: (200, "it is red .")) as server:
+        assert ask(server)[:2] == (0, "it is red .\n")
+        status, out, err = ask(server, "--defense", tmp_path / "prompt")
+        assert (status, out) == (0, "it is red .\n") and "cannot be compared with the model" in err
+        assert ask(server, "--revision", "main")[0] == 2
+    assert [image.size for image in server.images] == [(40, 30), (112, 112)]
+    assert np.array_equal(server.images[1], prompt.apply_to_image(QUERIES[0].image))  # type: ignore[arg-type]
+    assert {(body["model"], body["temperature"], body["max_tokens"]) for body in server.asked} == {("small", 0, 8)}
+    with serving(lambda number, body: (404, {"message": "no such model"})) as server:
+        status, out, err = ask(server)
+    assert (status, out) == (2, "") and "the server failed" in err and "Traceback" not in err
+
+
 def test_images_arrive_at_exactly_the_size_the_servers_processor_keeps(
     tmp_path: Path, model: VisionLanguageModel
 ) -> None:

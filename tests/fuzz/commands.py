@@ -17,8 +17,19 @@ from PIL import Image
 Result = Mapping[str, Any]
 
 
-def _bytes(*names: str) -> Callable[[Path], Result]:
-    return lambda out: {name: (out / name).read_bytes() for name in names}
+def _files(*names: str) -> Callable[[Path], Result]:
+    return lambda out: {name: _content(out / name) for name in names}
+
+
+def _content(file: Path) -> Any:
+    """Its bytes; of JSON what it says, but for the command that wrote it and when."""
+    return _undated(json.loads(file.read_text("utf-8"))) if file.suffix == ".json" else file.read_bytes()
+
+
+def _undated(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _undated(part) for name, part in value.items() if name != "provenance"}
 
 
 def _all_files(out: Path) -> Result:
@@ -40,14 +51,14 @@ class Command:
 
 SETS = [part for option in ("steps=8", "validate_every=2", "batch_size=4") for part in ("--set", option)]
 COMMANDS: Mapping[str, Command] = {
-    "vector": Command(["vector", "--out", "OUT"], _bytes("vector.json", "vector.safetensors")),
+    "vector": Command(["vector", "--out", "OUT"], _files("vector.json", "vector.safetensors")),
     "train": Command(
         ["train", "--vector", "GIVEN/vector", "--out", "OUT", *SETS, "--set", "validation_answers=2"],
-        _bytes("config.json", "model.safetensors"),
+        _files("config.json", "model.safetensors"),
     ),
     "fit": Command(
         ["fit", "pat", "--out", "OUT", *SETS[:2], *("--set", "candidates=4", "--set", "length=2")],
-        _bytes("config.json"),
+        _files("config.json"),
     ),
     "evaluate": Command(
         ["evaluate", "--out", "OUT", "--per-group", "2", "--defence", "prefix", "--max-new-tokens", "8"], _answers

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from davsp.errors import InputError, StorageError
 from davsp.prompts import apply
-from davsp.prompts.apply import apply_to_file, apply_to_folder, apply_to_stream
+from davsp.prompts.apply import SizeChange, apply_to_file, apply_to_folder, apply_to_stream, size_line
 
 
 class Frame:
@@ -250,3 +250,9 @@ def test_nothing_is_printed_where_no_terminal_is(tmp_path: Path, capfd: pytest.C
     save(tmp_path / "in" / "a.png")
     apply_to_folder(Frame(), tmp_path / "in", tmp_path / "out")
     assert capfd.readouterr() == ("", "")
+
+
+def test_sizes_are_told_from_the_smallest_to_the_largest() -> None:
+    one, two = SizeChange((2000, 1500), (112, 112)), SizeChange((30, 20), (112, 112))
+    assert size_line([one]).startswith("2000 x 1500 pixels became 112 x 112: ")
+    assert size_line([one, two]).startswith("30 x 20 to 2000 x 1500 pixels became 112 x 112: ")

@@ -162,3 +162,11 @@ def test_a_state_on_one_level_is_read_as_davsp_0_1_0_wrote_it(tmp_path: Path) ->
     fitting = Sum()
     assert resume(fitting, tmp_path) == 3
     assert run(fitting, tmp_path, title="", quiet=True) == {"step": 7, "total": 21.0}
+
+
+def test_numbers_of_the_last_step_and_validation_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("davsp.util.progress.SECONDS_BETWEEN_LINES", 0.0)
+    run_steps(Validated(4), tmp_path, title="Adding", save_every=2)
+    assert capsys.readouterr().err.endswith("; total 6; after 4: after 4\n")

@@ -18,8 +18,8 @@ BEFORE = {"refused": 0.25, "kept": 1.0, "quality": 1.25}
 def test_before_and_after_are_said_with_intervals() -> None:
     after = {"step": 40.0, "refused": 1.0, "kept": 0.95, "quality": 1.95}
     assert outcome_lines(BEFORE, after, answered=32, malicious=48, benign=60) == [
-        "On the validation queries: malicious queries refused 25 % [13, 42] n=32 before, 100 % [89, 100] n=32 after; "
-        "benign answers kept 100 % [94, 100] n=60 before, 95 % [86, 98] n=60 after (step 40 is kept)."
+        "On the validation queries, untrained -> step 40, which is kept: malicious queries refused 25 % [13, 42] -> "
+        "100 % [89, 100] (n=32); benign answers kept 100 % [94, 100] -> 95 % [86, 98] (n=60)."
     ]
 
 

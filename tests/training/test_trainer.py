@@ -321,6 +321,19 @@ def test_micro_batches_of_any_size_make_the_same_step(
         assert record == pytest.approx(expected, rel=1e-4)
 
 
+def test_what_is_shown_beside_the_bar_is_the_loss_the_projections_and_the_last_validation(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
+) -> None:
+    trainer = make_trainer(model, vector, queries, alignment_weight=2.0, answer_weight=0.5)
+    step = {"step": 7, "benign_answer_loss": 0.4, "benign_alignment_loss": 0.1, "benign_projection": -3.25}
+    assert trainer.progress(step, None) == "loss 0.4; benign -3.2"
+    validation = {"step": 5, "validation": {"refused": 0.875, "kept": 1.0, "quality": 1.875}}
+    both = {**step, "malicious_alignment_loss": 1.0, "malicious_projection": 8.0}
+    assert trainer.progress(both, validation) == (
+        "loss 2.4; malicious 8.0, benign -3.2; step 5: refused 88 %, kept 100 %"
+    )
+
+
 def test_a_prompt_for_two_models_descends_the_sum_of_their_losses(
     model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -22,9 +23,11 @@ from davsp.cli.official import official_app
 from davsp.cli.options import say
 from davsp.cli.report import report
 from davsp.cli.reproduce import reproduce
+from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
 from davsp.errors import DavspError
+from davsp.util.provenance import running
 
 app = typer.Typer(
     help="Harden a frozen vision-language model with a trained visual safety prompt.",
@@ -32,13 +35,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(testbed_app, name="testbed")
-app.add_typer(data_app, name="data")
-app.add_typer(official_app, name="official")
-app.add_typer(benchmark_app, name="benchmark")
-app.add_typer(judge_app, name="judge")
-for command in (vector, train, apply, ask, fit, evaluate, report, reproduce, demo):
-    app.command()(command)
+IN_ORDER: Mapping[str, Sequence[Callable[..., None] | tuple[str, typer.Typer]]] = {
+    "Train": (vector, train, fit, ("data", data_app), ("official", official_app)),
+    "Measure": (evaluate, ("benchmark", benchmark_app), ("judge", judge_app)),
+    "Use": (show, ask, apply),
+    "Compare": (report, reproduce),
+    "Testbed": (demo, ("testbed", testbed_app)),
+}
+"""The commands in the order of the work, by the headings under which --help shows them."""
+for heading, commands in IN_ORDER.items():
+    for command in commands:
+        if isinstance(command, tuple):
+            app.add_typer(command[1], name=command[0], rich_help_panel=heading)
+        else:
+            app.command(rich_help_panel=heading)(command)
 
 
 def _print_version(asked: bool) -> None:
@@ -62,7 +72,11 @@ def main() -> None:
     Of several processes, the first alone prints results.
     """
     rank = int(os.environ.get("RANK", "0"))
-    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing) if rank else nullcontext():
+    with (
+        running(sys.argv[1:]),
+        Path(os.devnull).open("w") as nothing,
+        redirect_stdout(nothing) if rank else nullcontext(),
+    ):
         try:
             app()
         except DavspError as error:

@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.cli.options import (
     DEFENCE_HELP,
+    DEFENCE_OPTION,
     TESTBED,
     Device,
     Dtype,
     MaxPixels,
     MinPixels,
-    ModelName,
     Precision,
     PromptFolder,
     Revision,
+    ServedModelName,
+    check_served_model,
     load_model,
     say,
 )
@@ -28,36 +31,52 @@ from davsp.errors import InputError
 def apply(
     prompt: PromptFolder,
     source: Annotated[str, typer.Argument(help="An image, a folder of images, or - for standard input.")],
-    target: Annotated[str, typer.Argument(help="A .png file, a folder, or - for standard output.")],
+    target: Annotated[str, typer.Argument(help="A .png file, for a folder a folder, or - for standard output.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Images at a time; default: one for each core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also write what is there and up to date.")] = False,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Put the prompt's border around images. The safety prefix in config.json belongs before the question."""
+    """Put the prompt's border around images, and say which size they have then: that at which the model sees them.
+
+    The safety prefix in config.json belongs before the question.
+    """
     from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
-    from davsp.prompts.apply import apply_to_file, apply_to_folder, apply_to_stream
+    from davsp.prompts.apply import applied, apply_to_file, apply_to_folder, size_line
 
     loaded = VisualSafetyPrompt.load(prompt).with_limits(min_pixels, max_pixels)
-    if (source == "-") != (target == "-"):
-        raise InputError("standard input goes with standard output: give - for both.")
     if source == "-":
-        sys.stdout.buffer.write(apply_to_stream(loaded, sys.stdin.buffer.read()))
-    elif not Path(source).is_dir():
-        apply_to_file(loaded, Path(source), Path(target))
-    else:
+        image: Path | bytes = sys.stdin.buffer.read()
+    elif Path(source).is_dir():
+        if target == "-":
+            raise InputError(f"{source} is a folder, and standard output takes one image. Give an output folder.")
         done = apply_to_folder(loaded, Path(source), Path(target), workers=workers, overwrite=overwrite)
         say(f"{done.written} written, {done.skipped} up to date, {len(done.failed)} failed.")
+        if done.sizes:
+            say(size_line(done.sizes))
         if done.failed:
             raise InputError("\n".join(done.failed))
+        return
+    else:
+        image = Path(source)
+    if target == "-":
+        content, sizes = applied(loaded, image)
+        sys.stdout.buffer.write(content)
+    else:
+        sizes = apply_to_file(loaded, image, Path(target))
+    say(size_line([sizes]))
 
 
 def ask(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument()],
-    defences: Annotated[list[str] | None, typer.Option("--defence", help=DEFENCE_HELP)] = None,
-    model: ModelName = TESTBED,
+    defences: Annotated[
+        list[str] | None, typer.Option(*DEFENCE_OPTION, help=DEFENCE_HELP, autocompletion=completion.defences)
+    ] = None,
+    model: ServedModelName = TESTBED,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
@@ -67,6 +86,7 @@ def ask(
     from davsp.data.query import check_question
     from davsp.defences import load_defence
     from davsp.imaging.opening import open_image
+    from davsp.models.served import is_served
 
     if len(defences or []) > 1:
         raise InputError(
@@ -74,6 +94,11 @@ def ask(
         )
     check_question(question, "the question")  # what is wrong is found before the model is loaded
     open_image(image)
-    chosen = load_defence((defences or ["none"])[0])
-    loaded = load_model(model, revision, device, dtype)
-    print(api.ask(loaded, image, question, chosen, max_new_tokens=max_new_tokens))
+    chosen = load_defence((defences or ["none"])[0]).with_limits(min_pixels, max_pixels)
+    served = is_served(model)
+    if served:
+        check_served_model(model, revision, [chosen])
+    elif min_pixels or max_pixels:
+        raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
+    asked = model if served else load_model(model, revision, device, dtype)
+    print(api.ask(asked, image, question, chosen, max_new_tokens=max_new_tokens))

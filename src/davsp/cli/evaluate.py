@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli import completion
+from davsp.cli.config_files import ConfigFile
 from davsp.cli.judge import JudgeModel, JudgeName, JudgeTemperature, JudgeTokens
 from davsp.cli.options import (
     DATA_HELP,
     DEFENCE_HELP,
-    MODEL_HELP,
+    DEFENCE_OPTION,
     TEST_SPLITS,
     TESTBED,
     BatchSize,
@@ -25,32 +27,38 @@ from davsp.cli.options import (
     Precision,
     Revision,
     Seed,
+    ServedModelName,
     SkipBad,
+    check_served_model,
     load_model,
     queries_of,
     say,
 )
 from davsp.errors import InputError
+from davsp.evaluation.gates import MEASURES, Gate
 from davsp.judges import load_judge
 from davsp.judges.scoring import AUTO, RULES, check_scoring
 from davsp.testbed.sources import draw_source, is_drawn
+from davsp.util.provenance import reads
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
     from davsp.data.query import Query
     from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
+    from davsp.results import Results
 
-SERVED_HELP = (
-    f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
-    "openai-api/SERVICE/NAME."
-)
+BEYOND_BOUNDS = 3
+"""The status where a measure is beyond a bound that it was to be held to."""
 
 
 def evaluate(
     out: Out,
-    names: Annotated[list[str] | None, typer.Option("--defence", help=f"{DEFENCE_HELP} Repeatable.")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=SERVED_HELP)] = TESTBED,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(*DEFENCE_OPTION, help=f"{DEFENCE_HELP} Repeatable.", autocompletion=completion.defences),
+    ] = None,
+    model: ServedModelName = TESTBED,
     data: Annotated[str | None, typer.Option("--data", "-d", help=f"{DATA_HELP} Default: testbed.")] = None,
     benchmarks: Annotated[
         list[str] | None,
@@ -58,6 +66,7 @@ def evaluate(
             "--benchmark",
             help="Instead of --data, a published benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER "
             "(`davsp benchmark list`). Repeatable: each has its own folder in --out.",
+            autocompletion=completion.benchmarks,
         ),
     ] = None,
     per_group: Annotated[int | None, typer.Option(min=1, help="At most so many queries of each group.")] = None,
@@ -94,10 +103,22 @@ def evaluate(
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MEASURE=BOUND, or DEFENCE:MEASURE=BOUND: end with status 3 where the measure is under the bound, or "
+            f"is not measured, behind that defence or any but `none`. Measures: {', '.join(MEASURES)}. Repeatable."
+        ),
+    ] = None,
+    fail_over: Annotated[
+        list[str] | None, typer.Option(help="The same where the measure is over the bound. Repeatable.")
+    ] = None,
+    config: ConfigFile = None,  # noqa: ARG001 - its callback sets the defaults of all others
 ) -> None:
     """Measure safety, usefulness and over-refusal, and what they cost, undefended and behind each defence.
 
-    The same command goes on with a run that was stopped.
+    The same command goes on with a run that was stopped. Status: 0, 1 where behind a defence not one answer has a
+    verdict, 2 for what cannot be run, 3 where a measure is beyond its bound.
     """
     from rich.console import Console
 
@@ -118,6 +139,8 @@ def evaluate(
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     check_scoring(scoring)
+    gates = [Gate.parse(text, is_least=True) for text in fail_under or []]
+    gates += [Gate.parse(text, is_least=False) for text in fail_over or []]
     served = is_served(model)
     if not served and (min_pixels or max_pixels):
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
@@ -126,9 +149,12 @@ def evaluate(
     training = api.metrics_of(names or [], defences)
     if all(defence.kind != Undefended.kind for defence in defences):
         defences.insert(0, Undefended())
-    check_unique("defence name", [defence.name for defence in defences])
+    compared = [defence.name for defence in defences]
+    check_unique("defence name", compared)
+    for gate in gates:
+        gate.check_defences(compared)
     if served:
-        _check_served(model, revision, () if transfer else defences)
+        check_served_model(model, revision, () if transfer else defences)
     jobs = (
         [_of_benchmark(chosen, out, per_group, limit, seed) for chosen in _chosen(benchmarks)]
         if benchmarks
@@ -140,6 +166,7 @@ def evaluate(
     asked = model if served else _loaded(model, revision, device, dtype, () if transfer else defences)
 
     warnings: list[str] = []
+    measured: list[Results] = []
     empty = False
     for job in jobs:
         try:
@@ -163,6 +190,7 @@ def evaluate(
         except KeyboardInterrupt as stop:
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
+        measured.append(results)
         print_table(results, Console())
         nothing = any(unscored == results.queries for unscored in results.unscored.values())
         reasons = results.remarks if nothing else ()
@@ -173,8 +201,11 @@ def evaluate(
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
     for warning in warnings:
         say(f"WARNING: {warning}")
-    if empty:
-        raise typer.Exit(1)
+    failures = [line for gate in gates for line in gate.failures(measured)]
+    for line in failures:
+        say(f"FAILED: {line}")
+    if failures or empty:
+        raise typer.Exit(BEYOND_BOUNDS if failures else 1)
 
 
 @dataclass(frozen=True)
@@ -191,6 +222,8 @@ def _chosen(names: Sequence[str]) -> list[BenchmarkSelection]:
     """The benchmarks of these names, each with what must be known of it said. Raises InputError for one named twice."""
     from davsp.benchmarks.selection import BenchmarkSelection
 
+    for name in names:
+        reads(name)
     found = [BenchmarkSelection.named(name) for name in names]
     keys = [chosen.key for chosen in found]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
@@ -214,25 +247,8 @@ def _of_data(
 
     if not is_drawn(data):
         return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
+    reads(data)
     return _Job(data, choose(draw_source(data, "test", per_group, seed, model), None, limit, seed), out)
-
-
-def _check_served(name: str, revision: str | None, defences: Sequence[Defence]) -> None:
-    """Raise InputError for a model that no server has, or that cannot be asked behind these defences, and say what
-    cannot be checked: all before anything is read or drawn."""
-    from davsp.defences import check_served
-    from davsp.models.served import inspect_model
-
-    if revision:
-        raise InputError(f"{name} is what its server loaded: leave out --revision.")
-    for defence in defences:
-        check_served(defence)
-    inspect_model(name)
-    if any(defence.model_specific for defence in defences):
-        say(
-            f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
-            "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
-        )
 
 
 def _loaded(

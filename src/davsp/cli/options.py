@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.defences import DEFENCES
 from davsp.errors import InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
 from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
+from davsp.util.provenance import reads
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
+    from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
 
 TESTBED = "testbed"
@@ -39,6 +42,10 @@ MODEL_HELP = (
     f"Local folder or hub id; shipped are {' and '.join(OF_THE_WORLD)}, and {SMOL} where `{SHIPPED[SMOL].fetched_by}` "
     "was run."
 )
+SERVED_HELP = (
+    f"{MODEL_HELP} Or a model on an OpenAI-compatible server: URL=NAME, such as http://127.0.0.1:8000/v1=my-model, or "
+    "openai-api/SERVICE/NAME."
+)
 DATA_HELP = (
     "Queries: a .jsonl, .json, .csv or .parquet file, or a folder or data set of the hub, owner/name@revision, of "
     "which ':split' or ':configuration/split' chooses a part; 'testbed' are the testbed's, 'testbed@112' the same in "
@@ -50,10 +57,15 @@ DEFENCE_HELP = (
     f"a colon: eta:reward=FOLDER,clip=FOLDER. There are {', '.join(DEFENCES.names())}. Or a class of your own, "
     "module:Class, that can be imported or lies in a file here."
 )
+DEFENCE_OPTION = ("--defence", "--defense")
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
-    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP),
+    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=MODEL_HELP, autocompletion=completion.models),
+]
+ServedModelName = Annotated[
+    str,
+    typer.Option("--model", "-m", envvar="DAVSP_MODEL", help=SERVED_HELP, autocompletion=completion.models),
 ]
 Revision = Annotated[str | None, typer.Option(help="Revision of a hub model.")]
 Device = Annotated[
@@ -94,9 +106,28 @@ def load_model(name: str, revision: str | None, device: str, dtype: Precision) -
     return loading.load_model(name, revision=revision, device=device, dtype=dtype.value)
 
 
+def check_served_model(name: str, revision: str | None, defences: Sequence[Defence]) -> None:
+    """Raise InputError for a model that no server has, or that cannot be asked behind these defences, and say what
+    cannot be checked: all before anything is read or drawn."""
+    from davsp.defences import check_served
+    from davsp.models.served import inspect_model
+
+    if revision:
+        raise InputError(f"{name} is what its server loaded: leave out --revision.")
+    for defence in defences:
+        check_served(defence)
+    inspect_model(name)
+    if any(defence.model_specific for defence in defences):
+        say(
+            f"{name} cannot be compared with the model that a defence was made for: see to it that it is the same, "
+            "and leaves images as they are within the same limits (or say which, by --min-pixels and --max-pixels)."
+        )
+
+
 def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query]:
     from davsp.data.sources import read_source
 
+    reads(source)
     read = read_source(source, skip_bad=skip_bad, splits=splits)
     if read.skipped:
         say(f"{source}: {len(read.skipped)} bad records left out, {len(read.queries)} kept.")
@@ -124,6 +155,7 @@ def training_queries(
         if is_testbed(source):
             for model in models:
                 check_world(model)
+        reads(source)
         train, checks = (draw_source(source, split, None, seed, models[0]) for split in ("train", "validation"))
         return train, checks
     queries = queries_of(source, skip_bad, TRAINING_SPLITS)
@@ -139,6 +171,8 @@ def _of_benchmarks(
     from davsp.api import HELD_OUT
     from davsp.benchmarks.training import named_queries, select_for_training, training_queries, training_remarks
 
+    for name in names:
+        reads(name)
     chosen = select_for_training(names)
     for selection in chosen:
         for remark in training_remarks(selection):

@@ -7,9 +7,7 @@ README.md          a card for people
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -22,7 +20,9 @@ from torch import Tensor
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas, FixedCanvas, GridCanvas, TiledCanvas
 from davsp.models.base import VisionLanguageModel
+from davsp.models.hardware import hardware_of
 from davsp.util.files import parse_json, replacing, sha256, write_json, write_text
+from davsp.util.provenance import Provenance, versions_used
 
 SCHEMA = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -55,6 +55,10 @@ class BaseModelFacts(BaseModel):
     """What no precision changes; it tells models apart where `weights` is not known."""
     limits: SavedCanvas | None = None
     """The sizes of images that it took as they are; None in folders written before version 0.2."""
+    device: str | None = None
+    """Where it was loaded when the defence was made; None in folders written before version 0.2."""
+    dtype: str | None = None
+    """The types of its weights there."""
     weights: str | None = None
     """A digest of every tensor of its checkpoint; None in folders written before version 0.2."""
 
@@ -70,6 +74,7 @@ class BaseModelFacts(BaseModel):
             hidden_size=model.hidden_size,
             fingerprint=model.fingerprint(),
             weights=model.weights,
+            **hardware_of(model.model, model.device)._asdict(),
         )
 
     def differences(self, model: VisionLanguageModel) -> list[str]:
@@ -88,13 +93,6 @@ class BaseModelFacts(BaseModel):
         return lines
 
 
-def versions_used() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        **{p: version(p) for p in ("davsp", "torch", "transformers")},
-    }
-
-
 class Facts(BaseModel):
     """What every saved defence says of itself."""
 
@@ -104,6 +102,8 @@ class Facts(BaseModel):
     name: str
     base_model: BaseModelFacts
     versions: dict[str, str] = Field(default_factory=versions_used)
+    provenance: Provenance | None = None
+    """None in folders written before version 0.2."""
     weights_sha256: str | None = None
     """Of model.safetensors: a folder whose saving was cut short between two files is found out."""
 
@@ -120,6 +120,7 @@ def save(folder: Path, facts: Facts, tensors: Mapping[str, Tensor], card: str) -
         with replacing(folder / WEIGHTS) as partial:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
         facts = facts.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
+    facts = facts.model_copy(update={"provenance": facts.provenance or Provenance.now()})
     write_text(folder / CARD, card)
     write_json(folder / CONFIG, facts.model_dump(mode="json"))
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from davsp.data.query import ImageSource, Query, check_question
 from davsp.defences import stored
 from davsp.defences.prompted import PromptDefence
-from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts, versions_used
+from davsp.defences.stored import CARD, CONFIG, WEIGHTS, BaseModelFacts
 from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas
@@ -34,12 +34,12 @@ from davsp.models.base import VisionLanguageModel
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import make_objectives, tensorboard_writer
-from davsp.training.outcome import outcome_lines
 from davsp.training.run_state import read_metrics
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
 from davsp.util.processes import processes
+from davsp.util.provenance import Provenance, versions_used
 
 PICTURE = "border.png"
 
@@ -96,6 +96,8 @@ class VisualSafetyPrompt(
     direction: Tensor | None = field(default=None, kw_only=True)
     """float32 (hidden,): the harmfulness direction it was trained along."""
     versions: dict[str, str] = field(default_factory=versions_used, kw_only=True)
+    provenance: Provenance | None = field(default=None, kw_only=True)
+    """Of a prompt that was loaded: the command that made it."""
 
     @property
     def alignment(self) -> tuple[int, Tensor] | None:
@@ -174,6 +176,7 @@ class VisualSafetyPrompt(
             further_models=self.further_models,
             training=self.training,
             versions=self.versions,
+            provenance=self.provenance,
         )
         card = Environment(loader=PackageLoader("davsp.defences"), autoescape=False).get_template("card.md.j2")  # noqa: S701 - Markdown
         stored.save(folder, facts, tensors, card.render(prompt=self))
@@ -246,6 +249,7 @@ class VisualSafetyPrompt(
             training=facts.training,
             direction=direction,
             versions=facts.versions,
+            provenance=facts.provenance,
         )
 
 
@@ -288,15 +292,6 @@ def train_prompt(
     if processes().is_main:
         prompt.save(folder)
         if not quiet:
-            _say_outcome(trainer, folder)
+            untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
+            print(*trainer.outcome(untrained), sep="\n", file=sys.stderr)
     return prompt
-
-
-def _say_outcome(trainer: Trainer, folder: Path) -> None:
-    """On standard error: what the prompt does on the validation queries, and what the untrained one did."""
-    untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
-    benign, malicious = map(len, trainer.objectives[0].validation_sides)
-    answered = min(malicious, trainer.config.validation_answers)
-    if "refused" in untrained:  # several models have each their own: metrics.jsonl has them
-        for line in outcome_lines(untrained, trainer.best_record, answered, malicious, benign):
-            print(line, file=sys.stderr)

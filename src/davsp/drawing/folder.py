@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from davsp import __version__
 from davsp.data.query import Query
 from davsp.errors import ArtefactError
 from davsp.util.files import check_same_run, new_folder, read_json
+from davsp.util.provenance import Provenance
 
 if TYPE_CHECKING:
     from davsp.drawing.draw import DrawnQueries
@@ -45,7 +47,8 @@ def _fill(folder: Path, drawn: DrawnQueries) -> None:
         lines = [json.dumps(record, ensure_ascii=False) for record in _written(queries, folder)]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     (folder / CARD).write_text(card(drawn), "utf-8")
-    (folder / FACTS).write_text(json.dumps(drawn.facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    facts = drawn.facts | {"davsp": __version__, "provenance": Provenance.now().model_dump(mode="json")}
+    (folder / FACTS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _written(queries: Sequence[Query], folder: Path) -> Iterator[dict[str, Any]]:

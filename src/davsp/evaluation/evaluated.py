@@ -21,6 +21,8 @@ from davsp.evaluation.provider import DavspAPI
 from davsp.evaluation.registry import davsp
 from davsp.evaluation.served import ServerConnection
 from davsp.evaluation.solver import behind, behind_in_batches
+from davsp.models.base import VisionLanguageModel
+from davsp.models.hardware import hardware_of
 from davsp.models.served import inspect_model
 
 
@@ -40,6 +42,10 @@ class EvaluatedModel(ABC):
     name: str
     identity: str
     """All that its answers depend on, as far as that is known: of a model on a server, its name."""
+    device: str | None = None
+    """Where a loaded model is; None of one on a server."""
+    dtype: str | None = None
+    """The types of a loaded model's weights."""
     log_buffer: ClassVar[int]
     """So many answers are written to the log at a time: a killed process loses no more."""
 
@@ -70,6 +76,8 @@ class LoadedModel(EvaluatedModel):
         thinking_tokens: int = 0,
     ) -> None:
         self.name, self.identity = model.name, model.identity
+        if isinstance(model, VisionLanguageModel):  # and no stand-in that answers otherwise
+            self.device, self.dtype = hardware_of(model.model, model.device)
         self._model, self._batch_size = model, batch_size
         self._max_new_tokens, self._thinking_tokens = max_new_tokens + thinking_tokens, thinking_tokens
         self._queries = OpenedQueries(queries)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import platform
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -34,6 +33,7 @@ from davsp.util.code import code_digest
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
 from davsp.util.progress import bars
+from davsp.util.provenance import Provenance, versions_used
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
@@ -137,12 +137,15 @@ def evaluate(
     results = Results(
         model=evaluated.name,
         model_identity=evaluated.identity,
+        device=evaluated.device,
+        dtype=evaluated.dtype,
         seed=seed,
         queries=len(queries),
         data=data,
         max_new_tokens=max_new_tokens,
         thinking_tokens=thinking_tokens,
         judge=JudgeFacts(name=judge.name, model=judge.model_name),
+        judge_identity=hashlib.sha256(judge.identity.encode()).hexdigest()[:16],
         defences={name: rates(queries, given, undefended) for name, given in answers.items()},
         identities={defence.name: hashlib.sha256(defence.identity.encode()).hexdigest()[:16] for defence in defences},
         unscored={name: unscored(given) for name, given in answers.items()},
@@ -150,7 +153,8 @@ def evaluate(
         scoring=scored.rules,
         remarks=(*scored.remarks, *evaluated.remarks, *nothing_scored(answers)),
         seconds=seconds,
-        versions=_versions(),
+        versions=versions_used() | {"inspect_ai": version("inspect_ai")},
+        provenance=Provenance.now(),
         benchmark=benchmark_facts(benchmark, scores) if benchmark else None,
         scores={name: dict(official.figures) for name, official in scores.items()},
     )
@@ -178,8 +182,3 @@ def check_unique(what: str, names: Sequence[str]) -> None:
         if name in seen:
             raise InputError(f"The {what} {name!r} occurs twice. Rename one of the two.")
         seen.add(name)
-
-
-def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("inspect_ai", "torch", "transformers")}
-    return {"python": platform.python_version(), "davsp": __version__, **packages}

@@ -8,16 +8,17 @@ from functools import partial
 
 from anyio import to_thread
 from inspect_ai.log import transcript
-from inspect_ai.model import GenerateConfig, ModelOutput, get_model
+from inspect_ai.model import ModelOutput, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
-from davsp.errors import BlockedRequest, ModelError
+from davsp.errors import BlockedRequest
+from davsp.evaluation.asking import put
 from davsp.evaluation.batching import Batcher
 from davsp.evaluation.inspect_internals import count_usage
 from davsp.evaluation.media import decode_image
-from davsp.evaluation.messages import read_query, reason_of_block, to_messages, token_usage
+from davsp.evaluation.messages import read_query, token_usage
 from davsp.evaluation.opened import OpenedQueries
 from davsp.evaluation.served import ServerConnection
 from davsp.models.requests import BLOCKED, Request, Response
@@ -37,7 +38,7 @@ def behind(defence: Defence, connection: ServerConnection | None = None, thinkin
     """
 
     async def send(request: Request, max_new_tokens: int | None) -> Response:
-        generate = partial(_generate, request, max_new_tokens)
+        generate = partial(put, get_model(), request, max_new_tokens)
         return await generate() if connection is None else await connection.send(generate)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
@@ -83,24 +84,3 @@ async def _answer(state: TaskState, defence: Defence, query: Query, exchange: Ex
     state.messages.append(state.output.message)
     state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})
     return state
-
-
-async def _generate(request: Request, max_new_tokens: int | None) -> Response:
-    """Put a request to the model that is evaluated. Raises ModelError when it says that it cannot answer."""
-    messages = await to_thread.run_sync(to_messages, request)
-    sampling = GenerateConfig(temperature=request.temperature, seed=request.seed) if request.temperature else None
-    config = (sampling or GenerateConfig()).merge(GenerateConfig(max_tokens=max_new_tokens))
-    output = await get_model().generate(messages, config=config)
-    if (blocked := reason_of_block(output)) is not None:
-        raise BlockedRequest(blocked)
-    if output.error:
-        raise ModelError(f"{output.model} gave no answer: {output.error}")
-    usage = output.usage
-    return Response(
-        output.completion,
-        output.stop_reason == "stop",
-        usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-        if usage
-        else None,
-        usage.output_tokens if usage else None,
-    )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import transformers  # its names are looked up when they are needed: to import them takes two seconds
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from davsp.data.query import Query
 from davsp.errors import InputError, ModelError
@@ -23,8 +23,7 @@ from davsp.imaging.pixels import Pixels, stack
 from davsp.models.chat import MARK, Chat
 from davsp.models.checkpoint import CheckpointDigest
 from davsp.models.literal import literal_ids, own_tokens
-from davsp.models.requests import Request, Response
-from davsp.models.sampling import SeededSampling
+from davsp.models.requests import Request, Response, seeded_sampling
 from davsp.models.tokens import Tokens
 from davsp.prompts.text import with_prefix
 
@@ -42,8 +41,8 @@ class VisionLanguageModel(ABC):
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        processor: ProcessorMixin,
+        model: transformers.PreTrainedModel,
+        processor: transformers.ProcessorMixin,
         name: str,
         revision: str | None,
         content: CheckpointDigest | None = None,
@@ -54,7 +53,7 @@ class VisionLanguageModel(ABC):
         self.name = name
         self.revision = revision
         self.content = content
-        self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        self.tokenizer: transformers.PreTrainedTokenizerBase = processor.tokenizer
         self.image_text = cache(self._image_text)
         processor.chat_template = processor.chat_template or self.default_chat_template or self.tokenizer.chat_template
         if not processor.chat_template:
@@ -274,10 +273,7 @@ class VisionLanguageModel(ABC):
                 do_sample=False,
                 max_new_tokens=max_new_tokens,
                 pad_token_id=pad,
-                logits_processor=[
-                    *([SeededSampling(requests)] if any(r.temperature for r in requests) else []),
-                    *([watcher] if any(r.watch for r in requests) else []),
-                ],
+                logits_processor=[*seeded_sampling(requests), *([watcher] if any(r.watch for r in requests) else [])],
             )
         generated = sequences[:, width:].tolist()
         return watcher.note([self._response(*row) for row in zip(begun, map(len, rows), generated, strict=True)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import transformers
 from jinja2 import TemplateError
-from transformers import ProcessorMixin
 
 from davsp.errors import MALFORMED, ModelError
 
@@ -23,7 +23,7 @@ class Chat:
     way: one that fails, or leaves out or repeats question or image. `image_token` is an image's placeholder.
     """
 
-    def __init__(self, processor: ProcessorMixin, name: str, image_token: str, image_in_text: str) -> None:
+    def __init__(self, processor: transformers.ProcessorMixin, name: str, image_token: str, image_in_text: str) -> None:
         self._processor, self._name, self._image_in_text = processor, name, image_in_text
         self._as_text = False
         if in_parts := self._problem(image_token):

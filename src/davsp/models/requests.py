@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -58,3 +60,12 @@ class Response:
     input_tokens: int | None
     output_tokens: int | None
     flagged: bool | None = None
+
+
+def seeded_sampling(requests: Sequence[Request]) -> list[Any]:
+    """What draws the tokens of requests with a temperature, as transformers takes it; [] where none has one."""
+    if not any(request.temperature for request in requests):
+        return []
+    from davsp.models.sampling import SeededSampling  # its base class takes transformers a second to import
+
+    return [SeededSampling(requests)]

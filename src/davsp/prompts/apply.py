@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes, was_made_by
 from davsp.util.files import write_bytes
+from davsp.util.progress import bar
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 
@@ -29,30 +29,61 @@ class ImagePrompt(Protocol):
     def apply_to_image(self, image: Image.Image) -> Image.Image: ...
 
 
+class SizeChange(NamedTuple):
+    """Width and height of an image in pixels, before and after a prompt was applied."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class ApplySummary:
-    """How many images of a folder were written, and skipped as up to date; one line for each that failed."""
+    """How many images of a folder were written, and skipped as up to date; one line for each that failed; the sizes of
+    those that were written."""
 
     written: int
     skipped: int
     failed: tuple[str, ...]
+    sizes: tuple[SizeChange, ...] = ()
+
+
+def size_line(sizes: Collection[SizeChange]) -> str:
+    """What was done to the sizes of one image or more, for a user."""
+
+    def shown(found: Iterable[tuple[int, int]]) -> str:
+        ordered = sorted(set(found), key=lambda size: size[0] * size[1])
+        return " to ".join(f"{w} x {h}" for w, h in dict.fromkeys((ordered[0], ordered[-1])))
+
+    before, after = (shown(change[i] for change in sizes) for i in (0, 1))
+    return f"{before} pixels became {after}: the size at which the model sees an image."
+
+
+def applied(prompt: ImagePrompt, source: Path | bytes, *, what: str = "standard input") -> tuple[bytes, SizeChange]:
+    """The PNG file of an image with the prompt applied, and the two sizes. `what` names an image that is given as the
+    bytes of its file. Raises InputError for one that is not usable."""
+    image = open_image(source, what="" if isinstance(source, Path) else what)
+    protected = prompt.apply_to_image(image)
+    return png_bytes(protected, prompt.identity), SizeChange(image.size, protected.size)
 
 
 def apply_to_stream(prompt: ImagePrompt, content: bytes, *, what: str = "standard input") -> bytes:
     """The PNG file of an image file's bytes with the prompt applied. Raises InputError, naming `what`."""
-    return png_bytes(prompt.apply_to_image(open_image(content, what=what)), prompt.identity)
+    return applied(prompt, content, what=what)[0]
 
 
-def apply_to_file(prompt: ImagePrompt, source: Path, target: Path) -> None:
-    """Write the image in `source` with the prompt applied to `target`, a .png file other than `source`.
+def apply_to_file(prompt: ImagePrompt, source: Path | bytes, target: Path) -> SizeChange:
+    """Write the image in `source`, a file or the bytes of one, with the prompt applied to `target`, a .png file other
+    than `source`, and return its sizes.
 
     Raises InputError for an image or target that is not usable, StorageError when `target` cannot be written.
     """
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: the result is always PNG. Give an output name that ends in .png.")
-    if _real(target) == _real(source):
+    if isinstance(source, Path) and _real(target) == _real(source):
         raise InputError(f"{target} is the image itself. Give another output name.")
-    write_bytes(target, png_bytes(prompt.apply_to_image(open_image(source)), prompt.identity))
+    content, sizes = applied(prompt, source)
+    write_bytes(target, content)
+    return sizes
 
 
 def apply_to_folder(
@@ -78,25 +109,21 @@ def apply_to_folder(
     maker = prompt.identity
     todo = {s: t for s, t in outputs.items() if overwrite or not _is_current(t, s, maker)}
     failed: list[str] = []
-    console = Console(stderr=True)
+    sizes: list[SizeChange] = []
     # Threads: Pillow decodes, resizes and encodes outside Python's lock.
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:
         jobs = [pool.submit(apply_to_file, prompt, s, t) for s, t in todo.items()]
-        for job in track(
-            as_completed(jobs),
-            "Applying",
-            total=len(jobs),
-            console=console,
-            disable=not console.is_terminal,
-        ):
-            try:
-                job.result()
-            except InputError as error:
-                failed.append(str(error))
+        with bar("Applying", len(jobs)) as advance:
+            for job in as_completed(jobs):
+                try:
+                    sizes.append(job.result())
+                except InputError as error:
+                    failed.append(str(error))
+                advance(1)
     finally:
         pool.shutdown(cancel_futures=True)
-    return ApplySummary(len(todo) - len(failed), len(outputs) - len(todo), tuple(sorted(failed)))
+    return ApplySummary(len(todo) - len(failed), len(outputs) - len(todo), tuple(sorted(failed)), tuple(sizes))
 
 
 def _outputs(source: Path, target: Path) -> dict[Path, Path]:

@@ -46,6 +46,12 @@ class Fitting(ABC):
     def identity(self) -> Record:
         """What must be equal for a saved state to be resumed."""
 
+    def progress(self, step: Record, validation: Record | None) -> str:
+        """What is shown beside the bar: of the last step's record, and of the last validation's, {"step": done,
+        "validation": {...}}. By default their numbers."""
+        checked = f"; after {validation['step']}: {_numbers(validation['validation'])}" if validation else ""
+        return f"{_numbers(step)}{checked}"
+
     def validate(self, done: int) -> Record | None:  # noqa: ARG002 - for those that are validated
         """Measure what `done` steps have made, and return what is to be logged of it; by default nothing is measured.
 
@@ -96,21 +102,22 @@ def run_steps(
         raise InputError("`davsp fit` runs in one process: start it without a launcher.")
     make_folder(folder)
     done = resume(fitting, folder)
-    with bar(title, fitting.steps, quiet=quiet) as advance, interruptible() as interrupted:
-        advance(done)
+    checked: Record | None = None
+    with bar(title, fitting.steps, done=done, quiet=quiet) as advance, interruptible() as interrupted:
         if done == 0 and (validation := fitting.validate(0)) is not None:
-            _checkpoint(fitting, folder, 0, validation, report)
+            checked = _checkpoint(fitting, folder, 0, validation, report)
         while done < fitting.steps:
             record = {"step": done + 1, **fitting.step(done)}
             done += 1
             _log(folder, record)
             report(record)
-            advance(1)
             stop = any(together.all_gather([interrupted()]))
             if done % save_every == 0 or done == fitting.steps:
-                _checkpoint(fitting, folder, done, fitting.validate(done), report)
+                checked = _checkpoint(fitting, folder, done, fitting.validate(done), report)
             elif stop:
                 _save(fitting, folder, done)
+            advance.tell(fitting.progress(record, checked))
+            advance(1)
             if stop:
                 raise Interrupted(done)
 
@@ -128,15 +135,22 @@ def resume(fitting: Fitting, folder: Path) -> int:
     return int(saved["step"])
 
 
-def _checkpoint(fitting: Fitting, folder: Path, done: int, validation: Record | None, report: Report) -> None:
-    """Log what was validated, save the state, and report it."""
+def _checkpoint(fitting: Fitting, folder: Path, done: int, validation: Record | None, report: Report) -> Record | None:
+    """Log what was validated, if anything was, save the state, and report and return the record."""
     if validation is None:
         _save(fitting, folder, done)
-        return
+        return None
     record = {"step": done, "validation": validation}
     _log(folder, record)
     _save(fitting, folder, done)
     report(record)
+    return record
+
+
+def _numbers(record: Record) -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, int | float) and name != "step"
+    )
 
 
 def _log(folder: Path, record: Record) -> None:

@@ -22,11 +22,11 @@ def outcome_lines(
     """
     figures = {"malicious queries refused": ("refused", answered), "benign answers kept": ("kept", benign)}
     parts = [
-        f"{what} {_rate(before[name], n)} before, {_rate(after[name], n)} after"
+        f"{what} {_rate(before[name], n)} -> {_rate(after[name], n)} (n={n})"
         for what, (name, n) in figures.items()
         if n
     ]
-    lines = [f"On the validation queries: {'; '.join(parts)} (step {after['step']:.0f} is kept)."]
+    lines = [f"On the validation queries, untrained -> step {after['step']:.0f}, which is kept: {'; '.join(parts)}."]
     if after["quality"] <= before["quality"]:
         lines.append(
             "WARNING: the prompt that is kept is no better than the untrained one. Try more steps, a larger step_size, "
@@ -60,4 +60,4 @@ def layer_warning(statistics: Sequence[LayerStatistics], chosen: int, malicious:
 def _rate(share: float, n: int) -> str:
     rate = Rate.of(round(share * n), n)
     assert rate.rate is not None and rate.low is not None and rate.high is not None
-    return f"{100 * rate.rate:.0f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}] n={n}"
+    return f"{100 * rate.rate:.0f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from davsp.training.config import Sampling, Start
 from davsp.training.loop import Fitting, Report, run_steps
 from davsp.training.objective import Objective
 from davsp.training.optim import PixelOptimizer
+from davsp.training.outcome import outcome_lines
 from davsp.training.run_state import Record
 from davsp.util.batching import batched
 from davsp.util.processes import processes
@@ -118,6 +120,36 @@ class Trainer(Fitting):
         """How a figure of one objective is called among those of all."""
         return name if len(self.objectives) == 1 else f"{name}_{number + 1}"
 
+    def progress(self, step: Record, validation: Record | None) -> str:
+        """The step's loss, weighted as it is descended, its projections, and what the last validation found."""
+        weights = {"answer_loss": self.config.answer_weight, "alignment_loss": self.config.alignment_weight}
+        loss = sum(weight * value for part, weight in weights.items() for value in _parts(step, part))
+        projected = {side: _parts(step, f"{side}_projection") for side in ("malicious", "benign")}
+        told = [f"loss {loss:.3g}"]
+        if any(projected.values()):
+            told.append(", ".join(f"{side} {fmean(values):.1f}" for side, values in projected.items() if values))
+        if validation:
+            found = {name: _parts(validation["validation"], name) for name in ("refused", "kept")}
+            shares = (f"{name} {100 * fmean(values):.0f} %" for name, values in found.items() if values)
+            told.append(f"step {validation['step']}: {', '.join(shares)}")
+        return "; ".join(told)
+
+    def outcome(self, untrained: Record) -> list[str]:
+        """Lines for a user: what the prompt that is kept does on the validation queries of each model, and what the
+        untrained one did, by its validation record."""
+        lines = []
+        for i, objective in enumerate(self.objectives):
+            benign, malicious = map(len, objective.validation_sides)
+            before, after = (
+                {name: record[self._named(i, name)] for name in ("refused", "kept", "quality")}
+                for record in (untrained, self.best_record)
+            )
+            after["step"] = self.best_record["step"]
+            answered = min(malicious, self.config.validation_answers)
+            told = outcome_lines(before, after, answered, malicious, benign)
+            lines += told if len(self.objectives) == 1 else [f"{objective.model.name}: {line}" for line in told]
+        return lines
+
     def validation_record(self) -> Record:
         """What each objective finds of the prompt; `quality` is the mean of theirs."""
         records = [objective.validation_record(self.prompt) for objective in self.objectives]
@@ -151,3 +183,8 @@ class Trainer(Fitting):
         self.drawn = list(state["drawn"])
         self.best = state["best"].to(self.prompt.device)
         self.best_record = dict(state["best_record"])
+
+
+def _parts(record: Record, name: str) -> list[float]:
+    """The figures of that name, of whichever side and model."""
+    return [value for key, value in record.items() if key.rstrip("_0123456789").endswith(name)]

@@ -20,6 +20,7 @@ from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.activations import activation_batches, read_activations
 from davsp.models.base import VisionLanguageModel
+from davsp.models.hardware import hardware_of
 from davsp.results import first_problem
 from davsp.training.choices import Direction, FitOn
 from davsp.training.directions import fit_directions
@@ -28,6 +29,7 @@ from davsp.training.twins import REQUEST, text_twins
 from davsp.util.batching import batched
 from davsp.util.files import parse_json, replacing, write_json
 from davsp.util.processes import processes
+from davsp.util.provenance import Provenance, versions_used
 
 SCHEMA = 1
 LAYER_CONVENTION = "decoder layer k is the hidden state after block k, k = 1..n"
@@ -182,7 +184,11 @@ def extract_vector(
         projected[1].numpy(),
         within=direction is not Direction.MEAN,
     )
-    origin = origin_of(model, () if given else fitting, validation, prefix, direction, fit_on)
+    origin = origin_of(model, () if given else fitting, validation, prefix, direction, fit_on) | {
+        **hardware_of(model.model, model.device)._asdict(),
+        "versions": versions_used(),
+        "provenance": Provenance.now().model_dump(mode="json"),
+    }
     chosen = layer or choose_layer(statistics[model.first_seeing_layer - 1 :])
     return HarmfulnessVector(directions, chosen, statistics, origin)
 

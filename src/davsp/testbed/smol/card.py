@@ -29,6 +29,7 @@ from davsp.testbed.sources import LEAST_PUBLIC_SIDE
 from davsp.util.batching import batched
 from davsp.util.files import append_line, make_folder, parse_json, write_json, write_text
 from davsp.util.progress import bar
+from davsp.util.provenance import Provenance
 
 ANSWERS, CARD, PAGE = "answers.jsonl", "card.json", "card.md"
 PER_ROW = 300
@@ -62,6 +63,7 @@ class Card(BaseModel):
     seconds: dict[int, float]
     machine: str
     versions: dict[str, str]
+    provenance: Provenance | None = None
 
 
 def score_reader(
@@ -107,6 +109,7 @@ def score_reader(
         seconds=asker.seconds,
         machine=f"{model.device} ({platform.machine()}), {torch.get_num_threads()} threads",
         versions={name: version(name) for name in ("torch", "transformers", "pillow")} | {"davsp": __version__},
+        provenance=Provenance.now(),
     )
     write_json(folder / CARD, card.model_dump(mode="json"))
     write_text(folder / PAGE, card_page(card))
