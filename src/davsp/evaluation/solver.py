@@ -63,8 +63,11 @@ def behind_in_batches(
     async def send(request: Request, limit: int | None) -> Response:
         response = await batcher.respond(request, limit or max_new_tokens)
         count_usage(str(get_model()), token_usage(response))
-        asked = {**vars(request), "image": request.image is not None, "watch": request.watch is not None}
-        transcript().info({"request": asked, "response": vars(response)}, source="davsp")
+        asked = {**vars(request), "image": request.image is not None}
+        told = dict(vars(response))
+        if asked.pop("watch") is None:
+            told.pop("flagged")
+        transcript().info({"request": asked, "response": told}, source="davsp")
         return response
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
