@@ -169,7 +169,11 @@ def elsewhere() -> Iterator[torch.device]:
         return submit(pool, run)
 
     try:
-        with _Moving(), patch.object(ThreadPoolExecutor, "submit", submit_elsewhere):
+        with (
+            _Moving(),
+            patch.object(ThreadPoolExecutor, "submit", submit_elsewhere),
+            patch("torch.cuda.get_device_name", lambda device: "a pretended GPU"),
+        ):
             yield DEVICE
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)

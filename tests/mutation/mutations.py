@@ -203,9 +203,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the harmfulness direction points the other way",
-        "training/vector.py",
-        "means[1] - means[0]",
-        "means[0] - means[1]",
+        "training/directions.py",
+        "means[kind, True] - means[kind, False]",
+        "means[kind, False] - means[kind, True]",
         VECTOR,
     ),
     # What is read from the model.
