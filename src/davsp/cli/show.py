@@ -76,14 +76,16 @@ def _defence(folder: Path, config: Any) -> Facts:
         "prefix": config.get("prefix") or "",
         "made for": ", ".join([f"{base['name']} ({base['family']}, weights {_short(base.get('weights'))})", *others]),
         "aligned": _aligned(training) if training else "",
-        "options": ", ".join(
-            f"{k} {options[k]}" for k in ("steps", "batch_size", "seed") if options.get(k) is not None
-        ),
+        "options": ", ".join(f"{k} {options[k]}" for k in OPTIONS if options.get(k) is not None),
         "at its end": _numbers(training.get("metrics") or config.get("metrics") or {}),
         "data": _digests(training.get("data") or config.get("data") or {}),
         "weights": _weights(folder, config.get("weights_sha256")),
         **_made(config, [base.get("device"), base.get("dtype")]),
     }
+
+
+OPTIONS = ("direction", "rate", "confidence", "steps", "batch_size", "seed")
+"""Of what a defence was made with, what is told in a line."""
 
 
 def _aligned(training: Mapping[str, Any]) -> str:
