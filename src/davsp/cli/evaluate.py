@@ -35,7 +35,7 @@ from davsp.cli.options import (
     say,
 )
 from davsp.errors import InputError
-from davsp.evaluation.gates import MEASURES, Gate
+from davsp.evaluation.bounds import MEASURES, Bound
 from davsp.judges import load_judge
 from davsp.judges.scoring import AUTO, RULES, check_scoring
 from davsp.testbed.sources import draw_source, is_drawn
@@ -139,8 +139,8 @@ def evaluate(
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
     check_scoring(scoring)
-    gates = [Gate.parse(text, is_least=True) for text in fail_under or []]
-    gates += [Gate.parse(text, is_least=False) for text in fail_over or []]
+    bounds = [Bound.parse(text, is_least=True) for text in fail_under or []]
+    bounds += [Bound.parse(text, is_least=False) for text in fail_over or []]
     served = is_served(model)
     if not served and (min_pixels or max_pixels):
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
@@ -151,8 +151,8 @@ def evaluate(
         defences.insert(0, Undefended())
     compared = [defence.name for defence in defences]
     check_unique("defence name", compared)
-    for gate in gates:
-        gate.check_defences(compared)
+    for bound in bounds:
+        bound.check_defences(compared)
     if served:
         check_served_model(model, revision, () if transfer else defences)
     jobs = (
@@ -201,7 +201,7 @@ def evaluate(
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
     for warning in warnings:
         say(f"WARNING: {warning}")
-    failures = [line for gate in gates for line in gate.failures(measured)]
+    failures = [line for bound in bounds for line in bound.failures(measured)]
     for line in failures:
         say(f"FAILED: {line}")
     if failures or empty:

@@ -15,7 +15,7 @@ from davsp.testbed.smol.pretraining.language import Language
 from davsp.testbed.smol.pretraining.samples import DOUBLE, LENGTHS, PATCHES, SINGLE, TEXT
 from davsp.testbed.smol.pretraining.stage import Stage, memory
 from davsp.testbed.smol.pretraining.tower import Tower
-from davsp.testbed.smol.pretraining.workers import Sample, Supply
+from davsp.testbed.smol.pretraining.workers import Sample, Supply, on_device
 
 SURE = 1.2
 """Answers of more weight than this are either right or wrong, and counted in the log."""
@@ -153,11 +153,7 @@ class DecoderStage:
             wanted.append(labels[row, column].astype(np.int64))
             weights.append(sample.arrays[f"{group}_weights"][first:last][row, column])
             start += count * LENGTHS[group]
-        hidden = self.language(embedded)[self._there(np.concatenate(places))]
-        aims = self._there(np.concatenate(wanted))
+        hidden = self.language(embedded)[on_device(np.concatenate(places), self.device)]
+        aims = on_device(np.concatenate(wanted), self.device)
         losses = F.cross_entropy(self.language.logits(hidden).float(), aims, reduction="none")
-        return losses, hidden.detach(), aims, self._there(np.concatenate(weights))
-
-    def _there(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        return losses, hidden.detach(), aims, on_device(np.concatenate(weights), self.device)

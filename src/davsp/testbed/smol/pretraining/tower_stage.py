@@ -14,7 +14,7 @@ from davsp.testbed.smol.pretraining.layout import CHARACTERS, SIDE, SLOTS
 from davsp.testbed.smol.pretraining.samples import TOWER
 from davsp.testbed.smol.pretraining.stage import Stage, memory
 from davsp.testbed.smol.pretraining.tower import WIDTH, Tower
-from davsp.testbed.smol.pretraining.workers import Sample, Supply
+from davsp.testbed.smol.pretraining.workers import Sample, Supply, on_device
 
 NO_LETTER = 0.1
 """Weight of a place that has no letter, beside 1 for one that has: most have none."""
@@ -120,15 +120,15 @@ class TowerStage:
         said = said.reshape(-1, len(CHARACTERS) + 1).float()
         tokens = sample.arrays["tokens"][first:last].reshape(-1)
         places, empty = np.flatnonzero(tokens >= 0), np.flatnonzero(tokens == -1)
-        wanted = self._there(tokens[places].astype(np.int64))
+        wanted = on_device(tokens[places].astype(np.int64), self.device)
         flat = out.flatten(0, 1)
-        named = flat[self._there(places)].float()
+        named = flat[on_device(places, self.device)].float()
         cosines = (F.normalize(named, dim=-1).to(self.directions.dtype) @ self.directions.T).float()
         losses = {
             "letters": F.cross_entropy(said, letters, weight=self.weight),
             "tokens": F.cross_entropy(cosines * self.sharpness.exp(), wanted),
             "near": (named - self.embeddings[wanted]).pow(2).sum(-1).mean() / 10,
-            "blank": flat[self._there(empty)].float().pow(2).sum(-1).mean() / 10,
+            "blank": flat[on_device(empty, self.device)].float().pow(2).sum(-1).mean() / 10,
         }
         if not with_figures:
             return losses, {}
@@ -140,7 +140,3 @@ class TowerStage:
                 "tokens right": (cosines.argmax(-1) == wanted).float().mean(),
                 "sharpness": self.sharpness.detach().exp(),
             }
-
-    def _there(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor

@@ -115,15 +115,15 @@ class Supply:
             if stage == FAILED:
                 self._failure = str(arrays)
             elif stage == self._stage.value:
-                tensors = {name: self._on_device(array) for name, array in arrays.items()}
+                tensors = {name: on_device(array, self._device) for name, array in arrays.items()}
                 self._fresh.append(Sample(stage, tensors, arrays))
                 self.laid_out += 1
 
-    def _on_device(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if self._device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+
+def on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor on a device, for which no one waits."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 @contextmanager

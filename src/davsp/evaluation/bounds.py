@@ -16,11 +16,11 @@ MEASURES = (*(measure.value for measure in Measure), _MEAN)
 
 
 @dataclass(frozen=True)
-class Gate:
+class Bound:
     """A measure may not be under a bound, or not over it, behind one defence or behind all but the undefended model."""
 
     measure: str
-    bound: float
+    limit: float
     """In 0..1."""
     is_least: bool
     """Whether the bound is the least that passes; else it is the most."""
@@ -28,7 +28,7 @@ class Gate:
 
     @classmethod
     def parse(cls, text: str, *, is_least: bool) -> Self:
-        """The gate that MEASURE=BOUND or DEFENCE:MEASURE=BOUND stands for. Raises InputError for anything else."""
+        """The bound that MEASURE=BOUND or DEFENCE:MEASURE=BOUND stands for. Raises InputError for anything else."""
         option = "--fail-under" if is_least else "--fail-over"
         left, equals, number = text.rpartition("=")
         defence, _, measure = left.rpartition(":")
@@ -46,7 +46,7 @@ class Gate:
 
     def __str__(self) -> str:
         where = f"{self.defence}:" if self.defence else ""
-        return f"{where}{self.measure} {'>=' if self.is_least else '<='} {self.bound:g}"
+        return f"{where}{self.measure} {'>=' if self.is_least else '<='} {self.limit:g}"
 
     def check_defences(self, names: Sequence[str]) -> None:
         """Raise InputError where none of the defences of these names is held to it."""
@@ -58,13 +58,13 @@ class Gate:
         if not self._held(names):
             raise InputError(
                 f"{self}: no defence is evaluated that it could hold for. Give a --defence, or name the undefended "
-                f"model: {UNDEFENDED}:{self.measure}={self.bound:g}."
+                f"model: {UNDEFENDED}:{self.measure}={self.limit:g}."
             )
 
     def failures(self, results: Sequence[Results]) -> Iterator[str]:
         """A line for each defence that does not pass: on one of several sets of queries, or on none of which the
         measure was measured. Whether a set has queries that the measure is taken over is for the set to say; where it
-        has them and not one has a verdict, the gate fails."""
+        has them and not one has a verdict, the bound fails."""
         for name in self._held(list(results[0].defences)):
             found = [_measured(result.defences[name], self.measure) for result in results]
             asked = [each for each in found if each is not None]
@@ -74,7 +74,7 @@ class Gate:
                 value = each.rate if isinstance(each, Rate) else each.value
                 if value is None:
                     yield f"{name}: {self.measure} has no answer with a verdict, and must be: {self}"
-                elif value < self.bound if self.is_least else value > self.bound:
+                elif value < self.limit if self.is_least else value > self.limit:
                     yield f"{name}: {self.measure} is {_shown(value, each)}, and must be: {self}"
 
     def _held(self, names: Sequence[str]) -> list[str]:

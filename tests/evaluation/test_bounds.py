@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from davsp.errors import InputError
-from davsp.evaluation.gates import Gate
+from davsp.evaluation.bounds import Bound
 from davsp.results import Figure, Rate, Rates, Results
 
 
@@ -20,7 +20,7 @@ def results(**defences: Rates) -> Results:
 
 
 def failures(text: str, *measured: Results, is_least: bool = True) -> list[str]:
-    return list(Gate.parse(text, is_least=is_least).failures(measured))
+    return list(Bound.parse(text, is_least=is_least).failures(measured))
 
 
 SAFE = rates(rsr={"sd": Rate.of(10, 10), "figstep": Rate.of(8, 10)}, over_refusal={"sd": Rate.of(1, 10)})
@@ -71,15 +71,15 @@ def test_a_mean_is_held_to_a_bound_too() -> None:
         ("prefix:=0.9", "there is no measure ''"),
     ],
 )
-def test_what_is_no_gate_is_refused(text: str, told: str) -> None:
+def test_what_is_no_bound_is_refused(text: str, told: str) -> None:
     with pytest.raises(InputError, match="--fail-over") as refused:
-        Gate.parse(text, is_least=False)
+        Bound.parse(text, is_least=False)
     assert told in str(refused.value)
 
 
-def test_a_gate_that_holds_for_no_defence_is_refused_before_anything_is_asked() -> None:
+def test_a_bound_that_holds_for_no_defence_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(InputError, match="no defence 'safe' is evaluated"):
-        Gate.parse("safe:rsr=0.9", is_least=True).check_defences(["none"])
+        Bound.parse("safe:rsr=0.9", is_least=True).check_defences(["none"])
     with pytest.raises(InputError, match="none:rsr"):
-        Gate.parse("rsr=0.9", is_least=True).check_defences(["none"])
-    Gate.parse("none:rsr=0.9", is_least=True).check_defences(["none"])
+        Bound.parse("rsr=0.9", is_least=True).check_defences(["none"])
+    Bound.parse("none:rsr=0.9", is_least=True).check_defences(["none"])
