@@ -24,6 +24,7 @@ from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.batches import REFUSAL
 from davsp.training.vector import project
+from davsp.util.options import read_options
 
 Two = tuple[list[Query], list[Query]]
 
@@ -32,7 +33,13 @@ Two = tuple[list[Query], list[Query]]
 def folder(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     training, checks = border_queries(seed=0, per_group=12, checks_per_group=10)
     folder = tmp_path_factory.mktemp("gates") / "mine"
-    Gate.fit(model, GateFitOptions.model_validate({"rate": 0.1}), FittingData(training, checks), folder, quiet=True)
+    Gate.fit(
+        model,
+        GateFitOptions.model_validate({"rate": 0.1, "refusal_rate": 0.05}),
+        FittingData(training, checks),
+        folder,
+        quiet=True,
+    )
     return folder
 
 
@@ -68,10 +75,10 @@ def test_what_is_not_flagged_is_answered_word_for_word_as_without_a_gate(
     watched = model.respond([Request(q.question, q.image, watch=watch) for q in queries], 16)
     plain = model.respond([Request(q.question, q.image) for q in queries], 16)
     expected = [bool(p > middle) for p in projections]
-    assert [r.flagged for r in watched] == expected and any(expected) and not all(expected)
-    for one, other in zip(watched, plain, strict=True):
-        assert other.flagged is None
-        assert one == replace(other, flagged=False) if not one.flagged else one.text == ""
+    assert any(expected) and not all(expected)
+    for one, other, projection, flagged in zip(watched, plain, projections, expected, strict=True):
+        assert one.projection == pytest.approx(float(projection), abs=1e-3) and other.projection is None
+        assert one.text == "" if flagged else one == replace(other, projection=one.projection)
 
 
 def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
@@ -87,6 +94,25 @@ def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
     assert behind.identity != gate.identity and behind.name == "mine+prefix"
     gate.watch = replace(gate.watch, threshold=float("nan"))
     assert ask(model, query.image, query.question, gate, max_new_tokens=8) == REFUSAL
+
+
+def test_what_is_far_above_the_threshold_is_refused_whatever_stands_behind_the_gate(gate: Gate, queries: Two) -> None:
+    facts = gate.facts.model_copy(update={"threshold": 1.0, "refusal_threshold": 2.0})
+    behind = Gate(facts, gate.direction, SafetyPrefix("be careful ."))
+
+    def answer(projection: float) -> str:
+        async def send(request: Request, limit: int | None) -> Response:
+            return Response("asked" if request.watch is None else "passed", True, 1, 1, projection)
+
+        return asyncio.run(behind.answer(queries[0][0], Exchange(send)))
+
+    assert [answer(at) for at in (0.5, 1.5, 2.5, float("nan"))] == ["passed", "asked", REFUSAL, REFUSAL]
+    assert behind.identity != gate.before(SafetyPrefix("be careful .")).identity
+
+
+def test_no_more_can_be_refused_than_is_flagged() -> None:
+    with pytest.raises(InputError, match=r"refusal_rate.*0.1 is more than the rate"):
+        read_options(GateFitOptions, {}, ["rate=0.05", "refusal_rate=0.1"])
 
 
 def test_a_model_that_does_not_look_gets_nothing_through(gate: Gate, queries: Two) -> None:
@@ -109,7 +135,8 @@ def test_what_was_measured_is_saved_and_a_damaged_gate_is_refused(gate: Gate, fo
     assert benign == 90 and flagged / benign <= facts.config["rate"]
     assert sum(rate.n for rate in facts.caught.values()) > 0 and facts.curve["0.2"].rate >= facts.curve["0.005"].rate  # type: ignore[operator]
     card = (folder / "README.md").read_text()
-    assert "at most 10 % of benign queries flagged" in card and "a baseline" not in card
+    assert facts.refusal_threshold is not None and facts.refusal_threshold >= facts.threshold
+    assert "at most 10 % of benign queries flagged, 5 % refused whatever" in card and "a baseline" not in card
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text((folder / "config.json").read_text().replace('"layer": ', '"layer": "x'))

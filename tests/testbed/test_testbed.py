@@ -15,6 +15,7 @@ from PIL import Image
 from davsp.data.readers import read_queries
 from davsp.demo import run_demo
 from davsp.errors import ArtefactError, InputError
+from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED
 from davsp.testbed.export import export_queries
 from davsp.testbed.patches import CHARACTERS, THINGS, draw_scene, patch_targets
@@ -264,7 +265,7 @@ def test_a_shipped_checkpoint_has_a_safety_gap_in_images(name: str, kind: Kind) 
 @shipped
 def test_the_scores_on_the_card_are_those_of_the_weights(name: str) -> None:
     """A fresh, smaller draw of the test split must land within the sampling error of the card's rates."""
-    fresh = score_checkpoint(name, per_group=24, seed=9, side=own_side(name))
+    fresh = score_checkpoint(load_model(name), per_group=24, seed=9, side=own_side(name))
     for defence in ("none", "prefix"):
         for table in ("rsr", "benign_accuracy"):
             for kind, found in fresh[defence][table].items():
@@ -299,7 +300,6 @@ def test_the_recipe_starts_bit_for_bit_as_the_shipped_one_did(name: str, tmp_pat
 
 @pytest.mark.parametrize("architecture", RECIPES)
 def test_what_is_trained_is_what_the_checkpoint_computes(architecture: str, tmp_path: Path) -> None:
-    from davsp.models.loading import load_model
     from davsp.models.tokens import Tokens
     from davsp.testbed.pretrain import decoder_states
     from davsp.testbed.recipe import Batches

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Device, Out, Seed, say
+from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Device, Dtype, Out, Precision, Seed, say
 from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED, SMOL
 from davsp.testbed.sources import FOLDER_VARIABLE, TEST_PER_GROUP, own_side
@@ -123,19 +123,22 @@ def score(
     ] = Path("runs/card"),
     batch_size: BatchSize = 16,
     seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = Precision.AUTO,
 ) -> None:
     """Score a testbed checkpoint, undefended and with the safety prefix, on the world's test split.
 
     `score smol`: what a model that reads English refuses, as text and in images, and how well it reads; as JSON and
     Markdown. The same command goes on with a run that was stopped.
     """
+    from davsp.models.loading import load_model
+
     if name is Fetched.SMOL:
-        from davsp.models.loading import load_model
         from davsp.testbed.smol.card import PAGE, PER_ROW, score_reader
         from davsp.testbed.sources import LEAST_PUBLIC_SIDE
 
         score_reader(
-            load_model(model or SMOL),
+            load_model(model or SMOL, device=device, dtype=dtype),
             out,
             texts=texts,
             figstep=figstep,
@@ -153,7 +156,8 @@ def score(
     from davsp.testbed.shipping import score_checkpoint
 
     own = own_side(model or TESTBED)
-    print(json.dumps(score_checkpoint(model or TESTBED, per_group or TEST_PER_GROUP, seed, side or own), indent=2))
+    loaded = load_model(model or TESTBED, device=device, dtype=dtype)
+    print(json.dumps(score_checkpoint(loaded, per_group or TEST_PER_GROUP, seed, side or own), indent=2))
 
 
 @testbed_app.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from davsp.data.digests import digest
@@ -42,7 +42,14 @@ class GateFitOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rate: float = Field(0.05, gt=0, lt=1, description="Share of benign queries that are flagged at most.")
-    confidence: float = Field(0.95, gt=0, lt=1, description="How sure that is, over the draw of the calibration.")
+    refusal_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of benign queries that are refused at most, whatever defence stands behind the gate. "
+        "Default: that defence answers all that is flagged.",
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="How sure these are, over the draw of the calibration.")
     direction: Direction = Field(Direction.LDA, description="How the direction is made, as for `davsp train`.")
     fit_on: FitOn = Field(FitOn.IMAGES, description="What it is made from: images or texts, as for `davsp train`.")
     layer: Positive | None = Field(
@@ -51,6 +58,13 @@ class GateFitOptions(BaseModel):
     )
     batch_size: Positive = Field(16, description="Queries that are read at once.")
     seed: Count = Field(0, description="Of which training queries are held out.")
+
+    @field_validator("refusal_rate")
+    @classmethod
+    def _is_no_more_than_is_flagged(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and value > info.data.get("rate", 1):
+            raise ValueError(f"{value:g} is more than the rate, and what is refused is flagged first")
+        return value
 
 
 class GateOptions(BaseModel):
@@ -67,6 +81,8 @@ class GateFacts(fitted.FittedFacts):
 
     layer: int
     threshold: float
+    refusal_threshold: float | None = None
+    """Above it a query is refused, whatever stands behind the gate."""
     flagged: dict[str, Rate]
     """Of the benign queries."""
     caught: dict[str, Rate]
@@ -108,17 +124,21 @@ class Gate(Defence):
 
     @property
     def identity(self) -> str:
-        state = self.direction.numpy().tobytes() + repr((self.facts.layer, self.facts.threshold)).encode()
+        numbers = (self.facts.layer, self.facts.threshold, self.facts.refusal_threshold)
+        state = self.direction.numpy().tobytes() + repr(numbers).encode()
         return f"{hashlib.sha256(state).hexdigest()} before {self.inner.identity if self.inner else REFUSAL!r}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         """The undefended answer, or that of `inner`. Raises ModelError where the model did not look."""
         response = await exchange.ask(Request(query.question, query.image, watch=self.watch))
-        if response.flagged is None:
+        if response.projection is None:
             raise ModelError(f"{self.name}: the model gave an answer without reading its hidden states.")
-        if not response.flagged:
+        if not self.watch.flags(response.projection):
             return response.text
-        return await self.inner.answer(query, exchange) if self.inner else REFUSAL
+        bound = self.facts.refusal_threshold
+        if self.inner is None or (bound is not None and not response.projection <= bound):
+            return REFUSAL
+        return await self.inner.answer(query, exchange)
 
     def check(self, model: VisionLanguageModel) -> None:
         self.facts.check(model)
@@ -182,6 +202,7 @@ class Gate(Defence):
         benign = [score for score, query in zip(scores, calibration, strict=True) if not query.malicious]
         malicious = [score for score, query in zip(scores, calibration, strict=True) if query.malicious]
         threshold = conformal_threshold(benign, options.rate, options.confidence)
+        bound = options.refusal_rate and conformal_threshold(benign, options.refusal_rate, options.confidence)
         facts = GateFacts(
             kind=cls.kind,
             name=folder.resolve().name,
@@ -191,6 +212,7 @@ class Gate(Defence):
             metrics={"auroc": vector.at(layer).auroc, "separation": vector.at(layer).separation},
             layer=layer,
             threshold=threshold,
+            refusal_threshold=bound,
             flagged=_by_kind(scores, calibration, threshold, malicious=False),
             caught=_by_kind(scores, calibration, threshold, malicious=True),
             curve={f"{share:g}": _above(malicious, _quantile(benign, share)) for share in CURVE},
@@ -237,10 +259,12 @@ def _card(about: str, facts: GateFacts) -> str:
         ),
     ]
     table = "\n".join(f"| {what} | {name} | {_shown(rate)} |" for what, name, rate in rows)
-    promised, confidence = facts.config["rate"], facts.config["confidence"]
+    promised = f"at most {100 * facts.config['rate']:g} % of benign queries flagged"
+    if refused := facts.config.get("refusal_rate"):
+        promised += f", {100 * refused:g} % refused whatever stands behind it"
     return (
-        f"{about}\n\nDecoder layer {facts.layer}. Promised: at most {100 * promised:g} % of benign queries flagged, "
-        f"with {100 * confidence:g} % confidence. Measured on the queries that it was calibrated with:\n\n"
+        f"{about}\n\nDecoder layer {facts.layer}. Promised: {promised}, with {100 * facts.config['confidence']:g} % "
+        "confidence. Measured on the queries that it was calibrated with:\n\n"
         f"| | kind | |\n|---|---|---|\n{table}"
     )
 

@@ -66,7 +66,7 @@ def behind_in_batches(
         asked = {**vars(request), "image": request.image is not None}
         told = dict(vars(response))
         if asked.pop("watch") is None:
-            told.pop("flagged")
+            told.pop("projection")
         transcript().info({"request": asked, "response": told}, source="davsp")
         return response
 

@@ -25,6 +25,10 @@ class Watch:
     direction: Tensor
     threshold: float
 
+    def flags(self, projection: float) -> bool:
+        """Whether a request is flagged; what is no number is."""
+        return not projection <= self.threshold
+
 
 @dataclass(frozen=True)
 class Request:
@@ -51,15 +55,15 @@ class Request:
 class Response:
     """What a model said after `begun`. `finished`: it ended by itself, not at the limit of tokens.
 
-    `input_tokens` and `output_tokens` are None where the model does not tell them. `flagged` says whether a request
-    with a watch was flagged; None where the model did not look.
+    `input_tokens` and `output_tokens` are None where the model does not tell them. `projection` is what a request with
+    a watch was projected at; None where the model did not look.
     """
 
     text: str
     finished: bool
     input_tokens: int | None
     output_tokens: int | None
-    flagged: bool | None = None
+    projection: float | None = None
 
 
 def seeded_sampling(requests: Sequence[Request]) -> list[Any]:

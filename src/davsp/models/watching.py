@@ -24,13 +24,19 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
 
     def __init__(self, requests: Sequence[Request], states: Mapping[int, Tensor], end: int) -> None:
         self.requests, self.states, self.end = requests, states, end
-        self.flagged: list[bool] | None = None
-        """By row; None before the prompts are read."""
+        self.projections: list[float | None] = [None] * len(requests)
+        """By row; None before the prompts are read, and of requests without a watch."""
+        self._is_read = False
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - the library's interface
-        if self.flagged is None:
-            self.flagged = [self._flags(row, request) for row, request in enumerate(self.requests)]
-        rows = torch.tensor(self.flagged, device=scores.device)
+        if not self._is_read:
+            self.projections = [self._project(row, request) for row, request in enumerate(self.requests)]
+            self._is_read = True
+        flagged = [
+            projection is not None and request.watch is not None and request.watch.flags(projection)
+            for projection, request in zip(self.projections, self.requests, strict=True)
+        ]
+        rows = torch.tensor(flagged, device=scores.device)
         if not bool(rows.any()):
             return scores
         scores = scores.clone()
@@ -39,19 +45,17 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
         return scores
 
     def note(self, responses: Sequence[Response]) -> list[Response]:
-        """The responses to the batch, and whether they were flagged."""
-        flagged: Sequence[bool | None] = self.flagged or [None] * len(responses)
+        """The responses to the batch, with what the requests were projected at."""
         return [
-            replace(response, flagged=found) if request.watch else response
-            for request, response, found in zip(self.requests, responses, flagged, strict=True)
+            replace(response, projection=projection)
+            for projection, response in zip(self.projections, responses, strict=True)
         ]
 
-    def _flags(self, row: int, request: Request) -> bool:
+    def _project(self, row: int, request: Request) -> float | None:
         if (watch := request.watch) is None:
-            return False
+            return None
         state = self.states[watch.layer][row]
-        projection = float(state @ watch.direction.to(state.device))
-        return not projection <= watch.threshold  # what is no number is flagged
+        return float(state @ watch.direction.to(state.device))
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def pretrain_and_save(folder: Path, work: Path, architecture: str, seed: int, sh
 
         run.train(report)
     save_checkpoint(run, folder)
-    scores = score_checkpoint(str(folder), SCORED_PER_GROUP, 0, run.vlm.image_side)
+    scores = score_checkpoint(load_model(str(folder)), SCORED_PER_GROUP, 0, run.vlm.image_side)
     write_json(folder / "recipe.json", _record(run, scores))
     template = Environment(loader=PackageLoader("davsp.testbed"), autoescape=False).get_template("card.md.j2")  # noqa: S701
     write_text(
@@ -115,12 +115,11 @@ def _record(run: Run, scores: Scores) -> dict[str, Any]:
     }
 
 
-def score_checkpoint(name: str, per_group: int, seed: int, side: int = SIZE) -> Scores:
+def score_checkpoint(model: VisionLanguageModel, per_group: int, seed: int, side: int = SIZE) -> Scores:
     """The rates a testbed checkpoint must have, undefended and behind the safety prefix, on the test split.
 
     Greedy decoding; images of `side` pixels. "malicious_words": reading accuracy on the texts that hold a harmful word.
     """
-    model = load_model(name)
     queries = draw_queries(Split.TEST, per_group, seed, side=side)
     scores: Scores = {}
     for defence in (Undefended(), SafetyPrefix()):

@@ -20,6 +20,7 @@ from davsp.drawing.kinds import LEAST_SIDE, MOST_SIDE
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.models.base import VisionLanguageModel
+from davsp.models.hardware import hardware_of
 from davsp.models.requests import Request
 from davsp.models.shipped import SHIPPED
 from davsp.results import Figure
@@ -97,6 +98,7 @@ def score_reader(
                 CardRow(asked=asked.name, measured=title, figure=measure(asked.expected, answers), texts=asked.texts)
                 for title, measure in asked.figures.items()
             ]
+    hardware = hardware_of(model.model, model.device)
     card = Card(
         model=model.name,
         version=SHIPPED[model.name].version if model.name in SHIPPED else "",
@@ -107,7 +109,7 @@ def score_reader(
         batch_size=batch_size,
         rows=tuple(rows),
         seconds=asker.seconds,
-        machine=f"{model.device} ({platform.machine()}), {torch.get_num_threads()} threads",
+        machine=f"{model.device} ({platform.machine()}), {hardware.dtype}, {torch.get_num_threads()} threads",
         versions={name: version(name) for name in ("torch", "transformers", "pillow")} | {"davsp": __version__},
         provenance=Provenance.now(),
     )
