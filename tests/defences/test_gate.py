@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from davsp.api import ask
+from davsp.cli.train import gate_fitting
 from davsp.data.query import Query
 from davsp.defences.base import Exchange, FittingData
 from davsp.defences.calibration import conformal_threshold, needed
@@ -142,6 +143,18 @@ def test_what_was_measured_is_saved_and_a_damaged_gate_is_refused(gate: Gate, fo
     (tmp_path / "config.json").write_text((folder / "config.json").read_text().replace('"layer": ', '"layer": "x'))
     with pytest.raises(ArtefactError):
         Gate.load(tmp_path)
+
+
+def test_a_gate_is_fitted_into_the_folder_of_the_prompt_that_is_trained(
+    model: VisionLanguageModel, tmp_path: Path
+) -> None:
+    training, checks = border_queries(seed=0, per_group=4, checks_per_group=8)
+    gate_fitting([model], training, checks, seed=3, out=tmp_path)()
+    assert Gate.load(tmp_path / "gate").facts.config["seed"] == 3
+    with pytest.raises(InputError, match="3 benign queries cannot carry the promise"):
+        gate_fitting([model], training, [q for q in checks if not q.malicious][:3], seed=3, out=tmp_path)
+    with pytest.raises(InputError, match="--gate: a gate reads one model"):
+        gate_fitting([model, model], training, checks, seed=3, out=tmp_path)
 
 
 def test_gates_are_named_on_the_command_line_and_stand_in_the_folders_of_others(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +37,8 @@ from davsp.training.choices import Direction, FitOn
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from davsp.data.query import Query
+    from davsp.models.base import VisionLanguageModel
     from davsp.training.vector import HarmfulnessVector
 
 
@@ -175,6 +179,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and what it would cost.")
     ] = False,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Fit a gate, too: queries in which the model sees no harm are answered as ever."),
+    ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")] = False,
     skip_bad: SkipBad = False,
     revision: Revision = None,
@@ -225,9 +233,30 @@ def train(
         print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return
     chosen = settings.model_dump()
+    fit_gate = gate_fitting(loaded, training, checks, settings.seed, out) if gate else None
     try:
         api.train(loaded, training, validation=checks, vectors=given, out=out, tensorboard=tensorboard, **chosen)
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop
+    if fit_gate:
+        fit_gate()
     print(out)
+
+
+def gate_fitting(
+    models: list[VisionLanguageModel], training: list[Query], checks: list[Query], seed: int, out: Path
+) -> Callable[[], object]:
+    """What fits the gate of a prompt. Raises InputError, before any training, where none can be fitted."""
+    from davsp.defences.base import FittingData
+    from davsp.defences.calibration import check_enough
+    from davsp.defences.gate import Gate, GateFitOptions
+    from davsp.defences.loading import GATE
+
+    if len(models) > 1:
+        raise InputError(
+            "--gate: a gate reads one model, and the prompt is for several: fit one for each, davsp fit gate."
+        )
+    options = GateFitOptions(seed=seed)
+    check_enough(sum(not query.malicious for query in checks), options.rate, options.confidence)
+    return partial(Gate.fit, models[0], options, FittingData(training, checks), out / GATE)

@@ -20,13 +20,18 @@ def conformal_threshold(benign: Sequence[float], rate: float, confidence: float)
     from scipy.stats import beta
 
     n = len(benign)
-    ranks = [k for k in range(1, n + 1) if beta.cdf(rate, n + 1 - k, k) >= confidence]
-    if not ranks:
+    check_enough(n, rate, confidence)
+    rank = next(k for k in range(1, n + 1) if beta.cdf(rate, n + 1 - k, k) >= confidence)
+    return sorted(benign)[rank - 1]
+
+
+def check_enough(n: int, rate: float, confidence: float) -> None:
+    """Raise InputError where n benign queries are too few for the promise."""
+    if n < needed(rate, confidence):
         raise InputError(
             f"{n} benign queries cannot carry the promise that at most {100 * rate:g} % are flagged, with "
             f"{100 * confidence:g} % confidence: calibrate with {needed(rate, confidence)} or more, or promise less."
         )
-    return sorted(benign)[ranks[0] - 1]
 
 
 def needed(rate: float, confidence: float) -> int:
