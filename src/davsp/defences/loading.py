@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from davsp.errors import InputError
+from davsp.models.shipped import SHIPPED
 from davsp.util.own_classes import divided, import_class
 from davsp.util.registry import Registry
 
@@ -26,7 +27,8 @@ def load_defence(name: str | Path) -> Defence:
     the folder's own folder `gate` stands before it.
 
     A name may bring options, "eta:reward=my/model,clip_threshold=0.2". Raises InputError for an unknown name or a bad
-    option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded.
+    option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded. The name of a testbed
+    model is that of the defence that comes with it, where one does.
 
     "module:Class" is a class of the user's own, "module:Class:text=Take care." with options; InputError is raised where
     it is no defence.
@@ -36,6 +38,8 @@ def load_defence(name: str | Path) -> Defence:
     kind, _, options = str(name).partition(":")
     if not (options and kind in DEFENCES) and Path(name).is_dir():
         return _load_saved(Path(name))
+    if kind in SHIPPED and not options:
+        return _load_saved(SHIPPED[kind].defence)
     own = None if kind in DEFENCES else divided(str(name))
     if own:
         kind, options = own

@@ -14,6 +14,8 @@ from davsp.errors import ModelError
 CACHE = "DAVSP_CACHE"
 """Variable of the environment that names the folder of what is fetched, in place of the platform's own."""
 SMOL = "testbed-smol"
+DEFENCE = "defence"
+"""The folder, in that of a testbed model, of the defence that comes with it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class Shipped:
         if not self.place.is_dir():
             raise ModelError(f"{self.name} is not there yet ({self.place}). Run: {self.fetched_by}")
         return self.place
+
+    @property
+    def defence(self) -> Path:
+        """The folder of the defence that comes with it. Raises ModelError where there is none."""
+        if not (self.folder / DEFENCE).is_dir():
+            again = (
+                f" What is in {self.place} is older: delete it, and run {self.fetched_by}." if self.fetched_by else ""
+            )
+            raise ModelError(f"no defence comes with {self.name}: train one with davsp train.{again}")
+        return self.folder / DEFENCE
 
 
 def cache_folder() -> Path:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from davsp.errors import InputError, ModelError, StorageError
-from davsp.models.shipped import CACHE, SHIPPED, SMOL
+from davsp.models.shipped import CACHE, DEFENCE, SHIPPED, SMOL
 from davsp.testbed.smol.parts import find_parts
 from davsp.util.files import new_folder, sha256
 
@@ -51,6 +51,8 @@ def _assemble(source: Path | None, parts: Path, scratch: Path, folder: Path) -> 
     from davsp.testbed.smol.assembling import write_checkpoint
 
     write_checkpoint(read_decoder(source, scratch), parts, folder)
+    if (parts / DEFENCE).is_dir():
+        shutil.copytree(parts / DEFENCE, folder / DEFENCE)
 
 
 def read_decoder(source: Path | None, scratch: Path) -> Decoder:
