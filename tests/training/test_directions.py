@@ -68,6 +68,20 @@ def test_the_discriminant_takes_correlated_noise_away() -> None:
     assert found[Direction.LDA].separation > 3 * found[Direction.MATCHED].separation
 
 
+def test_what_tells_kinds_apart_does_not_move_the_discriminant() -> None:
+    """One threshold is to serve all kinds: they project alike, though harm and kind show in the same dimension."""
+    queries, states = unbalanced()
+    states[:, :, HARM] += states[:, :, KIND]
+    benign = np.array([not q.malicious for q in queries])
+    lists = np.array([q.group == "list" for q in queries])
+    apart = {}
+    for method in (Direction.MATCHED, Direction.LDA):
+        projections = (states[:, 0] @ fitted(method, queries, states)).numpy()
+        [at] = layer_statistics(projections[:, None], ~benign, lists.astype(str), np.zeros((0, 1)), True)
+        apart[method] = abs(projections[benign & lists].mean() - projections[benign & ~lists].mean()) / at.deviation
+    assert apart[Direction.LDA] < 1 < 2 < apart[Direction.MATCHED]
+
+
 def test_the_discriminant_is_nearly_that_of_scikit_learn_where_there_is_one_kind() -> None:
     """Which shrinks the covariance of each side by itself."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis

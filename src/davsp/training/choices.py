@@ -13,7 +13,7 @@ class Direction(StrEnum):
     MATCHED = "matched"
     """The same within each kind of query (`group`) that has both, averaged over the kinds."""
     LDA = "lda"
-    """Linear discriminant within kinds: that difference, whitened by the spread within kinds and sides."""
+    """Linear discriminant: that difference, whitened by the spread within sides, of kinds and of queries of a kind."""
 
 
 class FitOn(StrEnum):

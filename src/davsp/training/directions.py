@@ -45,7 +45,8 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
     else:
         differences = _side_mean(sums, counts, True) - _side_mean(sums, counts, False)
     if method is Direction.LDA:
-        within = torch.cat(kept) - torch.stack([means[cell] for cell in cells]).float()
+        sides = {side: _side_mean(sums, counts, side).float() for side in (False, True)}
+        within = torch.cat(kept) - torch.stack([sides[side] for _, side in cells])
         gathered = torch.cat(processes().all_gather([within]))
         whitened = [_whiten(gathered[:, k].numpy(), differences[k].numpy()) for k in range(len(differences))]
         differences = torch.from_numpy(np.stack(whitened))
@@ -75,8 +76,9 @@ def _together(
 def _whiten(residuals: np.ndarray, difference: np.ndarray) -> np.ndarray:
     """The linear discriminant, float64 (hidden,): the inverse of the residuals' covariance times a difference of means.
 
-    residuals: float32 (N, hidden), each query's state less the mean of its kind and side. The covariance is that of
-    the standardised states, shrunk towards a multiple of the identity as Ledoit and Wolf (2004) say.
+    residuals: float32 (N, hidden), each query's state less the mean of its side; that they spread along what tells
+    kinds apart turns the discriminant away from it. The covariance is that of the standardised states, shrunk towards a
+    multiple of the identity as Ledoit and Wolf (2004) say.
     """
     from scipy.linalg import solve
     from sklearn.covariance import ledoit_wolf
