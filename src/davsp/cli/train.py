@@ -61,7 +61,7 @@ def vector(
         Direction,
         typer.Option(
             help="mean: difference of the means of malicious and benign queries. matched: the same within kinds of "
-            "query. lda: that, whitened: a linear discriminant."
+            "query. lda: that, whitened: a linear discriminant. logistic: logistic regression."
         ),
     ] = Direction.MEAN,
     texts: Annotated[

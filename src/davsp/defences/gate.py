@@ -50,7 +50,7 @@ class GateFitOptions(BaseModel):
         "Default: that defence answers all that is flagged.",
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="How sure these are, over the draw of the calibration.")
-    direction: Direction = Field(Direction.LDA, description="How the direction is made, as for `davsp train`.")
+    direction: Direction = Field(Direction.LOGISTIC, description="How the direction is made, as for `davsp train`.")
     fit_on: FitOn = Field(FitOn.IMAGES, description="What it is made from: images or texts, as for `davsp train`.")
     layer: Positive | None = Field(
         None,

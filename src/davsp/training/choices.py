@@ -15,6 +15,9 @@ class Direction(StrEnum):
     LDA = "lda"
     """Linear discriminant: that difference, whitened by the spread within sides, of kinds and of queries of a kind."""
 
+    LOGISTIC = "logistic"
+    """Logistic regression of malicious on benign queries of all kinds: where one threshold is to tell them apart."""
+
 
 class FitOn(StrEnum):
     """Which queries a direction is fitted to."""

@@ -68,7 +68,7 @@ class TrainConfig(BaseModel):
     direction: Direction = Field(
         Direction.MEAN,
         description="How the harmfulness vector is made: mean (difference of the means of malicious and benign "
-        "queries), matched (the same within kinds of query), or lda (that, whitened).",
+        "queries), matched (the same within kinds of query), lda (that, whitened), or logistic (regression).",
     )
     fit_on: FitOn = Field(
         FitOn.IMAGES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from davsp.data.query import Query
 from davsp.training.choices import Direction
 from davsp.util.processes import processes
 
+RIDGE, ITERATIONS = 0.03, 1000
+"""Of logistic regression: the weight of half the squared norm beside the mean loss of a query, and steps at most."""
 Labelled = Iterable[tuple[Sequence[Query], Tensor]]
 """Batches of queries, and their states, float32 (B, layers, hidden), on the CPU."""
 
@@ -32,9 +35,11 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
             rows = states[[i for i, c in enumerate(own) if c == cell]]
             sums[cell] = sums.get(cell, 0) + rows.double().sum(0)
             counts[cell] = counts.get(cell, 0) + len(rows)
-        if method is Direction.LDA:
+        if method in (Direction.LDA, Direction.LOGISTIC):
             kept.append(states)
             cells += own
+    if method is Direction.LOGISTIC:
+        return _logistic(torch.cat(kept), cells)
     sums, counts = _together(sums, counts)
     means = {cell: total / counts[cell] for cell, total in sums.items()}
     both = [kind for kind in sorted({kind for kind, _ in means}) if {(kind, False), (kind, True)} <= means.keys()]
@@ -51,6 +56,33 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
         whitened = [_whiten(gathered[:, k].numpy(), differences[k].numpy()) for k in range(len(differences))]
         differences = torch.from_numpy(np.stack(whitened))
     return torch.nn.functional.normalize(differences, dim=-1).float()
+
+
+def _logistic(
+    states: Float[Tensor, "n layers hidden"], cells: Sequence[tuple[str, bool]]
+) -> Float[Tensor, "layers hidden"]:
+    """At each layer the unit direction of logistic regression, with a ridge penalty, on standardised states.
+
+    The sides weigh alike within each kind that has both, so that the kind of a query is no evidence.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    gathered = torch.cat(processes().all_gather([states])).double().numpy()
+    of_all = [cell for own in processes().all_gather([cells]) for cell in own]
+    counts = Counter(of_all)
+    weights = [
+        (1 + counts[kind, not side] / counts[kind, side]) / 2 if counts[kind, not side] else 1.0
+        for kind, side in of_all
+    ]
+    malicious = [side for _, side in of_all]
+    directions = []
+    for column in gathered.swapaxes(0, 1):
+        scale = column.std(0)
+        scale[scale == 0] = 1.0
+        regression = LogisticRegression(C=1 / (RIDGE * len(column)), max_iter=ITERATIONS)
+        regression.fit((column - column.mean(0)) / scale, malicious, weights)
+        directions.append(regression.coef_[0] / scale)
+    return torch.nn.functional.normalize(torch.from_numpy(np.stack(directions)), dim=-1).float()
 
 
 def _side_mean(sums: dict[tuple[str, bool], Tensor], counts: dict[tuple[str, bool], int], malicious: bool) -> Tensor:
