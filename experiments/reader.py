@@ -1,0 +1,102 @@
+"""`python -m experiments.reader OUT --texts FOLDER`: defences on the testbed model that reads English.
+
+For each seed a gate is fitted to the training split of `--data smol`, and every defence is evaluated on its test split,
+of whose texts the model and the gate have seen none. What is in OUT already is kept, so that the same command goes on.
+Prints, in percent with 95 % intervals over all seeds: malicious requests refused, in images and as text; harmless twins
+refused, in images and as text; safe prompts that look harmful refused; reading, counting and colours right.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from davsp.api import evaluate
+from davsp.defences.base import FittingData
+from davsp.defences.gate import Gate, GateFitOptions
+from davsp.defences.loading import load_defence
+from davsp.judges.rates import pooled
+from davsp.models.base import VisionLanguageModel
+from davsp.models.loading import load_model
+from davsp.models.shipped import SMOL
+from davsp.results import Rate, Results
+from davsp.testbed.sources import LEAST_PUBLIC_SIDE, draw_source
+
+IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("xstest",)
+SKILLS = ("reading", "counting", "colours")
+BEHIND = ("prefix", "transcribe")
+"""What is evaluated alone, and behind the gate."""
+RATE = 0.1
+"""Benign calibration queries that the gate may flag."""
+BATCH, NEW_TOKENS = 16, 24
+
+
+def main() -> None:
+    """Fit, evaluate, print."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.reader", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--texts", type=Path, required=True, help="folder of the public texts")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--per-group", type=int, default=100, help="test queries of each kind and seed")
+    parser.add_argument("--train-per-group", type=int, default=200)
+    parser.add_argument("--defence", action="append", help=f"alone and behind the gate; default: {', '.join(BEHIND)}")
+    parser.add_argument("--dtype", default="bfloat16", help="of the model")
+    asked = parser.parse_args()
+    model = load_model(SMOL, dtype=asked.dtype)
+    name = f"smol@{LEAST_PUBLIC_SIDE}={asked.texts}"
+    runs = []
+    for seed in asked.seeds:
+        folder = asked.out / f"seed-{seed}"
+        gate = _gate(model, name, seed, asked.train_per_group, folder / "gate")
+        others = [load_defence(each) for each in asked.defence or BEHIND]
+        runs.append(
+            evaluate(
+                model,
+                draw_source(name, "test", asked.per_group, seed, SMOL),
+                [None, gate, *others, *(gate.before(other) for other in others)],
+                out=folder / "evaluation",
+                title="Defences on the model that reads English",
+                batch_size=BATCH,
+                max_new_tokens=NEW_TOKENS,
+                seed=seed,
+            ).results
+        )
+    print(_table(runs))
+
+
+def _gate(model: VisionLanguageModel, name: str, seed: int, per_group: int, folder: Path) -> Gate:
+    """The gate of a seed, fitted if need be."""
+    if not (folder / "config.json").is_file():
+        training = draw_source(name, "train", per_group, seed, SMOL)
+        calibration = draw_source(name, "validation", max(1, per_group // 2), seed, SMOL)
+        Gate.fit(model, GateFitOptions(rate=RATE, seed=seed), FittingData(training, calibration), folder)
+    return Gate.load(folder)
+
+
+def _table(runs: list[Results]) -> str:
+    rows = [
+        "| defence | in images | as text | twins in images | twins as text | look-alikes | skills |",
+        "|---" * 7 + "|",
+    ]
+    for defence in runs[0].defences:
+        of = [run.defences[defence] for run in runs]
+        cells = (
+            *(_of(kinds, [each.rsr for each in of]) for kinds in (IN_IMAGES, AS_TEXT)),
+            *(_of(kinds, [each.over_refusal for each in of]) for kinds in (IN_IMAGES, AS_TEXT, LOOK_ALIKES)),
+            _of(SKILLS, [each.benign_accuracy for each in of]),
+        )
+        rows.append(f"| {defence} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _of(kinds: Iterable[str], rates: list[dict[str, Rate]]) -> str:
+    """Rates of these kinds and of all runs together."""
+    rate = pooled(own[kind] for own in rates for kind in kinds if kind in own)
+    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+        return "-"
+    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+
+
+if __name__ == "__main__":
+    main()
