@@ -30,9 +30,9 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - the library's interface
         if self.flagged is None:
             self.flagged = [self._flags(row, request) for row, request in enumerate(self.requests)]
-        rows = torch.tensor(self.flagged, device=scores.device)
-        if not bool(rows.any()):
+        if not any(self.flagged):
             return scores
+        rows = torch.tensor(self.flagged, device=scores.device)
         scores = scores.clone()
         scores[rows] = -torch.inf
         scores[rows, self.end] = 0

@@ -111,9 +111,9 @@ class Trainer(Fitting):
         rate = self.optimizer.rate()
         self.optimizer.step(gradient.to(prompt.dtype))
         record: Record = {"rate": rate}
-        for facts in together.all_gather(self._numbers(own)):
-            for name, value in facts.items():
-                record[name] = record.get(name, 0.0) + value
+        for numbers in together.all_gather(self._numbers(own)):
+            for name, figure in numbers.items():
+                record[name] = record.get(name, 0.0) + figure
         return record
 
     def _numbers(self, scalars: Sequence[dict[str, Tensor]]) -> list[dict[str, float]]:
