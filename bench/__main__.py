@@ -89,7 +89,7 @@ def write_page() -> None:
     if RESULTS_GPU.is_file():
         on_gpu = json.loads(RESULTS_GPU.read_text("utf-8"))
         where = on_gpu["machine"] | {"date": on_gpu["date"], "torch": f"torch {on_gpu['versions']['torch']}"}
-        _put("bench --gpu", markdown(on_gpu["rows"], where))
+        _put("gpu", markdown(on_gpu["rows"], where))
 
 
 def _put(mark: str, table: str) -> None:

@@ -126,7 +126,7 @@ def compiled_row(place: Place, batch: int) -> Row:
         compiled_name(batch),
         place.size,
         turns,
-        figures={"cold start in seconds": spread([seconds[1] - seconds[0]])},
+        figures={"cold start in seconds": spread([max(0.0, seconds[1] - seconds[0])])},
         note="the floor is compile=false",
     )
 

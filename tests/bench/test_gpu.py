@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from bench.__main__ import main
 from bench.gpu_place import NotMeasured, Place
 from bench.measuring import Row
 
+from bench import __main__ as command
 from bench import gpu, gpu_training
 from davsp.models.shipped import SMOL
 
@@ -24,7 +24,7 @@ def names(part: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("part", ["7b", "13b", "smol"])
 def test_every_row_is_measured_with_tiny_models(part: str, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    assert main(["--gpu", "--tiny", "--part", part, "--results", str(file)]) == 0
+    assert command.main(["--gpu", "--tiny", "--part", part, "--results", str(file)]) == 0
     found = json.loads(file.read_text())
     assert [(row["name"], row["size"]) for row in found["rows"]] == names(part)
     for row in found["rows"]:
@@ -71,6 +71,22 @@ def test_a_floor_that_does_not_fit_is_left_out() -> None:
     assert gpu_training._fits(lambda: None)
 
 
+def test_a_table_that_was_brought_back_is_written_into_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(command.PAGE.read_text("utf-8"), "utf-8")
+    file = tmp_path / "results-gpu.json"
+    gpu.measure(file, ["smol"], tiny=True, budget=0)
+    monkeypatch.setattr(command, "PAGE", page)
+    monkeypatch.setattr(command, "RESULTS_GPU", file)
+    assert command.main(["--page"]) == 0
+    written = page.read_text("utf-8")
+    table = written.partition("<!-- gpu -->")[2].partition("<!-- /gpu -->")[0]
+    assert "| 500 steps of 32, vector included | testbed-smol |  |  | 0 | not measured: no time was left |" in table
+    assert written.count("<!-- /bench -->") == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
     ("asked", "said"),
@@ -82,5 +98,5 @@ def test_a_floor_that_does_not_fit_is_left_out() -> None:
 )
 def test_what_cannot_be_measured_is_refused(asked: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(asked)
+        command.main(asked)
     assert said in capsys.readouterr().err
