@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bench.gpu_place import NotMeasured, Place
 from bench.measuring import Row
 
 from bench import __main__ as command
-from bench import gpu, gpu_training
+from bench import gpu, gpu_jobs, gpu_training
 from davsp.models.shipped import SMOL
 
 
@@ -51,6 +52,12 @@ def test_a_row_that_fails_leaves_the_others_their_turn(tmp_path: Path) -> None:
     gpu.run_part(gpu.Part("7b", 9, {"first": break_down, "second": work}), told, tiny=True)
     first, second = map(json.loads, told.read_text().splitlines())
     assert first["failed"] == "inspect-ai is missing" and second["name"] == "second"
+
+
+def test_without_inspect_the_row_that_needs_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    with pytest.raises(NotMeasured, match="inspect-ai is missing"):
+        gpu_jobs.answers_row(Place("7b", True, tmp_path), inspected=True)
 
 
 def test_other_rows_of_the_file_are_kept(tmp_path: Path) -> None:
