@@ -26,6 +26,7 @@ from davsp.models.literal import literal_ids, own_tokens
 from davsp.models.requests import Request, Response, seeded_sampling
 from davsp.models.tokens import Tokens
 from davsp.prompts.text import with_prefix
+from davsp.util.devices import on_device
 
 
 class VisionLanguageModel(ABC):
@@ -103,7 +104,8 @@ class VisionLanguageModel(ABC):
         """Pixels less the image processor's mean, over its spread, at the model's precision."""
         image = self.processor.image_processor
         mean, std = (
-            torch.tensor(values, device=pixels.device)[:, None, None] for values in (image.image_mean, image.image_std)
+            on_device(torch.tensor(values), pixels.device)[:, None, None]
+            for values in (image.image_mean, image.image_std)
         )
         return ((pixels - mean) / std).to(self.model.dtype)
 
@@ -214,8 +216,12 @@ class VisionLanguageModel(ABC):
 
     def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
         """All inputs of the model but attention masks, on its device."""
-        on_device = pixels.to(self.device) if isinstance(pixels, Tensor) else [p.to(self.device) for p in pixels]
-        packed = self.pack(on_device)
+        there = (
+            on_device(pixels, self.device)
+            if isinstance(pixels, Tensor)
+            else [on_device(p, self.device) for p in pixels]
+        )
+        packed = self.pack(there)
         return {"input_ids": ids, **packed, **self.token_inputs(ids, prompt, packed)}
 
     def forward(self, pixels: Pixels, tokens: Tokens) -> Float[Tensor, "b t hidden"]:
