@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from davsp.attacks.pipeline import Case, Pipeline, Stage
-from davsp.attacks.suffix import SuffixAttack, SuffixOptions, followed
+from davsp.attacks.suffix import Found, SuffixAttack, SuffixOptions, followed
 from davsp.searches.gcg import Case as SearchCase
 from davsp.searches.gcg import TokenSearch
 from davsp.util.options import Positive
@@ -31,19 +31,20 @@ class Gcg(SuffixAttack):
 
     options: GcgOptions
 
-    def search(self, case: Case, image: Tensor, rng: np.random.Generator) -> tuple[str, int, int, bool]:
+    def search(self, case: Case, image: Tensor, rng: np.random.Generator) -> Found:
         options = self.options
         tokens = TokenSearch(self.model, top_k=options.top_k, candidates=options.candidates, chunk=options.chunk)
         wanted = [self._case(p, stage, case, image) for p in self.knowledge.pipelines for stage in p.stages]
         ids = tokens.start(options.length, wanted, rng)
-        best, lowest = ids, float("inf")
+        best, lowest, each = ids, float("inf"), options.candidates + 1
         for step in range(1, options.steps + 1):
-            ids, loss = tokens.step(ids, wanted, rng)
-            if loss is not None and loss < lowest:
+            ids, _ = tokens.step(ids, wanted, rng)
+            (loss,), (broken,) = self.losses(case, image, [tokens.text(ids)])
+            if loss < lowest or broken:
                 best, lowest = ids, loss
-                if self.losses(case, image, [tokens.text(ids)])[1][0]:
-                    return tokens.text(best), step, step * (options.candidates + 2), True
-        return tokens.text(best), options.steps, options.steps * (options.candidates + 2), False
+            if broken:
+                return Found(tokens.text(best), lowest, step, step * each, True)
+        return Found(tokens.text(best), lowest, options.steps, options.steps * each, False)
 
     @staticmethod
     def _case(pipeline: Pipeline, stage: Stage, case: Case, image: Tensor) -> SearchCase:

@@ -78,9 +78,9 @@ class Picture(VariantAttack):
     kind = "picture"
     about = "Changes the image as anyone can: turned, mirrored, faint, small, laid over another, framed by words."
     VARIANTS: ClassVar[Mapping[str, Rewrite]] = {
-        "rotated-15": _of(lambda image: _turned(image, 15)),
-        "rotated-90": _of(lambda image: _turned(image, 90)),
-        "upside-down": _of(lambda image: _turned(image, 180)),
+        "rotated-15": _of(lambda image: _turned(image, 15.0)),
+        "rotated-90": _of(lambda image: _turned(image, 90.0)),
+        "upside-down": _of(lambda image: _turned(image, 180.0)),
         "mirrored": _of(ImageOps.mirror),
         "inverted": _of(ImageOps.invert),
         "grey": _of(lambda image: ImageOps.grayscale(image).convert("RGB")),

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from davsp.attacks.pipeline import Case
-from davsp.attacks.suffix import SuffixAttack
+from davsp.attacks.suffix import Found, SuffixAttack
 from davsp.searches.gcg import TokenSearch
 
 
@@ -19,7 +19,7 @@ class RandomSearch(SuffixAttack):
         "a gate, the projection, but no gradient."
     )
 
-    def search(self, case: Case, image: Tensor, rng: np.random.Generator) -> tuple[str, int, int, bool]:
+    def search(self, case: Case, image: Tensor, rng: np.random.Generator) -> Found:
         options = self.options
         allowed = TokenSearch(self.model, top_k=1, candidates=1, chunk=1).allowed.tolist()
         decode = self.model.tokenizer.decode
@@ -36,5 +36,5 @@ class RandomSearch(SuffixAttack):
             if losses[first] < lowest or broken[first]:
                 best, lowest = candidates[first], losses[first]
             if broken[first]:
-                return str(decode(best)), step, step * options.candidates, True
-        return str(decode(best)), options.steps, options.steps * options.candidates, False
+                return Found(str(decode(best)), lowest, step, step * options.candidates, True)
+        return Found(str(decode(best)), lowest, options.steps, options.steps * options.candidates, False)

@@ -6,6 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,16 @@ class SuffixOptions(SearchOptions):
     chunk: Positive = Field(64, description="Candidates that run at a time.")
 
 
+class Found(NamedTuple):
+    """A text, its loss, the steps that found it, the calls of each stage of a pipeline, and whether all gave in."""
+
+    text: str
+    loss: float
+    steps: int
+    calls: int
+    broken: bool
+
+
 class SuffixAttack(Attack):
     """A text after the question, query by query, until all that it is run against give in."""
 
@@ -45,15 +56,18 @@ class SuffixAttack(Attack):
 
     def _one(self, case: Case, image: Tensor) -> Attacked:
         passes = sum(len(pipeline.stages) for pipeline in self.knowledge.pipelines)
-        if bool(self.losses(case, image, [""])[1][0]):  # it complies as it is
+        (before,), (complies,) = self.losses(case, image, [""])
+        if complies:
             return Attacked((case.query,), 0, passes, 0)
         seed = hashlib.sha256(f"{self.seed} {case.query.id}".encode()).digest()
-        suffix, steps, calls, won = self.search(case, image, np.random.default_rng(list(seed)))
-        return Attacked((followed(case.query, suffix),), steps, calls * passes, steps if won else None)
+        found = self.search(case, image, np.random.default_rng(list(seed)))
+        better = found.broken or found.loss < before
+        rewritten = followed(case.query, found.text) if better else case.query
+        return Attacked((rewritten,), found.steps, (1 + found.calls) * passes, found.steps if found.broken else None)
 
     @abstractmethod
-    def search(self, case: Case, image: Tensor, rng: np.random.Generator) -> tuple[str, int, int, bool]:
-        """The text, the steps, the calls of each stage of a pipeline, and whether all have given in."""
+    def search(self, case: Case, image: Tensor, rng: np.random.Generator) -> Found:
+        """A text after the question of `case`, beside an image (3, H, W)."""
 
     @torch.inference_mode()
     def losses(self, case: Case, image: Tensor, suffixes: Sequence[str]) -> tuple[list[float], list[bool]]:

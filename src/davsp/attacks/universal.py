@@ -45,7 +45,6 @@ class UniversalFitting(Fitting):
         self.starts = [start_of(attack.model, query) for query in queries]
         self.order = Shuffle(len(queries), attack.seed, 0)
         self.change = torch.zeros(3, *attack.model.canvas.square, device=attack.model.device)
-        self.broken = 0.0
 
     def step(self, number: int) -> Record:
         rows = self.order.take(number * self.options.batch_size, self.options.batch_size)
@@ -56,7 +55,7 @@ class UniversalFitting(Fitting):
         gradient = torch.autograd.grad(losses.mean(), change)[0]
         eps = self.options.eps / 255
         self.change = (self.change - self.options.step_size / 255 * gradient.sign()).clamp(-eps, eps)
-        return {"loss": float(losses.mean()), "broken": float(broken.float().mean())}
+        return {"loss": losses.mean().item(), "broken": broken.float().mean().item()}
 
     def state(self) -> Record:
         return {"change": self.change.cpu()}

@@ -148,6 +148,8 @@ def evaluate(
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
+    if against and not attack:
+        raise InputError("--against is what an attack knows: name the attack too (--attack).")
     check_scoring(scoring)
     bounds = [Bound.parse(text, is_least=True) for text in fail_under or []]
     bounds += [Bound.parse(text, is_least=False) for text in fail_over or []]

@@ -89,8 +89,9 @@ def fit(pixels: Float[Tensor, "3 h w"], height: int, width: int) -> Float[Tensor
 
 
 def rounded(pixels: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Pixels clamped and rounded to the 256 levels of an image file; the gradient is that of the clamping."""
-    return _to_levels(pixels * 255) / 255
+    """Pixels clamped and rounded as `to_image` does it; the gradient is that of the clamping."""
+    levels = pixels.clamp(0, 1) * 255
+    return (levels + (levels.round() - levels).detach()) / 255
 
 
 def _down_first(tall: int, wide: int, height: int, width: int) -> bool:

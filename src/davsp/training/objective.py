@@ -19,6 +19,7 @@ from davsp.prompts.layouts import Layout
 from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
 from davsp.training.batches import PreparedQueries, Target
+from davsp.training.channels import through_channels
 from davsp.training.config import Anchor, TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss, answer_positions
 from davsp.training.run_state import Record
@@ -124,16 +125,21 @@ class Objective:
         return PreparedQueries(self.model, chosen, self.plan.layout, self.plan.config.prefix, self.own)
 
     def loss(
-        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool, number: int = 0
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss of a one-sided batch (scalar), from one forward pass; it ends at the layer when no answer counts.
 
-        `prompt`: float32 (3, H, W). Also returns the batch's mean losses and projection.
+        `prompt`: float32 (3, H, W). `number`: of the step, by which channels are drawn.
+
+        Also returns the batch's mean losses and projection.
         """
         config, side, name = self.plan.config, self.sides[malicious], "malicious" if malicious else "benign"
         answered = answered and config.answer_weight > 0
         batch = side.batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
+        if config.augment:
+            seeds = [(config.seed, 3, number, malicious, index) for index in indices]
+            pixels = through_channels(pixels, config.augment, seeds)
         loss = prompt.new_zeros(())
         record: dict[str, float] = {}
         if answered:

@@ -103,7 +103,7 @@ class Trainer(Fitting):
             share = len(part) / size
             facts: dict[str, float] = {}
             for i, objective in enumerate(self.objectives):
-                loss, losses = objective.loss(prompt, malicious, part, answered)
+                loss, losses = objective.loss(prompt, malicious, part, answered, number)
                 gradient += torch.autograd.grad(loss * share, prompt)[0]
                 facts |= {self._named(i, name): value * share for name, value in losses.items()}
             own.append(facts)
