@@ -25,10 +25,9 @@ from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import stack, to_image
 from davsp.judges.rates import pooled
-from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.results import RESULTS, Rate, Rates, read_results
+from davsp.results import Rate, Rates
 from davsp.testbed.sources import draw_source
 from davsp.training.channels import cropped, filed, there_and_back
 from experiments.defences import IMAGES
@@ -51,7 +50,7 @@ class Through(RewritingDefence):
     def __init__(self, inner: RewritingDefence, channel: str, canvas: Canvas) -> None:
         self.inner, self.channel, self.canvas = inner, channel, canvas
         self.kind = inner.kind  # type: ignore[misc]
-        self.name = f"{inner.name}, {channel}"
+        self.name = inner.name
 
     @property
     def identity(self) -> str:
@@ -71,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--augment", type=float, default=0.5)
     parser.add_argument("--per-group", type=int, default=60, help="test queries of each kind")
+    parser.add_argument("--channel", action="append", choices=CHANNELS, help="default: all")
     asked = parser.parse_args()
     out: Path = asked.out
     trained = {"davsp": 0.0, "davsp_augmented": asked.augment}
@@ -79,22 +79,16 @@ def main() -> None:
             options = ["--set", f"seed={asked.seed}", "--set", f"augment={share}"]
             command = ["train", "--model", asked.model, "--data", "testbed", *options, "--out", str(out / name)]
             subprocess.run([sys.executable, "-m", "davsp", *command], check=True, stdout=subprocess.DEVNULL)
-    if not (out / "eval" / RESULTS).exists():
-        _evaluate(load_model(asked.model), ["none", "prefix", *(str(out / name) for name in trained)], asked)
-    results = read_results(out / "eval")
-    print(f"| channel | {' | '.join(('none', 'prefix', *trained))} |\n|---|{'---|' * (2 + len(trained))}")
-    for channel in CHANNELS:
-        cells = [_cell(results.defences[f"{name}, {channel}"]) for name in ("none", "prefix", *trained)]
-        print(f"| {channel} | {' | '.join(cells)} |")
-
-
-def _evaluate(model: VisionLanguageModel, names: list[str], asked: argparse.Namespace) -> None:
-    inner = [load_defence(name).on_canvas(model.canvas) for name in names]
-    through = [
-        Through(d, channel, model.canvas) for d in inner if isinstance(d, RewritingDefence) for channel in CHANNELS
-    ]
+    model = load_model(asked.model)
     queries = draw_source("testbed", "test", asked.per_group, asked.seed, asked.model)
-    api.evaluate(model, queries, through, out=asked.out / "eval", batch_size=64, max_new_tokens=20, seed=asked.seed)
+    defences = [load_defence(name).on_canvas(model.canvas) for name in ("none", *(str(out / name) for name in trained))]
+    print(f"| channel | {' | '.join(defence.name for defence in defences)} |\n|---|{'---|' * len(defences)}")
+    for channel in asked.channel or CHANNELS:
+        through = [Through(d, channel, model.canvas) for d in defences if isinstance(d, RewritingDefence)]
+        results = api.evaluate(
+            model, queries, through, out=out / "eval" / channel, batch_size=64, max_new_tokens=20, seed=asked.seed
+        ).results
+        print(f"| {channel} | {' | '.join(_cell(results.defences[d.name]) for d in through)} |", flush=True)
 
 
 def _cell(rates: Rates) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
+from davsp.data.query import Query
 from davsp.imaging.pixels import stack, to_image
+from davsp.models.base import VisionLanguageModel
 from davsp.training.channels import CHANNELS, cropped, filed, there_and_back, through_channels
+from davsp.training.config import TrainConfig
+from davsp.training.objective import Objective, plan
+from davsp.training.vector import HarmfulnessVector
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])
@@ -38,6 +44,19 @@ def test_each_image_has_a_channel_of_its_own_drawn_by_its_seed() -> None:
     untouched = [torch.equal(one, other) for one, other in zip(sent, pixels, strict=True)]
     assert 8 < sum(untouched) < 32
     assert torch.equal(torch.stack(list(through_channels(list(pixels), 0.5, seeds))), sent)
-    assert torch.equal(through_channels(pixels[:3], 0.5, seeds[:3]), sent[:3])
-    assert torch.equal(through_channels(pixels, 0.0, seeds), pixels)
+    assert torch.equal(torch.stack(list(through_channels(pixels[:3], 0.5, seeds[:3]))), sent[:3])
+    assert torch.equal(torch.stack(list(through_channels(pixels, 0.0, seeds))), pixels)
     assert len({one.numpy().tobytes() for one in sent}) > len(CHANNELS)
+
+
+def test_a_step_with_augment_has_channels_of_its_own(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: tuple[list[Query], list[Query]]
+) -> None:
+    config = TrainConfig.model_validate({"prefix": "be careful .", "augment": 1.0})
+    filled = plan(model, vector, config)
+    objective = Objective(model, filled, vector.direction(filled.layer), *queries)
+    prompt = torch.rand(3, *filled.layout.size)
+    losses = [objective.loss(prompt, False, [0, 1], True, number)[0].item() for number in (0, 0, 1)]
+    plain = replace(objective, plan=replace(filled, config=config.model_copy(update={"augment": 0.0})))
+    assert losses[0] == losses[1] != losses[2]
+    assert plain.loss(prompt, False, [0, 1], True)[0].item() not in losses
