@@ -7,25 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from davsp.attacks.pipeline import MARGIN, Aim, Case, Pipeline, joint, start_of
 from davsp.data.query import Query
 from davsp.defences import load_defence
-from davsp.defences.base import Defence
+from davsp.defences.base import Defence, RewritingDefence
 from davsp.defences.gate import Gate
 from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.textual import Undefended
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import InputError
+from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import to_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import AdditiveLayout
 from davsp.prompts.visual import VisualPrompt
-from tests.tiny import save_tiny
+from tests.tiny import BUILDERS, save_tiny
 
 
 def seen_by(model: VisionLanguageModel, defence: PromptDefence, image: Image.Image) -> torch.Tensor:
@@ -113,6 +114,38 @@ def test_an_aim_at_the_projection_falls_with_it(model: VisionLanguageModel, gate
         first = pipeline.outcome(images, cases, Aim.PROJECTION).losses
         projections = pipeline._pass(pipeline.first, images, cases).projection
     assert torch.allclose(first, torch.relu(projections / pipeline.scale + MARGIN), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_every_family_is_seen_as_it_sees(family: str, tmp_path: Path) -> None:
+    model = load_model(str(save_tiny(family, tmp_path)))
+    pipeline = Pipeline(model, Undefended())
+    image = torch.rand(start_of(model, Query("q", Image.new("RGB", (70, 50), "teal"), "what ?")).shape)
+    viewed = pipeline.view(pipeline.first, image)
+    assert (viewed - seen_by(model, Undefended(), to_image(image))).abs().max() < 1e-6
+
+
+class Blurring(RewritingDefence):
+    """Changes images in a way that no pipeline knows."""
+
+    name = kind = identity = "blurring"
+
+    def defend(self, query: Query) -> Query:
+        return replace(query, image=open_image(query.image).filter(ImageFilter.GaussianBlur(3)))
+
+
+def test_a_defence_that_changes_images_in_its_own_way_cannot_be_seen_through(
+    model: VisionLanguageModel, malicious: list[Query]
+) -> None:
+    stage = Pipeline(model, Blurring()).first
+    with pytest.raises(InputError, match="blurring changes images in a way that has no gradient"):
+        stage.rewrite(malicious[0])
+
+
+def test_a_defence_of_texts_is_seen_through(model: VisionLanguageModel, malicious: list[Query]) -> None:
+    shield = load_defence("adashield-s")
+    assert isinstance(shield, RewritingDefence)
+    assert Pipeline(model, shield).first.rewrite(malicious[0]) == shield.defend(malicious[0]).question
 
 
 @pytest.mark.parametrize("name", ["ecso", "transcribe"])

@@ -93,7 +93,8 @@ class Attack(ABC):
 
     @abstractmethod
     def attack(self, queries: Sequence[Query]) -> list[Attacked]:
-        """What becomes of a batch of queries, in order; it depends on each query and the seed, not on the batch.
+        """What becomes of a batch of queries, in order. It depends on each query and the seed, and on the batch by no
+        more than how the model rounds.
 
         Raises InputError for a query that cannot be attacked so.
         """

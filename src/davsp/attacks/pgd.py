@@ -96,7 +96,7 @@ class Pgd(ImageAttack):
         cases = cases_of(self.model, queries, options)
         starts = [start_of(self.model, query) for query in queries]
         best, lowest = list(starts), [float("inf")] * len(queries)
-        taken = [0] * len(queries)
+        looked = [0] * len(queries)
         broken_at: list[int | None] = [None] * len(queries)
         for restart in range(options.restarts):
             at = {i: self._begin(starts[i], queries[i], restart) for i in range(len(queries)) if broken_at[i] is None}
@@ -106,7 +106,7 @@ class Pgd(ImageAttack):
                 rows = list(at)
                 gradients, losses, broken = self._look([at[i] for i in rows], [cases[i] for i in rows])
                 for i, gradient, loss, won in zip(rows, gradients, losses, broken, strict=True):
-                    taken[i] += 1
+                    looked[i] += 1
                     if loss < lowest[i] or won:
                         best[i], lowest[i] = at[i], loss
                     if won:
@@ -116,8 +116,13 @@ class Pgd(ImageAttack):
                         at[i] = self._bounded(at[i] - options.rate * gradient.sign(), starts[i])
         passes = sum(len(pipeline.stages) for pipeline in self.knowledge.pipelines)
         return [
-            Attacked((replace(query, image=png_bytes(to_image(image))),), steps - 1, steps * passes, broken)
-            for query, image, steps, broken in zip(queries, best, taken, broken_at, strict=True)
+            Attacked(
+                (replace(query, image=png_bytes(to_image(image))),),
+                steps=options.restarts * options.steps if broken is None else broken,
+                calls=looks * passes,
+                broken_at=broken,
+            )
+            for query, image, looks, broken in zip(queries, best, looked, broken_at, strict=True)
         ]
 
     def _begin(self, start: Tensor, query: Query, restart: int) -> Tensor:

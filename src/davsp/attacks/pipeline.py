@@ -76,15 +76,27 @@ class Stage:
 
     @classmethod
     def of(cls, defence: Defence) -> Stage:
-        """Raises InputError for a defence that cannot be seen through."""
+        """Raises InputError for a defence that cannot be seen through, as its `rewrite` does for one that changes
+        images in a way of its own."""
         if isinstance(defence, PromptDefence):
             return cls(defence.visual, lambda query: defence.wrap(query.question))
         if isinstance(defence, RewritingDefence):
-            return cls(None, lambda query: defence.defend(query).question)
+            return cls(None, lambda query: _question(defence, query))
         raise InputError(
             f"{defence.name} asks the model several times, or changes its answers, and has no gradient: attack `none` "
             "or another defence, and evaluate what comes of it behind this one."
         )
+
+
+def _question(defence: RewritingDefence, query: Query) -> str:
+    """What becomes of a question. Raises InputError where the image is changed too."""
+    defended = defence.defend(query)
+    if defended.image is not query.image and open_image(defended.image) != open_image(query.image):
+        raise InputError(
+            f"{defence.name} changes images in a way that has no gradient: attack `none` or another defence, and "
+            "evaluate what comes of it behind this one."
+        )
+    return defended.question
 
 
 class Pipeline:
@@ -99,10 +111,14 @@ class Pipeline:
         self.model, self.name, self.identity = model, defence.name, defence.identity
         self.threshold: float | None = None
         self.direction = defence.alignment
+        low, high = defence.thresholds or (0.0, 0.0)
+        self.scale = max(1.0, abs(high - low))
+        """What projections are counted in: the distance of a defence's thresholds or a gate's size, at least 1."""
         self.behind: Stage | None = None
         if isinstance(defence, Gate):
             self.direction = defence.facts.layer, defence.direction
             self.threshold = defence.facts.threshold
+            self.scale = max(1.0, abs(self.threshold))
             self.first = Stage(None, lambda query: query.question)
             self.behind = Stage.of(defence.inner) if defence.inner else None
         else:
@@ -113,11 +129,6 @@ class Pipeline:
     def stages(self) -> list[Stage]:
         """Every way in which the model may be asked."""
         return [self.first, *([self.behind] if self.behind else [])]
-
-    @property
-    def scale(self) -> float:
-        """What projections are counted in: the threshold's size, at least 1."""
-        return max(1.0, abs(self.threshold or 0.0))
 
     def view(self, stage: Stage, image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 _ _"]:
         """An image as the model sees it, in the 256 levels of a file; differentiable."""

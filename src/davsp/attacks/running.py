@@ -26,7 +26,7 @@ from davsp.data.query import Query
 from davsp.data.readers import read_queries
 from davsp.defences.base import Defence
 from davsp.defences.textual import Undefended
-from davsp.errors import ArtefactError, InputError
+from davsp.errors import MALFORMED, ArtefactError, InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.models.base import VisionLanguageModel
 from davsp.results import AttackFacts, Rate, read_checked
@@ -190,9 +190,9 @@ def _read_done(path: Path) -> dict[str, Any]:
     for line in lines:
         try:
             entry = parse_json(line)
-        except ValueError:
+            entries[str(entry["id"])] = entry
+        except MALFORMED:
             break
-        entries[entry["id"]] = entry
     if len(entries) < len(lines):
         write_text(path, "".join(f"{line}\n" for line in lines[: len(entries)]))
     return entries

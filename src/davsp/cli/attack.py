@@ -84,7 +84,7 @@ def attack(
     try:
         found = run_attack(kind, chosen, queries, out, model=loaded, against=defences, batch_size=batch_size, seed=seed)
     except Interrupted as stop:
-        say(f"\nStopped after {stop.step} queries, which are kept. The same command goes on from there.")
+        say("\nStopped. What is done is kept: the same command goes on from there.")
         raise typer.Exit(130) from stop
     if kind.reads_model and any(not query.malicious for query in read):
         say("Benign queries are left out: this attack is for malicious ones.")

@@ -281,7 +281,7 @@ def _attacked(job: _Job, name: str, against: Sequence[str], model: VisionLanguag
     try:
         found = run_attack(kind, options, job.queries, job.folder / "attack", model=model, against=known, seed=seed)
     except Interrupted as stop:
-        say(f"\nStopped. {stop.step} queries are attacked and kept: the same command goes on from there.")
+        say("\nStopped. What is attacked is kept: the same command goes on from there.")
         raise typer.Exit(130) from stop
     say(say_budget(found.facts))
     return replace(job, title=f"{job.title}, {found.facts}", queries=found.queries, attack=found.facts)
