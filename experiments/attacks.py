@@ -34,6 +34,7 @@ UNKNOWING: Mapping[str, str] = {
     "none": "",
     **{f"PGD, eps {eps}": f"pgd:eps={eps},steps={{steps}}" for eps in (8, 16, 32)},
     "PGD, unbounded": "pgd:eps=255,steps={steps}",
+    "PGD, eps 16, all steps": "pgd:eps=16,steps={steps},until_broken=false",
     "universal, eps 16": "universal:eps=16,steps=100",
     "GCG": "gcg:steps={words},candidates=32",
     "random search": "random-search:steps={words},candidates=32",
@@ -42,7 +43,7 @@ UNKNOWING: Mapping[str, str] = {
 }
 """By what they are called, attacks that know the model at most, or nothing."""
 KNOWING: Mapping[str, str] = {
-    **{name: attack for name, attack in UNKNOWING.items() if name.startswith("PGD")},
+    **{name: attack for name, attack in UNKNOWING.items() if "steps}" in attack and "false" not in attack},
     "PGD, eps 8, towards a low projection too": "pgd:eps=8,steps={steps},aim=both",
     "universal, eps 16": "universal:eps=16,steps=100",
     "GCG": "gcg:steps={words},candidates=32",

@@ -78,6 +78,25 @@ def test_who_knows_the_border_lowers_its_loss_further(
     assert knowing.mean() < unknowing.mean()
 
 
+def test_a_query_that_gave_in_early_is_pushed_further_where_that_is_wanted(
+    model: VisionLanguageModel, malicious: list[Query]
+) -> None:
+    early, late = (pgd(model, eps=8, until_broken=until).attack(malicious) for until in (True, False))
+    assert [each.broken_at for each in early] == [each.broken_at for each in late]
+    assert {each.steps for each in late} == {6} and sum(each.calls for each in early) < sum(e.calls for e in late)
+    with torch.no_grad():
+        before, after = (
+            joint(
+                [Pipeline(model, Undefended())],
+                [start_of(model, query) for query in made(each)],
+                cases_of(model, malicious, PgdOptions()),
+            )
+            for each in (early, late)
+        )
+    assert after.losses.mean() < before.losses.mean()
+    assert after.broken[before.broken].all()
+
+
 def test_a_query_without_image_is_told(model: VisionLanguageModel, malicious: list[Query]) -> None:
     text_alone = replace(malicious[0], image=None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="has no image: attack its question"):

@@ -71,6 +71,11 @@ class PgdOptions(ImageOptions):
         le=255,
         description="Change of a channel in a step, in levels. Default: 2.5 eps / steps, from 1 to 4.",
     )
+    until_broken: bool = Field(
+        True,
+        description="Whether a query is done as soon as it gives in. Without, all steps are taken and the lowest loss "
+        "is kept, which may carry further, to defences that the attack does not know.",
+    )
 
     @property
     def rate(self) -> float:
@@ -95,11 +100,12 @@ class Pgd(ImageAttack):
         options = self.options
         cases = cases_of(self.model, queries, options)
         starts = [start_of(self.model, query) for query in queries]
-        best, lowest = list(starts), [float("inf")] * len(queries)
+        best, lowest = list(starts), [(True, float("inf"))] * len(queries)
         looked = [0] * len(queries)
         broken_at: list[int | None] = [None] * len(queries)
         for restart in range(options.restarts):
-            at = {i: self._begin(starts[i], queries[i], restart) for i in range(len(queries)) if broken_at[i] is None}
+            left = [i for i, at_step in enumerate(broken_at) if at_step is None or not options.until_broken]
+            at = {i: self._begin(starts[i], queries[i], restart) for i in left}
             for step in range(options.steps + 1):
                 if not at:
                     break
@@ -107,10 +113,11 @@ class Pgd(ImageAttack):
                 gradients, losses, broken = self._look([at[i] for i in rows], [cases[i] for i in rows])
                 for i, gradient, loss, won in zip(rows, gradients, losses, broken, strict=True):
                     looked[i] += 1
-                    if loss < lowest[i] or won:
-                        best[i], lowest[i] = at[i], loss
-                    if won:
+                    if (not won, loss) < lowest[i]:
+                        best[i], lowest[i] = at[i], (not won, loss)
+                    if won and broken_at[i] is None:
                         broken_at[i] = restart * options.steps + step
+                    if won and options.until_broken:
                         del at[i]
                     else:
                         at[i] = self._bounded(at[i] - options.rate * gradient.sign(), starts[i])
@@ -118,7 +125,7 @@ class Pgd(ImageAttack):
         return [
             Attacked(
                 (replace(query, image=png_bytes(to_image(image))),),
-                steps=options.restarts * options.steps if broken is None else broken,
+                steps=broken if broken is not None and options.until_broken else options.restarts * options.steps,
                 calls=looks * passes,
                 broken_at=broken,
             )
