@@ -43,7 +43,8 @@ UNKNOWING: Mapping[str, str] = {
 }
 """By what they are called, attacks that know the model at most, or nothing."""
 KNOWING: Mapping[str, str] = {
-    **{name: attack for name, attack in UNKNOWING.items() if "steps}" in attack and "false" not in attack},
+    **{f"PGD, eps {eps}": f"pgd:eps={eps},steps={{steps}}" for eps in (1, 2, 4, 8, 16, 32)},
+    "PGD, unbounded": "pgd:eps=255,steps={steps}",
     "PGD, eps 8, towards a low projection too": "pgd:eps=8,steps={steps},aim=both",
     "universal, eps 16": "universal:eps=16,steps=100",
     "GCG": "gcg:steps={words},candidates=32",
