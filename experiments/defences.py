@@ -44,13 +44,13 @@ def main() -> None:
     parser.add_argument("--per-group", type=int, default=200, help="test queries of each kind and seed")
     asked = parser.parse_args()
     out: Path = asked.out
-    thresholds = _helpers(out / "helpers")
+    thresholds = helper_thresholds(out / "helpers")
     for model in asked.model or OF_THE_WORLD:
         runs = [_results(model, seed, asked.per_group, out, thresholds) for seed in asked.seeds]
         print(f"\n{model}\n\n{_table(runs)}", flush=True)
 
 
-def _helpers(folder: Path) -> dict[str, float]:
+def helper_thresholds(folder: Path) -> dict[str, float]:
     """Thresholds of the stand-ins for CLIP and reward model, trained if need be."""
     report = folder / "report.json"
     if not report.exists():
@@ -67,14 +67,14 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
     folder, helpers = out / f"{model}-{seed}", out / "helpers"
     common = ["--model", model, "--seed", str(seed)]
     if not (folder / "demo" / RESULTS).exists():
-        _davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
+        run_davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
     if not (folder / GENTLE / "config.json").exists():
         milder = ("--set", f"seed={seed}", "--set", "margin=-0.25", "--vector", str(folder / "demo" / "vector"))
-        _davsp("train", "--model", model, "--data", "testbed", *milder, "--out", str(folder / GENTLE))
+        run_davsp("train", "--model", model, "--data", "testbed", *milder, "--out", str(folder / GENTLE))
     for name, options in FITTED.items():
         if not (folder / name / "config.json").exists():
             filled = [o.format(helpers=helpers, side=own_side(model)) for o in options]
-            _davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
+            run_davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
     eta = (
         f"eta:reward={helpers}/reward,clip={helpers}/clip,"
         f"reward_threshold={thresholds['reward']},clip_threshold={thresholds['clip']},prefix={BEGINNING}"
@@ -83,7 +83,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
     trained = [str(folder / "demo" / name) for name in TRAINED]
     names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained, str(folder / GENTLE)]
     if not (folder / "eval" / RESULTS).exists():
-        _davsp(
+        run_davsp(
             "evaluate",
             *common,
             *("--per-group", str(per_group), "--max-new-tokens", "20", "--batch-size", "64"),
@@ -96,7 +96,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
 _DAVSP = (sys.executable, "-m", "davsp")
 
 
-def _davsp(*arguments: str) -> None:
+def run_davsp(*arguments: str) -> None:
     print("davsp", *arguments, file=sys.stderr, flush=True)
     subprocess.run([*_DAVSP, *arguments], check=True, stdout=subprocess.DEVNULL)
 

@@ -15,7 +15,7 @@ from jaxtyping import install_import_hook
 CHECKED = [
     *("imaging.pixels", "prompts.layouts", "prompts.frame", "prompts.visual", "prompts.official", "models"),
     *("training.vector", "training.losses", "training.optim", "training.batches"),
-    *("training.objective", "training.trainer", "attacks"),
+    *("training.objective", "training.trainer", "searches", "attacks"),
 ]
 install_import_hook([f"davsp.{module}" for module in CHECKED], "beartype.beartype")
 

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from davsp.api import ask
-from davsp.attacks.signed_steps import ChangeFitting, ChangeOptions
 from davsp.data.query import Query
 from davsp.defences.pat import PatFitting, PatOptions
 from davsp.defences.visual_safety_prompt import train_prompt
@@ -19,6 +18,7 @@ from davsp.models.activations import read_activations
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.prompts.layouts import Mode
+from davsp.searches.signed_steps import ChangeFitting, ChangeOptions
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
 from tests.devices import MixedDevices, elsewhere

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from davsp.api import ask, evaluate, load_queries, train
+    from davsp.api import ask, attack, evaluate, load_queries, train
     from davsp.data.query import Query, split_queries
     from davsp.defences.base import Defence, Exchange, RewritingDefence
     from davsp.defences.loading import load_defence
@@ -41,6 +41,7 @@ _MODULES = {
     "VisionLanguageModel": "davsp.models.base",
     "VisualSafetyPrompt": "davsp.defences.visual_safety_prompt",
     "ask": "davsp.api",
+    "attack": "davsp.api",
     "draw_queries": "davsp.drawing.draw",
     "evaluate": "davsp.api",
     "extract_vector": "davsp.training.vector",
@@ -64,6 +65,7 @@ __all__ = [
     "VisionLanguageModel",
     "VisualSafetyPrompt",
     "ask",
+    "attack",
     "draw_queries",
     "evaluate",
     "extract_vector",

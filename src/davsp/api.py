@@ -20,7 +20,7 @@ from davsp.judges import Judge, load_judge
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.report.collect import Evaluation
-from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
+from davsp.testbed.sources import NAME, check_world, draw_source, is_drawn, is_testbed
 from davsp.training.config import read_config
 from davsp.training.jobs import numbered, vector_for
 from davsp.training.objective import check_options
@@ -32,6 +32,7 @@ from davsp.util.processes import processes
 
 if TYPE_CHECKING:
     from davsp.benchmarks.selection import BenchmarkSelection
+    from davsp.results import AttackFacts
 
 QuerySource = str | Path | Sequence[Query]
 """A file, a folder, a data set of the hub, "testbed" or "smol", or the queries themselves."""
@@ -163,6 +164,7 @@ def evaluate(
     judge_model: str | None = None,
     scoring: str = "auto",
     benchmark: BenchmarkSelection | None = None,
+    attack: AttackFacts | None = None,
     training: Sequence[Record] | None = None,
     batch_size: int = 32,
     max_new_tokens: int = 256,
@@ -181,8 +183,9 @@ def evaluate(
     refuses; `judge_model` is the model of one that asks a model. `scoring` says what makes the answer to a benign query
     right, where the query does not (davsp.judges.scoring: "auto", "exact", "contains", "number", "choice", "yes-no",
     "regex", "grader"). `benchmark` is that of the queries, where they are a benchmark's. `seed` is that by which they
-    were chosen. A model that thinks may write `thinking_tokens` more than `max_new_tokens`. Of a data set of queries
-    the split "test" is read.
+    were chosen. `attack` is the one that rewrote the queries; where they are given as its folder, it is read there. A
+    model that thinks may write `thinking_tokens` more than `max_new_tokens`. Of a data set of queries the split "test"
+    is read.
 
     With `out`, results, transcripts, logs and page are kept there, and the same call goes on with a run that was
     stopped, unless `resume` is False; without, they last as long as what is returned. The page shows border,
@@ -220,6 +223,7 @@ def evaluate(
         seed=seed,
         judge=load_judge(judge, judge_model) if isinstance(judge, str) else judge,
         benchmark=benchmark,
+        attack=attack or _attack_of(queries),
         resume=resume,
         progress=progress,
     )
@@ -240,12 +244,58 @@ def evaluate(
     return evaluation
 
 
+def attack(
+    model: VisionLanguageModel | None,
+    queries: QuerySource,
+    name: str,
+    *,
+    out: str | Path,
+    against: Sequence[DefenceSource] = (),
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> list[Query]:
+    """Rewrite queries by an attack (davsp.attacks), into the folder `out`, which `evaluate` reads.
+
+    `name` may bring options, "pgd:eps=8"; `options` are others, by name. `against` are the defences that it knows. An
+    attack that reads no model takes None for one, and rewrites all queries; the others rewrite malicious ones alone.
+    The same call goes on with a run that was stopped.
+
+    Raises InputError for what cannot be attacked so, ArtefactError where `out` holds something else, and Interrupted on
+    Ctrl-C, with all that is done kept.
+    """
+    from davsp.attacks import load_attack
+    from davsp.attacks.running import run_attack
+
+    kind, chosen = load_attack(name, [f"{option}={value}" for option, value in options.items()])
+    found = run_attack(
+        kind,
+        chosen,
+        _queries(queries, [model] if model else [], "test"),
+        Path(out),
+        model=model,
+        against=[_defence(defence) for defence in against],
+        batch_size=batch_size,
+        seed=seed,
+        quiet=not progress,
+    )
+    return list(found.queries)
+
+
 def metrics_of(sources: Sequence[DefenceSource], defences: Sequence[Defence]) -> list[Record]:
     """The metrics of the training of the last defence that brings a direction, from the folder that is its source; []
     where it was given in another way."""
     aligned = [source for source, defence in zip(sources, defences, strict=True) if defence.alignment]
     folder = Path(aligned[-1]) if aligned and isinstance(aligned[-1], str | Path) else None
     return read_metrics(folder) if folder and (folder / PICTURE).is_file() else []
+
+
+def _attack_of(source: QuerySource) -> AttackFacts | None:
+    """The attack that wrote the folder that queries are read from, if one did."""
+    from davsp.attacks.running import read_attack
+
+    return read_attack(Path(source)) if isinstance(source, str | Path) else None
 
 
 def _queries(source: QuerySource, models: Sequence[VisionLanguageModel | str], split: str = "train") -> list[Query]:
@@ -256,7 +306,7 @@ def _queries(source: QuerySource, models: Sequence[VisionLanguageModel | str], s
         if is_testbed(str(source)):
             for name in names:
                 check_world(name)
-        return draw_source(str(source), split, model=names[0])
+        return draw_source(str(source), split, model=names[0] if names else NAME)
     return load_queries(source)
 
 

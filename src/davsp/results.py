@@ -189,6 +189,36 @@ class BenchmarkFacts(_Part):
     notes: tuple[str, ...] = Field(default=(), description="What is out of the ordinary, such as missing answers.")
 
 
+class AttackFacts(_Part):
+    """The attack that made the queries: what it knew, and what it took."""
+
+    name: str = Field(description="Its name, as --attack takes it.")
+    options: dict[str, Any] = Field(default={}, description="Its options.")
+    against: tuple[str, ...] = Field(
+        default=(),
+        description="The defences that it knew, `none` for the model alone; empty for one that knew nothing.",
+    )
+    model: str | None = Field(default=None, description="The model whose gradient or scores it read, if any.")
+    seed: int = Field(default=0, description="Its seed.")
+    queries: Count = Field(description="How many queries it attacked.")
+    steps: Count = Field(default=0, description="Steps over all queries.")
+    calls: Count = Field(default=0, description="Forward passes of one query through the model, over all queries.")
+    seconds: Number = Field(default=0.0, description="How long it took.")
+    withstood: dict[int, Rate] = Field(
+        default={},
+        description="By number of steps: of the attacked queries, those that had not given in by then, as the search "
+        "itself saw it by the first choices of the model.",
+    )
+    provenance: Provenance | None = Field(default=None, description="The command that made it.")
+
+    def __str__(self) -> str:
+        """`pgd (eps 8, steps 40) against davsp`."""
+        told = ", ".join(f"{name} {value}" for name, value in self.options.items() if isinstance(value, int | float))
+        chosen = ", ".join(str(value) for value in self.options.values() if isinstance(value, str) and value)
+        against = f" against {', '.join(self.against)}" if self.against else ""
+        return f"{self.name} ({told or chosen}){against}" if told or chosen else f"{self.name}{against}"
+
+
 _NEWER = (
     "model_identity",
     "data",
@@ -200,6 +230,7 @@ _NEWER = (
     "device",
     "dtype",
     "provenance",
+    "attack",
 )
 """What version 0.1.0 did not write, and is not written where there is nothing to say."""
 
@@ -208,7 +239,8 @@ class Results(_Part):
     """An evaluation's results.json: safety, usefulness, over-refusal and cost behind every defence.
 
     Absent where version 0.1.0 wrote the file are `judge`, `cost`, `benchmark`, `scores`, `model_identity`, `data`,
-    `identities`, `scoring`, `thinking_tokens`, `remarks`, `judge_identity`, `device`, `dtype` and `provenance`.
+    `identities`, `scoring`, `thinking_tokens`, `remarks`, `judge_identity`, `device`, `dtype`, `provenance` and
+    `attack`.
     """
 
     model: str = Field(description="The model's name.")
@@ -244,6 +276,7 @@ class Results(_Part):
     provenance: Provenance | None = Field(
         default=None, description="The command that measured it, and when; its seed, digests and versions are above."
     )
+    attack: AttackFacts | None = Field(default=None, description="The attack that made the queries, if one did.")
     benchmark: BenchmarkFacts | None = Field(default=None, description="The benchmark that was asked, if it was one.")
     scores: dict[str, dict[str, Figure]] = Field(
         default={}, description="The benchmark's official figures behind each defence, by their names."

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from davsp.attacks.signed_steps import ChangeFitting
 from davsp.data.query import Query
 from davsp.defences import load_defence
 from davsp.defences.base import FittingData
@@ -21,6 +20,7 @@ from davsp.defences.uniguard import UniGuard, UniGuardOptions
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import ArtefactError, DavspError
 from davsp.models.base import VisionLanguageModel
+from davsp.searches.signed_steps import ChangeFitting
 from davsp.testbed.corpora import forbidden_answers
 from davsp.training.run_state import Interrupted, read_metrics
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from davsp.attacks.signed_steps import ChangeFitting
 from davsp.data.query import Query
 from davsp.defences import load_defence
 from davsp.defences.base import FittingData
 from davsp.defences.uniguard import SENTENCE, Text, TextFitting, UniGuard, UniGuardOptions
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
+from davsp.searches.signed_steps import ChangeFitting
 from davsp.testbed.corpora import forbidden_answers
 from davsp.training.run_state import read_metrics
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from rich.console import Console
 
-from davsp.attacks.signed_steps import ChangeOptions
 from davsp.errors import InputError
+from davsp.searches.signed_steps import ChangeOptions
 from davsp.training.config import TrainConfig
 from davsp.training.recipes import TrainingRecipe
 from davsp.util.options import options_table, read_options

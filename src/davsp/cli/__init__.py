@@ -13,6 +13,7 @@ import typer
 
 from davsp import __version__
 from davsp.cli.apply import apply, ask
+from davsp.cli.attack import attack
 from davsp.cli.benchmark import benchmark_app
 from davsp.cli.data import data_app
 from davsp.cli.demo import demo
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 IN_ORDER: Mapping[str, Sequence[Callable[..., None] | tuple[str, typer.Typer]]] = {
     "Train": (vector, train, fit, ("data", data_app), ("official", official_app)),
-    "Measure": (evaluate, ("benchmark", benchmark_app), ("judge", judge_app)),
+    "Measure": (evaluate, attack, ("benchmark", benchmark_app), ("judge", judge_app)),
     "Use": (show, ask, apply),
     "Compare": (report, reproduce),
     "Testbed": (demo, ("testbed", testbed_app)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from davsp.attacks import ATTACKS
 from davsp.defences import DEFENCES
 from davsp.models.shipped import SHIPPED
 
@@ -17,6 +18,11 @@ def models(incomplete: str) -> list[str]:
 def defences(incomplete: str) -> list[str]:
     """Defences by name, and folders."""
     return _names(DEFENCES.names(), incomplete) + _folders(incomplete)
+
+
+def attacks(incomplete: str) -> list[str]:
+    """Attacks by name."""
+    return _names(ATTACKS.names(), incomplete)
 
 
 def benchmarks(incomplete: str) -> list[str]:

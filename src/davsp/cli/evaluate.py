@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ from davsp.cli.options import (
     DEFENCE_OPTION,
     TEST_SPLITS,
     TESTBED,
+    Against,
     BatchSize,
     Device,
     Dtype,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from davsp.data.query import Query
     from davsp.defences.base import Defence
     from davsp.models.base import VisionLanguageModel
-    from davsp.results import Results
+    from davsp.results import AttackFacts, Results
 
 BEYOND_BOUNDS = 3
 """The status where a measure is beyond a bound that it was to be held to."""
@@ -69,6 +70,15 @@ def evaluate(
             autocompletion=completion.benchmarks,
         ),
     ] = None,
+    attack: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask the queries as this attack rewrites them: NAME or NAME:OPTIONS, such as pgd:eps=8,steps=40 "
+            "(`davsp attack`). They are kept in the folder `attack` of --out.",
+            autocompletion=completion.attacks,
+        ),
+    ] = None,
+    against: Against = None,
     per_group: Annotated[int | None, typer.Option(min=1, help="At most so many queries of each group.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Of each set, the first so many queries.")] = None,
     batch_size: BatchSize = 32,
@@ -138,6 +148,8 @@ def evaluate(
         raise InputError("give either --data or --benchmark: each benchmark brings its own queries.")
     if benchmarks and (out / RESULTS).is_file():
         raise InputError(f"{out} holds an evaluation of other queries: give benchmarks a folder of their own.")
+    if against and not attack:
+        raise InputError("--against is what an attack knows: name the attack too (--attack).")
     check_scoring(scoring)
     bounds = [Bound.parse(text, is_least=True) for text in fail_under or []]
     bounds += [Bound.parse(text, is_least=False) for text in fail_over or []]
@@ -164,6 +176,8 @@ def evaluate(
         rules = job.chosen.benchmark if job.chosen else None
         say(str(plan_of(job.title, job.queries, len(defences), judging, max_new_tokens, rules)))
     asked = model if served else _loaded(model, revision, device, dtype, () if transfer else defences)
+    if attack:
+        jobs = [_attacked(job, attack, against or [], None if isinstance(asked, str) else asked, seed) for job in jobs]
 
     warnings: list[str] = []
     measured: list[Results] = []
@@ -184,6 +198,7 @@ def evaluate(
                 seed=seed,
                 judge=judging,
                 benchmark=job.chosen,
+                attack=job.attack,
                 transfer=True,  # whether they are made for this model is checked above
                 resume=resume,
             ).results
@@ -216,6 +231,7 @@ class _Job:
     queries: Sequence[Query]
     folder: Path
     chosen: BenchmarkSelection | None = None
+    attack: AttackFacts | None = None
 
 
 def _chosen(names: Sequence[str]) -> list[BenchmarkSelection]:
@@ -243,12 +259,32 @@ def _of_benchmark(chosen: BenchmarkSelection, out: Path, per_group: int | None, 
 def _of_data(
     data: str, out: Path, model: str, per_group: int | None, limit: int | None, seed: int, skip_bad: bool
 ) -> _Job:
+    from davsp.attacks.running import read_attack
     from davsp.evaluation.plan import choose
 
     if not is_drawn(data):
-        return _Job(data, choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed), out)
+        queries = choose(queries_of(data, skip_bad, TEST_SPLITS), per_group, limit, seed)
+        return _Job(data, queries, out, attack=read_attack(Path(data)))
     reads(data)
     return _Job(data, choose(draw_source(data, "test", per_group, seed, model), None, limit, seed), out)
+
+
+def _attacked(job: _Job, name: str, against: Sequence[str], model: VisionLanguageModel | None, seed: int) -> _Job:
+    """The job with its queries as an attack rewrites them."""
+    from davsp.attacks import load_attack
+    from davsp.attacks.running import run_attack, say_budget
+    from davsp.defences import load_defence
+    from davsp.training.run_state import Interrupted
+
+    kind, options = load_attack(name)
+    known = [load_defence(folder) for folder in against]
+    try:
+        found = run_attack(kind, options, job.queries, job.folder / "attack", model=model, against=known, seed=seed)
+    except Interrupted as stop:
+        say("\nStopped. What is attacked is kept: the same command goes on from there.")
+        raise typer.Exit(130) from stop
+    say(say_budget(found.facts))
+    return replace(job, title=f"{job.title}, {found.facts}", queries=found.queries, attack=found.facts)
 
 
 def _loaded(

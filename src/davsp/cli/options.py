@@ -58,6 +58,10 @@ DEFENCE_HELP = (
     "module:Class, that can be imported or lies in a file here."
 )
 DEFENCE_OPTION = ("--defence", "--defense")
+AGAINST_HELP = (
+    "A defence that the attack knows and goes through: a folder, or a name, as --defence takes them. Of several, all "
+    "are to give in at once. Repeatable; default: the model alone."
+)
 DTYPE_HELP = "Precision of the model's weights."
 ModelName = Annotated[
     str,
@@ -72,6 +76,7 @@ Device = Annotated[
     str, typer.Option(envvar="DAVSP_DEVICE", help="auto, cpu, cuda, cuda:1 ..., or split: over all GPUs.")
 ]
 Dtype = Annotated[Precision, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)]
+Against = Annotated[list[str] | None, typer.Option(help=AGAINST_HELP, autocompletion=completion.defences)]
 Data = Annotated[str | None, typer.Option("--data", "-d", help=f"{DATA_HELP} Default: testbed.")]
 TrainingBenchmarks = Annotated[
     list[str] | None,

@@ -20,7 +20,8 @@ def show(
     folder: Annotated[Path, typer.Argument(help="A folder that a command of davsp wrote.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """Say what a folder is: a prompt, a fitted defence, a vector, an evaluation, drawn queries, a reader's card."""
+    """Say what a folder is: a prompt, a fitted defence, a vector, an evaluation, drawn or attacked queries, a
+    reader's card."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Give one that a command of davsp wrote.")
     facts = describe(folder)
@@ -176,6 +177,23 @@ def _draw(folder: Path, content: Any) -> Facts:
     }
 
 
+def _attack(folder: Path, content: Any) -> Facts:
+    options, withstood = content["options"], content.get("withstood") or {}
+    last = max(withstood, key=int, default=None)
+    rate = withstood[last] if last is not None else None
+    return {
+        "folder": "queries rewritten by an attack" + ("" if (folder / "queries.jsonl").is_file() else ", not finished"),
+        "attack": content["name"],
+        "options": ", ".join(f"{name} {value}" for name, value in options.items() if value is not None),
+        "against": ", ".join(content["against"]),
+        "model": content["model"] or "",
+        "attacked": f"{content['queries']} queries, seed {content['seed']}",
+        "took": f"{content['steps']:,} steps, {content['calls']:,} calls of the model, {content['seconds']:.0f} s",
+        "withstood": f"{100 * rate['rate']:.1f} % of {rate['n']} after {last} steps" if rate and rate["n"] else "",
+        **_made(content),
+    }
+
+
 def _card(_: Path, content: Any) -> Facts:
     rows = {}
     for row in content["rows"]:
@@ -231,6 +249,7 @@ _KINDS: Mapping[str, Callable[[Path, Any], Facts]] = {
     "config.json": _defence,
     "vector.json": _vector,
     "draw.json": _draw,
+    "attack.json": _attack,
     "card.json": _card,
     "metrics.jsonl": _training,
 }

@@ -11,12 +11,12 @@ from typing import Self
 from PIL import Image
 from pydantic import Field
 
-from davsp.attacks.signed_steps import ChangeFitting, ChangeOptions
 from davsp.defences.base import FittingData
 from davsp.defences.corpus import SECURITY_INSTRUCTIONS
 from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.text import SAFETY_PREFIX
+from davsp.searches.signed_steps import ChangeFitting, ChangeOptions
 from davsp.training import loop
 
 APPROXIMATE = "approximate"

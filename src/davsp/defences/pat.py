@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from davsp.attacks.gcg import Case, Ids, Length, TokenSearch
 from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.data.references import as_answer
@@ -18,6 +17,7 @@ from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.text import with_prefix
+from davsp.searches.gcg import Case, Ids, Length, TokenSearch
 from davsp.training import loop
 from davsp.training.batches import REFUSAL, Shuffle
 from davsp.training.loop import Fitting

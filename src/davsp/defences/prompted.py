@@ -13,6 +13,7 @@ from davsp.defences.base import RewritingDefence
 from davsp.defences.stored import BaseModelFacts
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas
+from davsp.prompts.text import with_prefix
 from davsp.prompts.visual import VisualPrompt, protect
 
 
@@ -68,8 +69,12 @@ class PromptDefence(RewritingDefence):
 
         Raises InputError when the image cannot be read.
         """
-        protected = protect(query, self.visual, self.prefix)
-        return replace(protected, question=f"{protected.question}\n{self.suffix}") if self.suffix else protected
+        return replace(protect(query, self.visual, ""), question=self.wrap(query.question))
+
+    def wrap(self, question: str) -> str:
+        """The question between the texts."""
+        prefixed = with_prefix(question, self.prefix)
+        return f"{prefixed}\n{self.suffix}" if self.suffix else prefixed
 
 
 def _sides(size: tuple[int, int]) -> str:

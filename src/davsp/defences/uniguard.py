@@ -12,14 +12,14 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
-from davsp.attacks.gcg import Case, Ids, Length, TokenSearch
-from davsp.attacks.signed_steps import ChangeFitting, ChangeOptions
 from davsp.defences.base import FittingData
 from davsp.defences.corpus import HARMFUL_SENTENCES
 from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import from_bytes
 from davsp.models.base import VisionLanguageModel
+from davsp.searches.gcg import Case, Ids, Length, TokenSearch
+from davsp.searches.signed_steps import ChangeFitting, ChangeOptions
 from davsp.training import loop
 from davsp.training.batches import Shuffle
 from davsp.training.loop import Fitting

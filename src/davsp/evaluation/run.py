@@ -28,7 +28,16 @@ from davsp.evaluation.summary import (
 )
 from davsp.judges import Judge, Rules
 from davsp.judges.scoring import AUTO
-from davsp.results import RESULTS, UNDEFENDED, JudgeFacts, Results, read_results, write_results, write_transcripts
+from davsp.results import (
+    RESULTS,
+    UNDEFENDED,
+    AttackFacts,
+    JudgeFacts,
+    Results,
+    read_results,
+    write_results,
+    write_transcripts,
+)
 from davsp.util.code import code_digest
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
@@ -54,6 +63,7 @@ def evaluate(
     seed: int = 0,
     judge: Judge | None = None,
     benchmark: BenchmarkSelection | None = None,
+    attack: AttackFacts | None = None,
     resume: bool = True,
     progress: bool = True,
 ) -> Results:
@@ -65,6 +75,7 @@ def evaluate(
     by which the queries were chosen. `judge` says what harms and what refuses, by default davsp.judges.Rules.
     Where the undefended model is among the defences, answers to benign queries without a reference answer are compared
     with its own.
+    `attack` is the one that rewrote the queries, which is told in the results.
     `benchmark` is that of the queries: its own rule says which answers are right, and its official scores are in the
     results.
 
@@ -134,6 +145,7 @@ def evaluate(
 
     scores = official_scores(benchmark, queries, answers) if benchmark else {}
     undefended = answers.get(UNDEFENDED)
+    attacked = [f"The queries are those of an attack: {attack}."] if attack else []
     results = Results(
         model=evaluated.name,
         model_identity=evaluated.identity,
@@ -151,10 +163,11 @@ def evaluate(
         unscored={name: unscored(given) for name, given in answers.items()},
         cost={name: cost(list(given.values())) for name, given in answers.items()},
         scoring=scored.rules,
-        remarks=(*scored.remarks, *evaluated.remarks, *nothing_scored(answers)),
+        remarks=(*attacked, *scored.remarks, *evaluated.remarks, *nothing_scored(answers)),
         seconds=seconds,
         versions=versions_used() | {"inspect_ai": version("inspect_ai")},
         provenance=Provenance.now(),
+        attack=attack,
         benchmark=benchmark_facts(benchmark, scores) if benchmark else None,
         scores={name: dict(official.figures) for name, official in scores.items()},
     )

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional
 
 WHITE = (255, 255, 255)
 Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
@@ -69,6 +70,28 @@ def resize(pixels: Float[Tensor, "3 h w"], height: int, width: int, filter: int)
     else:
         levels = _to_levels(down @ _to_levels(levels @ across.T))
     return (levels / 255).to(pixels.dtype)
+
+
+def fit(pixels: Float[Tensor, "3 h w"], height: int, width: int) -> Float[Tensor, "3 height width"]:
+    """Pixels as `resize_and_pad` makes them of the image that they are saved as; differentiable, as `resize`."""
+    tall, wide = pixels.shape[1], pixels.shape[2]
+    if (tall, wide) == (height, width):
+        return pixels
+    inner_height, inner_width = height, width
+    if wide / tall > width / height:
+        inner_height = round(tall / wide * width)
+    elif wide / tall < width / height:
+        inner_width = round(wide / tall * height)
+    shrunk = resize(pixels, inner_height, inner_width, Image.Resampling.BICUBIC)
+    left, top = round((width - inner_width) * 0.5), round((height - inner_height) * 0.5)
+    sides = (left, width - inner_width - left, top, height - inner_height - top)
+    return functional.pad(shrunk, sides, value=1.0)
+
+
+def rounded(pixels: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Pixels clamped and rounded as `to_image` does it; the gradient is that of the clamping."""
+    levels = pixels.clamp(0, 1) * 255
+    return (levels + (levels.round() - levels).detach()) / 255
 
 
 def _down_first(tall: int, wide: int, height: int, width: int) -> bool:

@@ -164,6 +164,13 @@ class TrainConfig(BaseModel):
         validation_alias=AliasChoices("cosine_decay", "falling"),
         description="Whether the step size decays to 5 % along a half cosine.",
     )
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the images that are sent through a channel while they are trained with: JPEG or WEBP of "
+        "quality 30 to 95, resized to 0.5 to 1.0 and back, cropped by 2 pixels at most, or rounded to 8 bits.",
+    )
     seed: Count = Field(0, description="Of the order of queries, and of all that is drawn.")
     validate_every: Positive = Field(20, description="Steps between two validations, which choose the prompt to keep.")
     own_answer_tokens: Positive = Field(

@@ -21,6 +21,7 @@ from davsp.prompts.layouts import Layout
 from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
 from davsp.training.batches import PreparedQueries, Target
+from davsp.training.channels import through_channels
 from davsp.training.config import Anchor, Recompute, TrainConfig
 from davsp.training.losses import alignment_loss, answer_loss
 from davsp.training.run_state import Record
@@ -132,7 +133,7 @@ class Objective:
         return PreparedQueries(self.model, chosen, self.plan.layout, self.plan.config.prefix, self.own)
 
     def gradient(
-        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool, number: int = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The gradient of `loss`, float32 (3, H, W), by a prompt that requires one; and what else `loss` returns.
 
@@ -141,18 +142,18 @@ class Objective:
         """
         while True:
             try:
-                return self._gradient(prompt, malicious, indices, answered)
+                return self._gradient(prompt, malicious, indices, answered, number)
             except torch.OutOfMemoryError:
                 pass  # what the failed pass holds is held until here
             torch.cuda.empty_cache()
             self._recompute_more(len(indices))
 
     def _gradient(
-        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool, number: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         try:
             with self.blocks.run(self.recomputed):
-                loss, figures = self.loss(prompt, malicious, indices, answered)
+                loss, figures = self.loss(prompt, malicious, indices, answered, number)
             return torch.autograd.grad(loss, prompt)[0], figures
         except self.blocks.failures as error:
             found = getattr(error, "inner_exception", error)
@@ -176,17 +177,20 @@ class Objective:
         )
 
     def loss(
-        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool, number: int = 0
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a one-sided batch (scalar), from one forward pass; it ends at the layer when no answer counts.
 
-        `prompt`: float32 (3, H, W). Also returns the batch's mean losses and projection, each a scalar on the model's
-        device: a GPU need not be waited for.
+        `prompt`: float32 (3, H, W). `number`: of the step, by which channels are drawn. Also returns the batch's mean
+        losses and projection, each a scalar on the model's device: a GPU need not be waited for.
         """
         config, side, name = self.plan.config, self.sides[malicious], "malicious" if malicious else "benign"
         answered = answered and config.answer_weight > 0
         batch = side.batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
+        if config.augment:
+            seeds = [(config.seed, 3, number, malicious, index) for index in indices]
+            pixels = through_channels(pixels, config.augment, seeds)
         loss = prompt.new_zeros(())
         figures: dict[str, Tensor] = {}
         if answered:

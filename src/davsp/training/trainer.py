@@ -103,7 +103,7 @@ class Trainer(Fitting):
             share = len(part) / size
             facts: dict[str, Tensor] = {}
             for i, objective in enumerate(self.objectives):
-                found, figures = objective.gradient(prompt, malicious, part, answered)
+                found, figures = objective.gradient(prompt, malicious, part, answered, number)
                 gradient += found.double() * share
                 facts |= {self._named(i, name): value * share for name, value in figures.items()}
             own.append(facts)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.attacks.gcg import Case, TokenSearch
 from davsp.data.query import Query
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.prompts.text import with_prefix
+from davsp.searches.gcg import Case, TokenSearch
 from tests.tiny import BUILDERS, save_tiny
 
 RED = Image.new("RGB", (40, 30), "red")

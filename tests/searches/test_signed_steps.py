@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from davsp.attacks.signed_steps import ChangeFitting, ChangeOptions
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
+from davsp.searches.signed_steps import ChangeFitting, ChangeOptions
 from davsp.testbed.corpora import forbidden_answers
 from tests.tiny import BUILDERS, save_tiny
 

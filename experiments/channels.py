@@ -1,0 +1,111 @@
+"""`python -m experiments.channels OUT`: what borders are worth once images went through a channel, as one table.
+
+A prompt is trained as usual and one with `augment`, with the command that users have; every defence is evaluated on the
+same queries, whose images, composed, go through a JPEG or WEBP file, are resized and brought back, or cropped. The
+undefended model sees the same channels, at the size at which it sees images. What is in OUT already is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from davsp import api
+from davsp.data.query import Query
+from davsp.defences import load_defence
+from davsp.defences.base import RewritingDefence
+from davsp.imaging.canvas import Canvas
+from davsp.imaging.opening import open_image
+from davsp.imaging.pixels import stack, to_image
+from davsp.judges.rates import pooled
+from davsp.models.loading import load_model
+from davsp.models.shipped import OF_THE_WORLD
+from davsp.results import Rate, Rates
+from davsp.testbed.sources import draw_source
+from davsp.training.channels import cropped, filed, there_and_back
+from experiments.defences import IMAGES
+
+CHANNELS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "plain": lambda pixels: pixels,
+    "JPEG 80": partial(filed, form="JPEG", quality=80),
+    "JPEG 50": partial(filed, form="JPEG", quality=50),
+    "JPEG 30": partial(filed, form="JPEG", quality=30),
+    "WEBP 80": partial(filed, form="WEBP", quality=80),
+    "0.75 and back": partial(there_and_back, scale=0.75),
+    "0.5 and back": partial(there_and_back, scale=0.5),
+    "2 pixels cropped": partial(cropped, top=2, left=2, bottom=2, right=2),
+}
+
+
+class Through(RewritingDefence):
+    """A rewriting defence whose images go through a channel before the model sees them."""
+
+    def __init__(self, inner: RewritingDefence, channel: str, canvas: Canvas) -> None:
+        self.inner, self.channel, self.canvas = inner, channel, canvas
+        self.kind = inner.kind  # type: ignore[misc]
+        self.name = inner.name
+
+    @property
+    def identity(self) -> str:
+        return f"{self.inner.identity} {self.channel}"
+
+    def defend(self, query: Query) -> Query:
+        defended = self.inner.defend(query)
+        image = self.canvas.resize(open_image(defended.image))
+        return replace(defended, image=to_image(CHANNELS[self.channel](stack([image])[0])))
+
+
+def main() -> None:
+    """Train and evaluate what is missing; print the table."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.channels", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", choices=OF_THE_WORLD, default=OF_THE_WORLD[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--augment", type=float, default=0.5)
+    parser.add_argument("--per-group", type=int, default=60, help="test queries of each kind")
+    parser.add_argument("--channel", action="append", choices=CHANNELS, help="default: all")
+    asked = parser.parse_args()
+    out: Path = asked.out
+    trained = {"davsp": 0.0, "davsp_augmented": asked.augment}
+    for name, share in trained.items():
+        if not (out / name / "config.json").exists():
+            options = ["--set", f"seed={asked.seed}", "--set", f"augment={share}"]
+            command = ["train", "--model", asked.model, "--data", "testbed", *options, "--out", str(out / name)]
+            subprocess.run([sys.executable, "-m", "davsp", *command], check=True, stdout=subprocess.DEVNULL)
+    model = load_model(asked.model)
+    queries = draw_source("testbed", "test", asked.per_group, asked.seed, asked.model)
+    defences = [load_defence(name).on_canvas(model.canvas) for name in ("none", *(str(out / name) for name in trained))]
+    print(f"| channel | {' | '.join(defence.name for defence in defences)} |\n|---|{'---|' * len(defences)}")
+    for channel in asked.channel or CHANNELS:
+        through = [Through(d, channel, model.canvas) for d in defences if isinstance(d, RewritingDefence)]
+        results = api.evaluate(
+            model, queries, through, out=out / "eval" / channel, batch_size=64, max_new_tokens=20, seed=asked.seed
+        ).results
+        print(f"| {channel} | {' | '.join(_cell(results.defences[d.name]) for d in through)} |", flush=True)
+
+
+def _cell(rates: Rates) -> str:
+    """Resisted in images, benign right, harmless refused."""
+    parts = [
+        [rates.rsr[kind] for kind in IMAGES],
+        list(rates.benign_accuracy.values()),
+        list(rates.over_refusal.values()),
+    ]
+    return " / ".join(_share(pooled(part)) for part in parts)
+
+
+def _share(rate: Rate | None) -> str:
+    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+        return "no score"
+    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+
+
+if __name__ == "__main__":
+    main()
