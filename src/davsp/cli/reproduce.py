@@ -23,6 +23,7 @@ from davsp.cli.options import (
     say,
 )
 from davsp.judges import load_judge
+from davsp.util.provenance import reads
 
 
 def reproduce(
@@ -97,6 +98,7 @@ def reproduce(
         table, names or [], without or [], set_ or [], config=config, limit=limit, seed=seed
     )
     judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
+    reads(str(data))
     read = reproduction.read_paper_data(data, plan)
     for remark in read.remarks:
         say(remark)

@@ -171,6 +171,18 @@ def draw(
 
 
 @testbed_app.command()
+def paper(out: Out, seed: Seed = 0) -> None:
+    """Draw stand-ins for the data of the paper's first table, as `davsp reproduce table1 --data` reads them.
+
+    MM-SafetyBench, MM-Vet and FigStep in their published layouts, with the world's pictures and words in place of
+    theirs, and the corpora: for trying the command, not for results.
+    """
+    from davsp.testbed.stand_ins import draw_stand_ins
+
+    print(draw_stand_ins(out, seed))
+
+
+@testbed_app.command()
 def helpers(out: Out, seed: Seed = 0) -> None:
     """Train stand-ins for the helper models of baselines (CLIP, rewards) in the world; prints how good they are."""
     import json
