@@ -81,6 +81,18 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what data are missing, and what the run would cost.")
     ] = False,
+    seconds_per_call: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: how long a call of the judge takes.")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: what this machine costs, in your currency.")
+    ] = None,
+    price_in: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: what a million tokens cost that the judge reads.")
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: the same of those that it writes.")
+    ] = None,
     batch_size: BatchSize = 32,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
     judge: JudgeName = "rules",
@@ -98,6 +110,7 @@ def reproduce(
     The same command goes on with a run that was stopped, and another table in the same folder uses what was made.
     """
     from davsp import reproduction
+    from davsp import reproduction_cost as costs
     from davsp.report.collect import collect
     from davsp.training.config import read_config
     from davsp.training.recipes import read_recipe
@@ -116,11 +129,18 @@ def reproduce(
         say(remark)
     if not dry_run:
         reproduction.check_complete(read)
-    cost = reproduction.cost_of(plan, read, judging, max_new_tokens)
+    cost = costs.cost_of(plan, read, judging, max_new_tokens)
     if dry_run:
         if not read.missing:
             loaded = load_model(model, revision, device, dtype)
-            cost["seconds"] = reproduction.time_of(loaded, plan, read, batch_size, max_new_tokens)
+            seconds = costs.time_of(loaded, plan, read, batch_size, max_new_tokens)
+            prices = costs.Prices(
+                seconds_per_call=seconds_per_call,
+                per_hour=price_per_hour,
+                per_million_in=price_in,
+                per_million_out=price_out,
+            )
+            cost |= {"device": str(loaded.device), "seconds": seconds, **costs.priced(cost, seconds, plan, prices)}
         print_json(cost)
         raise typer.Exit(1 if read.missing else 0)
     for evaluation in cost["evaluations"].values():
