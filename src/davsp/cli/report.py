@@ -26,6 +26,10 @@ def report(
     viewer: Annotated[
         bool, typer.Option("--viewer", help="Also write Inspect's viewer of all logs (20 MB and the logs).")
     ] = False,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", help="Tables can be sorted and filtered: the page then runs a script of ours."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write one evaluation's page again; or of several, one page with the paper's tables, and files of them."""
@@ -39,9 +43,11 @@ def report(
             raise InputError(f"{first} is one evaluation with a page of its own: give --out, and there will be tables.")
         from davsp.report.evaluation import rebuild_report
 
-        page = rebuild_report(first, judge_validations or [])
+        page = rebuild_report(first, judge_validations or [], interactive=interactive)
     else:
-        page = write_comparison(folders, out or first, judge_validations=judge_validations or [], viewer=viewer)
+        page = write_comparison(
+            folders, out or first, judge_validations=judge_validations or [], viewer=viewer, interactive=interactive
+        )
     if as_json:
         print_json([evaluation.results.to_json() for evaluation in collect(folders)])
     else:
