@@ -5,7 +5,6 @@ Every step goes on with what it finds in its folder, so that the same call goes 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +20,13 @@ from davsp.defences import DEFENCES, load_defence
 from davsp.defences.base import Defence, FittingData, NoOptions
 from davsp.defences.corpus import HARMFUL_SENTENCES, SECURITY_INSTRUCTIONS, read_corpus
 from davsp.errors import InputError
-from davsp.evaluation.plan import choose, plan_of
+from davsp.evaluation.plan import choose
 from davsp.evaluation.run import check_unique
 from davsp.judges import Judge
 from davsp.models.base import VisionLanguageModel
 from davsp.report.comparison import write_comparison
 from davsp.report.pages import PAGE
 from davsp.training.config import TrainConfig, read_config
-from davsp.training.jobs import dry_run
-from davsp.training.vector import extract_vector
 from davsp.util.options import read_options
 from davsp.util.processes import processes
 
@@ -54,8 +51,6 @@ PROMPT = "davsp"
 BASELINES = ("adashield-s", "adashield-a", "pat", "uniguard", "esiii")
 CORPORA = {HARMFUL_SENTENCES: "harmful.txt", SECURITY_INSTRUCTIONS: "security.txt"}
 """The file that holds each corpus, one sentence a line."""
-_FEW = 4
-"""Queries of each side by which the time of a step is measured."""
 
 
 @dataclass(frozen=True)
@@ -218,58 +213,6 @@ def check_complete(data: PaperData) -> None:
     if data.missing:
         lines = "\n".join(f"  {line}" for line in data.missing)
         raise InputError(f"{len(data.missing)} parts of the data are missing:\n{lines}")
-
-
-def cost_of(plan: Reproduction, data: PaperData, judge: Judge, max_new_tokens: int) -> dict[str, Any]:
-    """What a run would ask: queries, steps, answers, and the judge's calls; no time, which `time_of` measures."""
-    evaluations = {}
-    for test in data.tests:
-        queries = choose(test.queries, None, plan.limit, plan.seed)
-        evaluations[test.key] = {
-            "answers": len(queries) * plan.count,
-            "cost": str(plan_of(test.title, queries, plan.count, judge, max_new_tokens, test.benchmark)),
-        }
-    fitting = {kind: getattr(options, "steps", None) for kind, options in plan.fitted.items()}
-    return {
-        "table": plan.table,
-        "missing": list(data.missing),
-        "queries": {"training": len(data.training), "validation": len(data.checks)},
-        "steps": fitting | ({PROMPT: plan.config.steps} if plan.config else {}),
-        "defences": ["none", *plan.further, *plan.fitted, *([PROMPT] if plan.config else [])],
-        "evaluations": evaluations,
-    }
-
-
-def time_of(
-    model: VisionLanguageModel, plan: Reproduction, data: PaperData, batch_size: int, max_new_tokens: int
-) -> dict[str, float]:
-    """Seconds, from a few queries on this machine: of the vector and the prompt's training, and of all answers where
-    each takes as long as an undefended one. What is fitted is not timed."""
-    check_complete(data)
-    seconds = {}
-    asked = [choose(test.queries, None, plan.limit, plan.seed) for test in data.tests]
-    batch = asked[0][:batch_size]
-    _seconds_each(model, batch, 1)  # what a model does but once is not counted
-    if plan.config:
-        read = len(data.training) + len(data.checks)
-        seconds["vector"] = read * _seconds_each(model, batch, 1)
-        few, checks = _few(data.training), _few(data.checks)
-        vector = extract_vector(model, few, checks, prefix=plan.config.prefix, layer=plan.config.layer)
-        described = dry_run([(model, vector)], plan.config, few, data.checks)
-        seconds["training"] = described["seconds"]["whole_run"]
-    seconds["answers"] = sum(map(len, asked)) * plan.count * _seconds_each(model, batch, max_new_tokens)
-    return {name: round(value, 1) for name, value in seconds.items()}
-
-
-def _seconds_each(model: VisionLanguageModel, batch: Sequence[Query], tokens: int) -> float:
-    """Seconds of answering one of these queries undefended, with so many new tokens."""
-    begun = time.perf_counter()
-    model.generate(batch, tokens)
-    return (time.perf_counter() - begun) / len(batch)
-
-
-def _few(queries: Sequence[Query]) -> list[Query]:
-    return [query for side in (True, False) for query in [q for q in queries if q.malicious is side][:_FEW]]
 
 
 def _placed(name: str, folder: Path) -> str:

@@ -269,6 +269,45 @@ def test_a_dry_run_prints_what_it_would_cost_and_writes_nothing(
     assert not (tmp_path / "x").exists()
 
 
+def loaded_by(*arguments: object) -> set[str]:
+    """The packages, and modules of packages, that a process has imported when it first asks a model."""
+    code = f"""
+import os, sys
+from davsp.models.base import VisionLanguageModel
+respond = VisionLanguageModel.respond
+def asked(self, requests, max_new_tokens):
+    if max_new_tokens == 2:
+        return respond(self, requests, max_new_tokens)  # it is tried out before it is asked
+    print(*sys.modules, file=sys.__stdout__, flush=True)
+    os._exit(0)
+VisionLanguageModel.respond = asked
+sys.argv = {["davsp", *map(str, arguments)]!r}
+from davsp.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+HEAVY = {"sklearn", "datasets", "pandas", "pyarrow", "matplotlib", "torchvision", "tensorboard", "mkdocs"}
+"""Packages that take their time, and that asking a model needs none of."""
+
+
+def test_a_question_is_asked_before_anything_that_it_does_not_need_is_imported(image: Path) -> None:
+    loaded = loaded_by("ask", image, "what is it ?")
+    assert "torch" in loaded, "the model was asked"
+    assert not (HEAVY | {"inspect_ai", "openai"}) & loaded
+
+
+def test_an_evaluation_asks_before_it_imports_what_draws_its_page(tmp_path: Path) -> None:
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"image": "a.png", "question": "what is it ?", "malicious": true}\n')
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    loaded = loaded_by("evaluate", "--data", queries, "--out", tmp_path / "out")
+    assert "inspect_ai" in loaded
+    assert not HEAVY & loaded
+
+
 def test_what_loads_no_model_does_not_wait_for_transformers_classes() -> None:
     code = """
 import sys

@@ -6,11 +6,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import Context
+from typer.main import get_command
 
-from davsp.cli import completion
+from davsp.cli import app, completion
+from davsp.defences import DEFENCES
+from davsp.defences.base import NoOptions
+from davsp.reproduction import TABLES
 from tests.command_line import run
 
 
@@ -40,11 +47,50 @@ def test_benchmarks_are_completed_by_name_and_the_folders_after_it() -> None:
     assert completion.benchmarks("mme=ru") == ["mme=runs/"]
 
 
-def test_the_shell_gets_them() -> None:
-    words = {"_DAVSP_COMPLETE": "complete_bash", "COMP_WORDS": "davsp evaluate --defence pref", "COMP_CWORD": "3"}
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("evaluate --defence pref", ["prefix", "preface/"]),
+        ("train --model testbed-q", ["testbed-qwen2vl"]),
+        ("fit adashield-", ["adashield-a"]),
+        ("benchmark export mme=ru", ["mme=runs/"]),
+    ],
+)
+def test_the_shell_gets_them(typed: str, completed: list[str]) -> None:
+    words = ["davsp", *typed.split()]
+    asked = {"_DAVSP_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
     code = "from davsp.cli import app; app(prog_name='davsp')"
-    said = subprocess.run([sys.executable, "-c", code], env=os.environ | words, capture_output=True, text=True)
-    assert said.stdout.split() == ["prefix", "preface/"], said.stderr
+    said = subprocess.run([sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True)
+    assert said.stdout.split() == completed, said.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "complete"),
+    [
+        ("train", "models", completion.models),
+        ("train", "benchmarks", completion.benchmarks),
+        ("vector", "benchmarks", completion.benchmarks),
+        ("fit", "name", completion.fitted),
+        ("reproduce", "table", completion.tables),
+        ("reproduce", "names", completion.defences),
+        ("benchmark show", "name", completion.benchmark_names),
+        ("benchmark score", "name", completion.benchmark_names),
+    ],
+)
+def test_names_are_completed_wherever_they_are_typed(
+    command: str, name: str, complete: Callable[[str], list[str]]
+) -> None:
+    found: Any = get_command(app)
+    for word in command.split():
+        found = found.commands[word]
+    [parameter] = [parameter for parameter in found.params if parameter.name == name]
+    given = [item.value for item in parameter.shell_complete(Context(found), "")]
+    assert given == complete("") and given
+
+
+def test_what_is_completed_without_imports_is_what_there_is() -> None:
+    assert list(completion.FITTED) == sorted(k for k in DEFENCES.names() if DEFENCES.get(k).FitOptions is not NoOptions)
+    assert list(completion.TABLES) == list(TABLES)
 
 
 def test_help_shows_the_commands_in_the_order_of_the_work(

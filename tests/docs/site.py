@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 """Where a user reads."""
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(\w*)(?: title=\"[^\"\n]+\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"^```\w+ title=\"([^\"\n]+)\"\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`]+)`")
 
 
@@ -39,6 +40,11 @@ class HtmlPage(HTMLParser):
 def code_blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a Markdown page in one language, "" for those of commands and files."""
     return [text for named, text in _FENCE.findall(page.read_text("utf-8")) if named == language]
+
+
+def named_files(page: Path) -> dict[str, str]:
+    """The fenced blocks of a Markdown page that are files of a name, by it."""
+    return dict(_FILE.findall(page.read_text("utf-8")))
 
 
 def command_lines(page: Path) -> Iterator[str]:

@@ -59,3 +59,19 @@ def test_the_page_shows_no_markup_of_names_and_loads_nothing(tmp_path: Path) -> 
     page = write_comparison([tmp_path], tmp_path / "out").read_text()
     assert "<script" not in page
     assert not re.search(r"(src|xlink:href)=\"(?!#)|https?:", page)
+
+
+def test_the_page_says_in_words_what_each_defence_does_over_all_that_was_asked(tmp_path: Path) -> None:
+    for number, group in enumerate((SAFETY, OVER_REFUSAL)):
+        behind = {"none": verdicts(group, 0.5, 1), "x": verdicts(group, 1.0, 2)}
+        write_evaluation(tmp_path / group[0][0], group, behind, first=100 * number)
+    page = write_comparison([tmp_path], tmp_path / "out").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert "Best trade-off: x. No other beats it on any measure by more than chance." in page
+    told = "resisted 100.0 % [92.9, 100.0] of the malicious queries and refused 0.0 % [0.0, 8.8] of the harmless ones."
+    assert f"<strong>x</strong> {told}" in page
+
+
+def test_the_page_leads_to_the_logs_of_each_evaluation(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, R, R]})
+    (folder / "logs").mkdir()
+    assert 'href="./../a/logs/"' in write_comparison([folder], tmp_path / "out").read_text()

@@ -87,12 +87,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "single": write_report(folder / "single", RESULTS, inputs),
         "one model": write_comparison([one], one),
         "two models": write_comparison([a, b], a),
+        "interactive": write_comparison([a, b], folder / "interactive", interactive=True),
     }
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["single", "one model", "two models"])
+@pytest.mark.parametrize("name", ["single", "one model", "two models", "interactive"])
 def test_a_page_can_be_read_at_every_width_in_light_and_dark(
     tab: Browser, pages: dict[str, Path], name: str, width: int, dark: bool
 ) -> None:
@@ -112,7 +113,7 @@ def test_a_page_can_be_read_at_every_width_in_light_and_dark(
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["single", "one model", "two models"])
+@pytest.mark.parametrize("name", ["single", "one model", "two models", "interactive"])
 def test_axe_finds_nothing_that_is_not_accessible(tab: Browser, pages: dict[str, Path], name: str, width: int) -> None:
     axe = pytest.importorskip("axe_core_python", reason="checks with axe-core: pip install axe-core-python")
     tab.open(pages[name].as_uri(), width=width)
@@ -127,7 +128,8 @@ def test_axe_finds_nothing_that_is_not_accessible(tab: Browser, pages: dict[str,
 def test_the_page_of_two_models_holds_every_part(tab: Browser, pages: dict[str, Path]) -> None:
     tab.open(pages["two models"].as_uri())
     headings = tab.value_of("[...document.querySelectorAll('h2')].map(e => e.innerText)")
-    parts = ["Tables", "Safety against usefulness", "Significance", "Judges", "Scenario by scenario", "What was read"]
+    parts = ["In short", "Tables", "Safety against usefulness", "Significance", "Judges"]
+    parts += ["Scenario by scenario", "What was read"]
     assert headings == parts
     row = "[...document.querySelector('.wide').rows].find(r => r.cells[0].innerText.startsWith('davsp'))"
     assert tab.value_of(f"{row}.cells[1].innerText").startswith("100.0")
@@ -154,6 +156,51 @@ def test_an_image_is_a_thumbnail_that_opens(tab: Browser, pages: dict[str, Path]
     small = tab.value_of(width)
     tab.value_of("document.querySelector('article .thumb summary').click()")
     assert tab.value_of(width) > 2 * small > 0
+
+
+SHOWN = "[...table.tBodies[0].rows].filter(r => r.checkVisibility()).map(r => r.cells[0].innerText.split('\\n')[0])"
+
+
+def test_a_table_is_sorted_by_a_column_and_back(tab: Browser, pages: dict[str, Path]) -> None:
+    tab.open(pages["interactive"].as_uri())
+    tab.value_of("table = document.querySelector('.scroll > table'), heads = [...table.tHead.rows[1].cells]; 0")
+    numbers = "[...table.tBodies[0].rows].map(r => parseFloat(r.cells[1].innerText)).filter(n => n === n)"
+    values = tab.value_of(numbers)
+    assert values != sorted(values) and values != sorted(values, reverse=True)
+    tab.value_of("heads[1].querySelector('button').click()")
+    assert tab.value_of(numbers) == sorted(values, reverse=True)
+    assert tab.value_of("heads.map(h => h.getAttribute('aria-sort')).filter(Boolean)") == ["descending"]
+    tab.value_of("heads[1].querySelector('button').click()")
+    assert tab.value_of(numbers) == sorted(values)
+    tab.value_of("heads[0].querySelector('button').click()")
+    names = tab.value_of(SHOWN)
+    assert names == sorted(names, key=str.casefold) and len(names) > 6
+    assert tab.complaints == []
+
+
+def test_a_table_shows_the_rows_that_hold_what_is_typed(tab: Browser, pages: dict[str, Path]) -> None:
+    tab.open(pages["interactive"].as_uri(), width=400)
+    tab.value_of("table = document.querySelector('.scroll > table'), box = document.querySelector('.find input'); 0")
+    everything = tab.value_of(SHOWN)
+    tab.value_of("box.value = 'DAVSP'; box.dispatchEvent(new Event('input')); 0")
+    assert tab.value_of(SHOWN) == [name for name in everything if "davsp" in name.lower()]
+    tab.value_of("box.value = ''; box.dispatchEvent(new Event('input')); 0")
+    assert tab.value_of(SHOWN) == everything
+
+
+def test_a_page_runs_our_script_alone_and_only_where_it_was_asked_for(tab: Browser, pages: dict[str, Path]) -> None:
+    assert "script-src" not in pages["two models"].read_text() and "<script" not in pages["two models"].read_text()
+    changed = pages["interactive"].with_name("changed.html")
+    changed.write_text(pages["interactive"].read_text().replace('"use strict";', '"use strict"; hacked = 1;'))
+    tab.open(changed.as_uri())
+    assert tab.value_of("typeof hacked") == "undefined" and len(tab.complaints) == 1
+    assert tab.value_of("document.querySelectorAll('th button').length") == 0
+
+
+def test_published_tables_are_folded_below_ours(tab: Browser, pages: dict[str, Path]) -> None:
+    tab.open(pages["one model"].as_uri())
+    tables = "[...document.querySelectorAll('#tables ~ * table, #tables ~ .scroll table')]"
+    assert tab.value_of(f"{tables}.map(t => t.checkVisibility())") == [True, False, False]
 
 
 def test_no_name_in_a_figure_hides_another(tab: Browser, pages: dict[str, Path]) -> None:

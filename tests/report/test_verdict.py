@@ -42,14 +42,14 @@ def test_the_best_trade_off_is_beaten_on_no_measure_by_more_than_chance(
     tmp_path: Path, behind: Mapping[str, Sequence[Verdict]], said: str
 ) -> None:
     evaluation = Evaluation.load(write_evaluation(tmp_path / "a", GROUPS, behind))
-    told = best_trade_off(evaluation.results, families([with_answers(evaluation)]))
+    told = best_trade_off(evaluation.results.defences, families([with_answers(evaluation)]))
     assert told.startswith(said) and bool(told) == bool(said)
 
 
 def test_one_measure_alone_makes_no_trade_off(tmp_path: Path) -> None:
     behind = {"none": UNSAFE[:30], "good": SAFE[:30]}
     evaluation = Evaluation.load(write_evaluation(tmp_path / "a", GROUPS[:1], behind))
-    told = best_trade_off(evaluation.results, families([with_answers(evaluation)]))
+    told = best_trade_off(evaluation.results.defences, families([with_answers(evaluation)]))
     assert told.startswith("No best trade-off can be named")
 
 

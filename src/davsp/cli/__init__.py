@@ -21,7 +21,7 @@ from davsp.cli.evaluate import evaluate
 from davsp.cli.fit import fit
 from davsp.cli.judge import judge_app
 from davsp.cli.official import official_app
-from davsp.cli.options import say
+from davsp.cli.options import warn
 from davsp.cli.report import report
 from davsp.cli.reproduce import reproduce
 from davsp.cli.show import show
@@ -81,8 +81,8 @@ def main() -> None:
         try:
             app()
         except DavspError as error:
-            say(f"Error in process {rank}: {error}" if rank else f"Error: {error}")
+            warn(f"Error in process {rank}: {error}" if rank else f"Error: {error}")
             sys.exit(2)
         except OSError as error:
-            say(f"Error: {str(error.filename)[:200]}: {error.strerror}." if error.filename else f"Error: {error}.")
+            warn(f"Error: {str(error.filename)[:200]}: {error.strerror}." if error.filename else f"Error: {error}.")
             sys.exit(2)

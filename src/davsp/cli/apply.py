@@ -23,11 +23,13 @@ from davsp.cli.options import (
     ServedModelName,
     check_served_model,
     load_model,
+    long_running,
     say,
 )
 from davsp.errors import InputError
 
 
+@long_running
 def apply(
     prompt: PromptFolder,
     source: Annotated[str, typer.Argument(help="An image, a folder of images, or - for standard input.")],
@@ -67,6 +69,7 @@ def apply(
     say(size_line([sizes]))
 
 
+@long_running
 def ask(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument()],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from davsp.cli.options import Seed, say
+from davsp.cli import completion
+from davsp.cli.options import AsJson, Seed, long_running, print_json, say
 from davsp.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
 benchmark_app = typer.Typer(help="Published benchmarks: list, load and score them.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A benchmark, as `davsp benchmark list` names it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A benchmark, as `davsp benchmark list` names it.", autocompletion=completion.benchmark_names),
+]
 DROPPED_SHOWN = 5
 
 
 @benchmark_app.command(name="list")
-def list_benchmarks() -> None:
+def list_benchmarks(as_json: AsJson = False) -> None:
     """What there is, of what size, under which licence, and where on the hub."""
     from rich.table import Table
 
     from davsp.benchmarks import every_benchmark
 
+    if as_json:
+        print_json([_facts(benchmark) for benchmark in every_benchmark()])
+        return
     table = Table("name", "purpose", "variant: queries", "licence", "hub")
     for benchmark in every_benchmark():
         # Further parts of a variant, such as SD-tiny, are named by `show`.
@@ -56,23 +61,15 @@ def show(
     chosen, published = benchmark.variant(variant)
     loaded = benchmark.load(folder, chosen)
     if as_json:
-        facts = {
-            "name": benchmark.name,
-            "title": benchmark.title,
+        found = {
             "variant": chosen,
-            "variants": list(benchmark.variants),
-            "purpose": benchmark.purpose,
             "queries": len(loaded.queries),
             "published": published.queries,
             "groups": loaded.groups(),
             "dropped": list(loaded.dropped),
             "notes": list(loaded.notes),
-            "licence": benchmark.licence,
-            "citation": benchmark.citation,
-            "content": benchmark.content,
-            "source": benchmark.source,
         }
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(_facts(benchmark) | found)
         return
     print(f"{benchmark.title}, {chosen}: {published.what}")
     table = Table("group", "queries", "published")
@@ -114,7 +111,7 @@ def score(
             raise InputError(f"{given}: no such file or folder. Check the path.")
     answers = benchmark.score(path, folder)
     if as_json:
-        print(json.dumps({"benchmark": benchmark.name, "answers": [scores.to_json() for scores in answers]}, indent=2))
+        print_json({"benchmark": benchmark.name, "answers": [scores.to_json() for scores in answers]})
         return
     for scores in answers:
         print(f"{benchmark.title}: {scores.name}")
@@ -128,8 +125,15 @@ def score(
 
 
 @benchmark_app.command()
+@long_running
 def export(
-    name: Annotated[str, typer.Argument(help="A benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER.",
+            autocompletion=completion.benchmarks,
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="A new folder, for `davsp train --data`.")],
     seed: Seed = 0,
 ) -> None:
@@ -146,6 +150,22 @@ def export(
         say(remark)
     write(chosen, out, HELD_OUT, seed)
     print(out)
+
+
+def _facts(benchmark: Benchmark) -> dict[str, Any]:
+    """What is known of a benchmark without its files."""
+    return {
+        "name": benchmark.name,
+        "title": benchmark.title,
+        "variants": {name: variant.queries for name, variant in benchmark.variants.items()},
+        "purpose": benchmark.purpose,
+        "licence": benchmark.licence,
+        "citation": benchmark.citation,
+        "content": benchmark.content,
+        "source": benchmark.source,
+        "hub": benchmark.hub.id if benchmark.hub else None,
+        "trainable": not benchmark.untrainable,
+    }
 
 
 def _interval(figure: Figure, decimals: int) -> str:

@@ -9,6 +9,10 @@ from davsp.attacks import ATTACKS
 from davsp.defences import DEFENCES
 from davsp.models.shipped import SHIPPED
 
+FITTED = ("adashield-a", "esiii", "gate", "pat", "uniguard")
+TABLES = ("table1", "table2")
+"""What the modules of these say too: to import them takes seconds, for which no shell waits."""
+
 
 def models(incomplete: str) -> list[str]:
     """Shipped models, and folders."""
@@ -23,6 +27,23 @@ def defences(incomplete: str) -> list[str]:
 def attacks(incomplete: str) -> list[str]:
     """Attacks by name."""
     return _names(ATTACKS.names(), incomplete)
+
+
+def fitted(incomplete: str) -> list[str]:
+    """Defences that `davsp fit` makes."""
+    return _names(FITTED, incomplete)
+
+
+def tables(incomplete: str) -> list[str]:
+    """The tables that `davsp reproduce` makes."""
+    return _names(TABLES, incomplete)
+
+
+def benchmark_names(incomplete: str) -> list[str]:
+    """Benchmarks by name alone."""
+    from davsp.benchmarks import BENCHMARKS
+
+    return _names(BENCHMARKS.names(), incomplete)
 
 
 def benchmarks(incomplete: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import Out, Seed, say
+from davsp.cli.options import AsJson, Out, Seed, long_running, print_folder, say
 from davsp.errors import InputError
 
 data_app = typer.Typer(help="Queries to train and test with, made from texts alone.", no_args_is_help=True)
@@ -24,6 +24,7 @@ def _data() -> None:
 
 
 @data_app.command()
+@long_running
 def draw(
     out: Out,
     malicious: Annotated[Path | None, typer.Option(help=f"Requests to be refused: {TEXTS_HELP}.")] = None,
@@ -51,6 +52,7 @@ def draw(
         bool, typer.Option("--skip-bad", help="Leave out texts that cannot be drawn, and say how many.")
     ] = False,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Draw requests, given as texts, into images, in the ways in which attacks hide them.
 
@@ -74,7 +76,7 @@ def draw(
     for note in drawn.notes:
         say(note)
     say(", ".join(f"{name}: {len(queries)} queries" for name, queries in drawn.splits.items()))
-    print(out)
+    print_folder(out, as_json)
 
 
 def _shares(text: str) -> list[float]:

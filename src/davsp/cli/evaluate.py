@@ -19,6 +19,7 @@ from davsp.cli.options import (
     TEST_SPLITS,
     TESTBED,
     Against,
+    AsJson,
     BatchSize,
     Device,
     Dtype,
@@ -32,8 +33,11 @@ from davsp.cli.options import (
     SkipBad,
     check_served_model,
     load_model,
+    long_running,
+    print_json,
     queries_of,
     say,
+    warn,
 )
 from davsp.errors import InputError
 from davsp.evaluation.bounds import MEASURES, Bound
@@ -53,6 +57,7 @@ BEYOND_BOUNDS = 3
 """The status where a measure is beyond a bound that it was to be held to."""
 
 
+@long_running
 def evaluate(
     out: Out,
     names: Annotated[
@@ -123,6 +128,7 @@ def evaluate(
     fail_over: Annotated[
         list[str] | None, typer.Option(help="The same where the measure is over the bound. Repeatable.")
     ] = None,
+    as_json: AsJson = False,
     config: ConfigFile = None,  # noqa: ARG001 - its callback sets the defaults of all others
 ) -> None:
     """Measure safety, usefulness and over-refusal, and what they cost, undefended and behind each defence.
@@ -206,7 +212,8 @@ def evaluate(
             say(f"\nStopped. What was answered is kept in {out}: the same command goes on from there.")
             raise typer.Exit(130) from stop
         measured.append(results)
-        print_table(results, Console())
+        if not as_json:
+            print_table(results, Console())
         nothing = any(unscored == results.queries for unscored in results.unscored.values())
         reasons = results.remarks if nothing else ()
         warnings += [f"{job.title}: {line}" for line in (*reasons, *too_many_unscored(results))]
@@ -214,11 +221,13 @@ def evaluate(
         say(f"Report: {job.folder / 'report.html'}")
     if benchmarks and processes().is_main:
         say(f"All benchmarks: {write_comparison([out], out)}, and tables beside it")
+    if as_json:
+        print_json([results.to_json() for results in measured])
     for warning in warnings:
-        say(f"WARNING: {warning}")
+        warn(f"WARNING: {warning}")
     failures = [line for bound in bounds for line in bound.failures(measured)]
     for line in failures:
-        say(f"FAILED: {line}")
+        warn(f"FAILED: {line}")
     if failures or empty:
         raise typer.Exit(BEYOND_BOUNDS if failures else 1)
 

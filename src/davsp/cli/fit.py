@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.cli.options import (
     TESTBED,
+    AsJson,
     Data,
     Device,
     Dtype,
@@ -20,6 +22,8 @@ from davsp.cli.options import (
     TrainingBenchmarks,
     Validation,
     load_model,
+    long_running,
+    print_folder,
     say,
     training_queries,
     training_source,
@@ -31,8 +35,14 @@ if TYPE_CHECKING:
     from davsp.defences.base import Defence
 
 
+@long_running
 def fit(
-    name: Annotated[str, typer.Argument(help="Which defence, such as pat; docs/defences.md says what each is.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Which defence, such as pat; docs/defences.md says what each is.", autocompletion=completion.fitted
+        ),
+    ],
     out: Out,
     model: ModelName = TESTBED,
     data: Data = None,
@@ -51,6 +61,7 @@ def fit(
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a defence to a model. The same command goes on with a run that was stopped."""
     from davsp.defences import fitted_kind
@@ -73,7 +84,7 @@ def fit(
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop
-    print(out)
+    print_folder(out, as_json)
 
 
 def _is_testbed(source: str | list[str]) -> bool:

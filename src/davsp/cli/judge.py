@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from davsp.cli.options import Seed, say
+from davsp.cli.options import AsJson, Seed, long_running, print_json, say
 from davsp.errors import InputError
 from davsp.judges import Criterion, load_judge
 
@@ -44,6 +44,7 @@ def _judges() -> None:
 
 
 @judge_app.command()
+@long_running
 def validate(
     judge: Annotated[str, typer.Argument(help=f"The judge to be measured: {JUDGE_HELP}")],
     labels: Annotated[
@@ -54,11 +55,9 @@ def validate(
     judge_tokens: JudgeTokens = None,
     judge_temperature: JudgeTemperature = 0.0,
     seed: Seed = 0,
-    json_only: Annotated[bool, typer.Option("--json", help="Print only the results, as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a judge against human labels: balanced accuracy, kappa and confusion matrix, by model."""
-    import json
-
     from rich.console import Console
 
     from davsp.judges.cost import cost_of
@@ -75,11 +74,11 @@ def validate(
     check_can_tell(judging, answers)
     if judging.model_name:
         say(str(cost_of(judging, [(a.criterion, a.question, a.response) for a in answers])))
-    with bar(f"Asking {judge}", len(answers), quiet=json_only) as advance:
+    with bar(f"Asking {judge}", len(answers), quiet=as_json) as advance:
         results = measure(judging, answers, seed=seed, advance=advance)
     results["labels"] = [{"file": file.name, "sha256": sha256(file)} for file in labels]
-    if json_only:
-        print(json.dumps(results, indent=2))
+    if as_json:
+        print_json(results)
         return
     console = Console()
     for criterion in (Criterion.REFUSAL, Criterion.HARM):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from davsp.cli import completion
 from davsp.defences import DEFENCES
-from davsp.errors import InputError
+from davsp.errors import DavspError, InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
 from davsp.testbed.sources import check_world, draw_source, is_drawn, is_testbed
 from davsp.util.provenance import reads
+from davsp.util.verbosity import Verbosity, telling, verbosity
 
 if TYPE_CHECKING:
     from davsp.data.query import Query
@@ -84,6 +87,7 @@ TrainingBenchmarks = Annotated[
         "--benchmark",
         help="Instead of --data, a published benchmark: NAME, NAME:VARIANT, NAME=FOLDER or NAME:VARIANT=FOLDER, such "
         "as mm_vet:paper-train=data/MM-Vet. Repeatable: all are trained on together.",
+        autocompletion=completion.benchmarks,
     ),
 ]
 Validation = Annotated[
@@ -100,14 +104,78 @@ MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help=MAX_P
 PromptFolder = Annotated[Path, typer.Argument(help="A saved visual safety prompt.")]
 
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks; warnings and errors stay.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also what the libraries in use log, and where an error came from.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what comes out as JSON.")]
+
+
+def long_running(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options -q and -v, which hold while it runs."""
+
+    @functools.wraps(command)
+    def told(*, quiet: bool, verbose: bool, **options: Any) -> None:
+        if quiet and verbose:
+            raise InputError("give either --quiet or --verbose.")
+        level = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
+        with telling(level):
+            try:
+                command(**options)
+            except (DavspError, OSError):
+                if level is Verbosity.VERBOSE:
+                    import traceback
+
+                    traceback.print_exc()
+                raise
+
+    own = inspect.signature(command, eval_str=True)
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+    ]
+    told.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
+    return told
+
+
 def say(text: str) -> None:
-    """A line for the person at the terminal; results alone go to standard output."""
+    """A remark for the person at the terminal; results alone go to standard output."""
+    if verbosity() is not Verbosity.QUIET:
+        print(text, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """What the person at the terminal must know, however quiet the command is."""
     print(text, file=sys.stderr)
 
 
+def print_folder(folder: Path, as_json: bool) -> None:
+    """The folder that a command wrote; as JSON, all that `davsp show --json` says of it."""
+    from davsp.cli.show import describe
+    from davsp.util.processes import processes
+
+    if not as_json:
+        print(folder)
+    elif processes().is_main:
+        print_json({"path": str(folder), **describe(folder)})
+
+
+def print_json(content: Any) -> None:
+    """What came out of a command, as a document on standard output."""
+    import json
+
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
 def load_model(name: str, revision: str | None, device: str, dtype: Precision) -> VisionLanguageModel:
+    from transformers.utils import logging
+
     from davsp.models import loading
 
+    if verbosity() is Verbosity.QUIET:
+        logging.disable_progress_bar()
+    if verbosity() is Verbosity.VERBOSE:
+        logging.set_verbosity_info()
     return loading.load_model(name, revision=revision, device=device, dtype=dtype.value)
 
 

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.cli.judge import JudgeModel, JudgeName, JudgeTemperature, JudgeTokens
 from davsp.cli.options import (
     DEFENCE_HELP,
+    DEFENCE_OPTION,
     TESTBED,
+    AsJson,
     BatchSize,
     Device,
     Dtype,
@@ -20,17 +23,22 @@ from davsp.cli.options import (
     Revision,
     Seed,
     load_model,
+    long_running,
+    print_json,
     say,
 )
 from davsp.judges import load_judge
+from davsp.util.provenance import reads
 
 
+@long_running
 def reproduce(
     table: Annotated[
         str,
         typer.Argument(
+            autocompletion=completion.tables,
             help="table1: resistance (MM-SafetyBench's three kinds, FigStep). table2: usefulness (MM-Vet, MME, "
-            "LLaVA-Bench), for which a language model must judge."
+            "LLaVA-Bench), for which a language model must judge.",
         ),
     ],
     data: Annotated[
@@ -46,7 +54,11 @@ def reproduce(
     model: ModelName = TESTBED,
     names: Annotated[
         list[str] | None,
-        typer.Option("--defence", help=f"Also compare this one. {DEFENCE_HELP} Repeatable."),
+        typer.Option(
+            *DEFENCE_OPTION,
+            help=f"Also compare this one. {DEFENCE_HELP} Repeatable.",
+            autocompletion=completion.defences,
+        ),
     ] = None,
     without: Annotated[
         list[str] | None,
@@ -69,6 +81,18 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what data are missing, and what the run would cost.")
     ] = False,
+    seconds_per_call: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: how long a call of the judge takes.")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: what this machine costs, in your currency.")
+    ] = None,
+    price_in: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: what a million tokens cost that the judge reads.")
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(min=0, help="For --dry-run: the same of those that it writes.")
+    ] = None,
     batch_size: BatchSize = 32,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
     judge: JudgeName = "rules",
@@ -79,17 +103,19 @@ def reproduce(
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
+    as_json: AsJson = False,
 ) -> None:
     """The paper's table for a model: train on its split, fit its baselines, evaluate, and print its figures beside.
 
     The same command goes on with a run that was stopped, and another table in the same folder uses what was made.
     """
-    import json
-
     from davsp import reproduction
+    from davsp import reproduction_cost as costs
+    from davsp.report.collect import collect
     from davsp.training.config import read_config
     from davsp.training.recipes import read_recipe
     from davsp.training.run_state import Interrupted
+    from davsp.util.processes import processes
 
     run = read_recipe(recipe) if recipe else None
     config = read_config(run.train, paper=run.paper).model_dump() | {"seed": seed} if run else None
@@ -97,17 +123,25 @@ def reproduce(
         table, names or [], without or [], set_ or [], config=config, limit=limit, seed=seed
     )
     judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
+    reads(str(data))
     read = reproduction.read_paper_data(data, plan)
     for remark in read.remarks:
         say(remark)
     if not dry_run:
         reproduction.check_complete(read)
-    cost = reproduction.cost_of(plan, read, judging, max_new_tokens)
+    cost = costs.cost_of(plan, read, judging, max_new_tokens)
     if dry_run:
         if not read.missing:
             loaded = load_model(model, revision, device, dtype)
-            cost["seconds"] = reproduction.time_of(loaded, plan, read, batch_size, max_new_tokens)
-        print(json.dumps(cost, indent=2, ensure_ascii=False))
+            seconds = costs.time_of(loaded, plan, read, batch_size, max_new_tokens)
+            prices = costs.Prices(
+                seconds_per_call=seconds_per_call,
+                per_hour=price_per_hour,
+                per_million_in=price_in,
+                per_million_out=price_out,
+            )
+            cost |= {"device": str(loaded.device), "seconds": seconds, **costs.priced(cost, seconds, plan, prices)}
+        print_json(cost)
         raise typer.Exit(1 if read.missing else 0)
     for evaluation in cost["evaluations"].values():
         say(evaluation["cost"])
@@ -120,4 +154,7 @@ def reproduce(
         say(f"\nStopped. What was made is kept in {out}: the same command goes on from there.")
         raise typer.Exit(130) from stop
     say(f"Tables: {page.with_name('tables.md')}")
-    print(page)
+    if not as_json:
+        print(page)
+    elif processes().is_main:
+        print_json([evaluation.results.to_json() for evaluation in collect([out])])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from davsp.cli.options import AsJson, print_json
 from davsp.errors import MALFORMED, ArtefactError, InputError
 from davsp.util.files import parse_json, sha256
 
@@ -18,7 +18,7 @@ Facts = dict[str, str]
 
 def show(
     folder: Annotated[Path, typer.Argument(help="A folder that a command of davsp wrote.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a folder is: a prompt, a fitted defence, a vector, an evaluation, drawn or attacked queries, a
     reader's card."""
@@ -26,7 +26,7 @@ def show(
         raise InputError(f"{folder} is no folder. Give one that a command of davsp wrote.")
     facts = describe(folder)
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     width = max(map(len, facts))
     for about, told in facts.items():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Device, Dtype, Out, Precision, Seed, say
+from davsp.cli.options import MODEL_HELP, TESTBED, BatchSize, Device, Dtype, Out, Precision, Seed, long_running, say
 from davsp.errors import InputError
 from davsp.models.shipped import SHIPPED, SMOL
 from davsp.testbed.sources import FOLDER_VARIABLE, TEST_PER_GROUP, own_side
@@ -26,6 +26,7 @@ testbed_app = typer.Typer(
 
 
 @testbed_app.command()
+@long_running
 def pretrain(
     out: Out,
     name: Annotated[
@@ -95,6 +96,7 @@ def pretrain(
 
 
 @testbed_app.command()
+@long_running
 def score(
     name: Annotated[
         Fetched | None,
@@ -161,6 +163,7 @@ def score(
 
 
 @testbed_app.command()
+@long_running
 def draw(
     out: Out,
     split: Annotated[str, typer.Option(help="pretrain, border, validation or test")] = "test",
@@ -175,6 +178,20 @@ def draw(
 
 
 @testbed_app.command()
+@long_running
+def paper(out: Out, seed: Seed = 0) -> None:
+    """Draw stand-ins for the data of the paper's first table, as `davsp reproduce table1 --data` reads them.
+
+    MM-SafetyBench, MM-Vet and FigStep in their published layouts, with the world's pictures and words in place of
+    theirs, and the corpora: for trying the command, not for results.
+    """
+    from davsp.testbed.stand_ins import draw_stand_ins
+
+    print(draw_stand_ins(out, seed))
+
+
+@testbed_app.command()
+@long_running
 def helpers(out: Out, seed: Seed = 0) -> None:
     """Train stand-ins for the helper models of baselines (CLIP, rewards) in the world; prints how good they are."""
     import json
@@ -185,6 +202,7 @@ def helpers(out: Out, seed: Seed = 0) -> None:
 
 
 @testbed_app.command()
+@long_running
 def fetch(
     name: Annotated[Fetched, typer.Argument(help="smol: a LLaVA that reads English.")],
     source: Annotated[

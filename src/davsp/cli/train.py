@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from davsp.cli import completion
 from davsp.cli.options import (
     DATA_HELP,
     DTYPE_HELP,
     MODEL_HELP,
     TESTBED,
+    AsJson,
     BatchSize,
     Data,
     Device,
@@ -27,12 +29,15 @@ from davsp.cli.options import (
     TrainingBenchmarks,
     Validation,
     load_model,
+    long_running,
+    print_folder,
     say,
     training_queries,
     training_source,
 )
 from davsp.errors import InputError
 from davsp.training.choices import Direction, FitOn
+from davsp.util.verbosity import Verbosity, verbosity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from davsp.training.vector import HarmfulnessVector
 
 
+@long_running
 def vector(
     out: Out,
     model: ModelName = TESTBED,
@@ -76,6 +82,7 @@ def vector(
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
+    as_json: AsJson = False,
 ) -> None:
     """Extract the harmfulness vector: the direction that tells malicious from benign queries, at every layer."""
     from rich.console import Console
@@ -105,10 +112,11 @@ def vector(
         )
     if processes().is_main:
         measured.save(out)
-        Console(stderr=True).print(_vector_table(measured))
+        if verbosity() is not Verbosity.QUIET:
+            Console(stderr=True).print(_vector_table(measured))
         if layer is None:
             say_layer(measured)
-    print(out)
+    print_folder(out, as_json)
 
 
 def _vector_table(vector: HarmfulnessVector) -> Table:
@@ -147,6 +155,7 @@ def _print_options(wanted: bool) -> None:
     raise typer.Exit
 
 
+@long_running
 def train(
     out: Out,
     vectors: Annotated[
@@ -162,7 +171,11 @@ def train(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", envvar="DAVSP_MODEL", help=f"{MODEL_HELP} Repeatable: one prompt for several models."
+            "--model",
+            "-m",
+            envvar="DAVSP_MODEL",
+            help=f"{MODEL_HELP} Repeatable: one prompt for several models.",
+            autocompletion=completion.models,
         ),
     ] = None,
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
@@ -188,6 +201,7 @@ def train(
     revision: Revision = None,
     device: Device = "auto",
     dtype: Annotated[Precision | None, typer.Option(envvar="DAVSP_DTYPE", help=DTYPE_HELP)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a visual safety prompt. The same command goes on with a run that was stopped."""
     import json
@@ -241,7 +255,7 @@ def train(
         raise typer.Exit(130) from stop
     if fit_gate:
         fit_gate()
-    print(out)
+    print_folder(out, as_json)
 
 
 def gate_fitting(

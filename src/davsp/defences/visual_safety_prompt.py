@@ -40,6 +40,7 @@ from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
 from davsp.util.processes import processes
 from davsp.util.provenance import Provenance, versions_used
+from davsp.util.verbosity import Verbosity, verbosity
 
 PICTURE = "border.png"
 
@@ -293,5 +294,7 @@ def train_prompt(
         prompt.save(folder)
         if not quiet:
             untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
-            print(*trainer.outcome(untrained), sep="\n", file=sys.stderr)
+            for line in trainer.outcome(untrained):
+                if verbosity() is not Verbosity.QUIET or line.startswith("WARNING"):
+                    print(line, file=sys.stderr)
     return prompt

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from davsp.errors import InputError
@@ -22,6 +22,7 @@ from davsp.report.pareto import trade_off_of
 from davsp.report.rows import figure_names, measure_tables
 from davsp.report.significance import ALPHA, families
 from davsp.report.tables import ModelTable, tables
+from davsp.report.verdict import Sentence, best_trade_off_in, sentences_of
 from davsp.report.viewer import write_viewer
 from davsp.results import RESULTS, Measure
 from davsp.util.files import write_text
@@ -32,6 +33,14 @@ _MEASURES = {
     Measure.UNCHANGED: "Same as undefended",
     Measure.OVER_REFUSAL: "Over-refused",
 }
+
+
+class Verdict(NamedTuple):
+    """One model's defences in words."""
+
+    table: ModelTable
+    best: str
+    sentences: Sequence[Sentence]
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,13 @@ def write_comparison(
     *,
     judge_validations: Sequence[Path] = (),
     viewer: bool = False,
+    interactive: bool = False,
 ) -> Path:
     """Write report.html, tables.md, tables.tex, tables.csv, scenarios.csv and significance.csv to `out`, of all
     evaluations in the folders; return the page's path.
 
     `judge_validations`: what `davsp judge validate --json` printed. `viewer`: also write Inspect's viewer of all logs.
+    `interactive`: tables can be sorted and filtered.
     Raises InputError for folders and files that are not usable, and where `out` holds an evaluation with a page of its
     own; StorageError where `out` is not writable.
     """
@@ -66,8 +77,14 @@ def write_comparison(
     links = write_viewer(evaluations, out) if viewer else {}
     page = render(
         "comparison.html.j2",
+        interactive=interactive,
         title=_title(evaluations),
         tables=model_tables,
+        verdicts=[
+            Verdict(table, best_trade_off_in(table, compared), sentences_of(table, evaluations))
+            for table in model_tables
+            if any(not row.published for row in table.rows)
+        ],
         headings=HEADINGS,
         parts=parts,
         legend=LEGEND,
@@ -118,7 +135,7 @@ def _drawings(model_tables: Sequence[ModelTable], evaluations: Sequence[Evaluati
 def _shown(evaluation: Evaluation, out: Path, links: Mapping[Path, str]) -> dict[str, Any]:
     """What the page shows of one evaluation."""
     results = evaluation.results
-    own = evaluation.folder / PAGE
+    own, logs = evaluation.folder / PAGE, evaluation.folder / "logs"
     return {
         "evaluation": evaluation,
         "results": results,
@@ -126,7 +143,7 @@ def _shown(evaluation: Evaluation, out: Path, links: Mapping[Path, str]) -> dict
         "figures": figure_names(results.scores),
         "unscored": sum(results.unscored.values()),
         "page": _link(own, out) if own.is_file() else "",
-        "logs": links.get(evaluation.folder, ""),
+        "logs": links.get(evaluation.folder, "") or (_link(logs, out) + "/" if logs.is_dir() else ""),
     }
 
 

@@ -39,12 +39,20 @@ _LOOKS = {
 }
 
 
-def write_report(folder: Path, results: Results, inputs: ReportInputs, judge_validations: Sequence[Path] = ()) -> Path:
+def write_report(
+    folder: Path,
+    results: Results,
+    inputs: ReportInputs,
+    judge_validations: Sequence[Path] = (),
+    *,
+    interactive: bool = False,
+) -> Path:
     """Write report.html, which needs nothing but itself, to `folder`; return the page's path.
 
     Defences are compared on the same queries by the transcripts in `folder`, where there are any.
-    `judge_validations`: what `davsp judge validate --json` printed; shown is what is of this judge. Raises InputError
-    without Matplotlib and for files that are damaged, and StorageError where `folder` is not writable.
+    `judge_validations`: what `davsp judge validate --json` printed; shown is what is of this judge. `interactive`:
+    tables can be sorted and filtered. Raises InputError without Matplotlib and for files that are damaged, and
+    StorageError where `folder` is not writable.
     """
     evaluation = Evaluation(folder, results)
     compared = families([with_answers(evaluation)])
@@ -57,11 +65,12 @@ def write_report(folder: Path, results: Results, inputs: ReportInputs, judge_val
     kinds = list(dict.fromkeys(kind for rates in results.defences.values() for m in Measure for kind in rates[m]))
     page = render(
         "report.html.j2",
+        interactive=interactive,
         title=inputs.title,
         results=results,
         warnings=list(warnings_of(results, judge_is_checked=bool(checks))),
         checks=checks,
-        best=best_trade_off(results, compared),
+        best=best_trade_off(results.defences, compared),
         sentences=sentences(results),
         groups=list(measure_tables(results.defences)),
         figures=figure_names(results.scores),
@@ -81,12 +90,12 @@ def write_report(folder: Path, results: Results, inputs: ReportInputs, judge_val
     return folder / PAGE
 
 
-def rebuild_report(folder: Path, judge_validations: Sequence[Path] = ()) -> Path:
+def rebuild_report(folder: Path, judge_validations: Sequence[Path] = (), *, interactive: bool = False) -> Path:
     """Write report.html from results.json and the report inputs in `folder`; return its path.
 
     Raises InputError when `folder` holds no evaluation, or one that is damaged, and as `write_report` does.
     """
-    return write_report(folder, read_results(folder), read_inputs(folder), judge_validations)
+    return write_report(folder, read_results(folder), read_inputs(folder), judge_validations, interactive=interactive)
 
 
 def _drawings(results: Results, trade_off: TradeOff, kinds: Sequence[str], inputs: ReportInputs) -> dict[str, Any]:

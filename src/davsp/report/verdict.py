@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from davsp.report.collect import Evaluation
+from davsp.report.pareto import overall
 from davsp.report.rows import percent, summary_measures, summary_rows, too_many_unscored
 from davsp.report.significance import Family
+from davsp.report.tables import ModelTable, Value
 from davsp.results import UNDEFENDED, Cost, Measure, Rate, Results
 
 FEW = 100
@@ -77,7 +80,30 @@ def sentences(results: Results) -> list[Sentence]:
     return found
 
 
-def best_trade_off(results: Results, families: Sequence[Family]) -> str:
+def sentences_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> list[Sentence]:
+    """The same of the defences of one model over all its evaluations, without costs, which differ by what was asked."""
+    group = [evaluation for evaluation in evaluations if evaluation.model == table.model]
+    found = []
+    for row in table.rows:
+        if row.published:
+            continue
+        told = [
+            _DOES[measure].format(_value(value))
+            for measure in Measure
+            if (value := overall(group, row.defence, measure)) is not None
+            and not (measure is Measure.UNCHANGED and row.defence == UNDEFENDED)
+        ]
+        found.append(Sentence(row.defence, _listed(told) if told else "was not asked all that others were"))
+    return found
+
+
+def best_trade_off_in(table: ModelTable, families: Sequence[Family]) -> str:
+    """`best_trade_off` of the defences of one model."""
+    names = [row.defence for row in table.rows if not row.published]
+    return best_trade_off(names, [family for family in families if family.model == table.model])
+
+
+def best_trade_off(defences: Iterable[str], families: Sequence[Family]) -> str:
     """The defences that no other beats on any measure by more than chance, in a sentence.
 
     `families`: the defences compared on the same queries; "" where there is nothing to compare.
@@ -94,7 +120,7 @@ def best_trade_off(results: Results, families: Sequence[Family]) -> str:
                 comparison.measure is Measure.OVER_REFUSAL
             )
             beaten.add(comparison.second if first_is_better else comparison.first)
-    best = [name for name in results.defences if name not in beaten]
+    best = [name for name in defences if name not in beaten]
     if not beaten:
         return "No best trade-off: on these queries no two defences differ on any measure by more than chance."
     if not best:
@@ -110,6 +136,13 @@ def best_trade_off(results: Results, families: Sequence[Family]) -> str:
 def _share(rate: Rate) -> str:
     assert rate.rate is not None and rate.low is not None and rate.high is not None
     return f"{percent(rate.rate)}\N{NO-BREAK SPACE}% [{percent(rate.low)},\N{NO-BREAK SPACE}{percent(rate.high)}]"
+
+
+def _value(value: Value) -> str:
+    """The same of a value in percent."""
+    if value.low is None or value.high is None:
+        return f"{value.value:.1f}\N{NO-BREAK SPACE}%"
+    return f"{value.value:.1f}\N{NO-BREAK SPACE}% [{value.low:.1f},\N{NO-BREAK SPACE}{value.high:.1f}]"
 
 
 def _cost(cost: Cost | None) -> str:

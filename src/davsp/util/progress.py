@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from davsp.util.processes import processes
+from davsp.util.verbosity import Verbosity, verbosity
 
 SECONDS_BETWEEN_LINES = 30.0
 """How long a log stays silent where there is no terminal."""
@@ -61,7 +62,7 @@ def _shown(
     names: Sequence[str], total: int, done: int, columns: Sequence[ProgressColumn], quiet: bool
 ) -> Iterator[Sequence[Advance]]:
     console = Console(stderr=True)
-    quiet = quiet or not processes().is_main
+    quiet = quiet or not processes().is_main or verbosity() is Verbosity.QUIET
     if quiet or console.is_interactive or console.is_jupyter:
         shown = (TextColumn("{task.description}", markup=False), *columns)
         with _Noted(*shown, console=console, disable=quiet) as progress:
