@@ -84,8 +84,9 @@ def stub_server(border: Path | None = None, delay: float = 0.0) -> Iterator[Stub
 class Proxy:
     """A `davsp serve` that runs. `logs` has the lines of its log as they come."""
 
-    def __init__(self, upstream: str, *arguments: object) -> None:
-        command = [sys.executable, "-m", "davsp", "serve", "--upstream", upstream, "--port", "0", *map(str, arguments)]
+    def __init__(self, upstream: str | None, *arguments: object) -> None:
+        command = [sys.executable, "-m", "davsp", "serve", "--port", "0", *map(str, arguments)]
+        command += ["--upstream", upstream] if upstream else []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.logs: list[dict[str, Any]] = []
         self.said = ""
@@ -101,7 +102,7 @@ class Proxy:
         self.client = httpx.Client(base_url=self.address, trust_env=False, timeout=30)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for("ready")
+        self.wait_for("Application startup complete.")
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -145,7 +146,7 @@ class Proxy:
 
 
 @contextmanager
-def serving(upstream: str, *arguments: object) -> Iterator[Proxy]:
+def serving(upstream: str | None, *arguments: object) -> Iterator[Proxy]:
     """`davsp serve` before a server, with further arguments."""
     proxy = Proxy(upstream, *arguments)
     try:

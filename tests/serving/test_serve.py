@@ -35,6 +35,7 @@ from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
+from davsp.models.requests import Request
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import draw_queries
@@ -500,6 +501,7 @@ def test_images_are_fetched_from_named_hosts_and_other_options_hold(folder: Path
         (("--defence", "prefix", "--upstream", "8000/v1"), "--upstream 8000/v1: give the address"),
         (("--defence", "prefix", "--allow-url", "http://a/b"), "--allow-url http://a/b: give a host"),
         (("--defence", "prefix", "--host", "192.0.2.1"), "cannot serve at 192.0.2.1"),
+        (("--defence", "prefix", "--model", "testbed"), "give either --upstream"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(
@@ -516,6 +518,48 @@ def test_a_gate_is_refused_before_a_server(
     monkeypatch.setattr("davsp.defences.visual_safety_prompt.VisualSafetyPrompt.reads_states", True)
     status, _, told = command(monkeypatch, capsys, "serve", "--upstream", "http://127.0.0.1:1/v1", "--defence", folder)
     assert status == 2 and "reads the model's hidden states, which servers keep" in told
+
+
+# --- a loaded model
+
+
+def test_a_loaded_model_is_served_behind_any_defence_with_the_answers_that_it_gives_here(
+    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt
+) -> None:
+    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::4]
+    expected = [prompt.ask(model, query.image, query.question, 12) for query in queries]
+    with serving(None, "--model", "testbed", "--defence", folder, "--max-new-tokens", 12) as served:
+        client = openai.OpenAI(base_url=served.address, api_key="none")
+        [listed] = client.models.list().data
+
+        def ask(query: Query) -> tuple[str, str]:
+            asked: Any = chat(open_image(query.image), query.question, model=listed.id)
+            whole = client.chat.completions.create(**asked, temperature=0)
+            pieces = client.chat.completions.create(**asked, stream=True)
+            said = whole.choices[0].message.content or ""
+            assert whole.usage is not None and whole.usage.prompt_tokens > 20
+            return said, "".join(piece.choices[0].delta.content or "" for piece in pieces)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(ask, queries)) == [(answer, answer) for answer in expected]
+        system = {"role": "system", "content": "be brief ."}
+        text = served.post({"messages": [system, {"role": "user", "content": "what is it ?"}]})
+        assert (
+            text.json()["choices"][0]["message"]["content"]
+            == model.respond([Request("be brief .\nwhat is it ?")], 12)[0].text
+        )
+        for body in (
+            chat(OTHER, OTHER, "which ?"),
+            chat("url:http://a/b.png", "q"),
+            chat("url:data:image/png;base64,AAAA", "q"),
+            chat(OTHER),
+            chat("hi", tools=[{"type": "function"}]),
+            chat("hi", temperature="hot"),
+            {"messages": [*chat("hi")["messages"], *chat("hi")["messages"]]},
+        ):
+            reply = served.post(body)
+            assert reply.status_code == 400 and error_of(reply)["type"] == "invalid_request_error"
+        assert served.metric("davsp_requests_total", endpoint="/chat/completions", status="200") == 2 * len(queries) + 1
 
 
 # --- transformers serve

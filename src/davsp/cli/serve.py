@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from davsp.cli import completion
-from davsp.cli.options import DEFENCE_HELP, DEFENCE_OPTION, MaxPixels, MinPixels, say
+from davsp.cli.options import (
+    DEFENCE_HELP,
+    DEFENCE_OPTION,
+    MODEL_HELP,
+    Device,
+    Dtype,
+    MaxPixels,
+    MinPixels,
+    Precision,
+    Revision,
+    load_model,
+    say,
+)
 from davsp.errors import InputError
 from davsp.serving.settings import ImageFormat, Limits, Mode, OtherImages, ServeSettings, TextOnly
+
+if TYPE_CHECKING:
+    from davsp.serving.service import Service
+
+    Make = Callable[[ServeSettings], Service]
 
 MIB = 2**20
 _L = Limits()
@@ -20,8 +40,17 @@ _L = Limits()
 def serve(
     defence: Annotated[str, typer.Option(*DEFENCE_OPTION, help=DEFENCE_HELP, autocompletion=completion.defences)],
     upstream: Annotated[
-        str, typer.Option(help="The API that requests go to, such as http://127.0.0.1:8000/v1.", show_default=False)
-    ],
+        str | None, typer.Option(help="The API that requests go to, such as http://127.0.0.1:8000/v1.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help=f"Instead of --upstream: a model to load and to serve, for trying. {MODEL_HELP}",
+            autocompletion=completion.models,
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for all networks.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0: any that is free.")] = 8080,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
@@ -83,6 +112,11 @@ def serve(
     ] = _L.url_seconds,
     drain: Annotated[int, typer.Option(min=0, help="Seconds that requests in work have at the end.")] = 30,
     cache: Annotated[int, typer.Option(min=0, help="MiB of hardened images that a worker keeps.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests at a time that --model answers.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of --model, where a request names none.")] = 256,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = Precision.AUTO,
     log_content: Annotated[
         bool, typer.Option("--log-content", help="Log users' texts, and the answers compared.")
     ] = False,
@@ -96,13 +130,10 @@ def serve(
     ]
     if missing:
         raise InputError(f"serving needs {', '.join(missing)}: pip install 'davsp[serve]'.")
-    from davsp.serving.fetching import AllowedHost
-    from davsp.serving.hardening import load_served
-    from davsp.serving.running import listen, run
-    from davsp.serving.upstream import check_address
-
+    if (upstream is None) == (model is None):
+        raise InputError("give either --upstream, a server to stand before, or --model, one to load and serve.")
     settings = ServeSettings(
-        upstream=check_address(upstream),
+        upstream=upstream or "",
         defence=defence,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
@@ -127,18 +158,66 @@ def serve(
         threads=threads or max(1, len(os.sched_getaffinity(0)) // workers),
         log_content=log_content,
     )
-    for host_named in settings.allow_urls:
-        AllowedHost.parse(host_named)
-    loaded = load_served(settings)  # what is wrong is said before anything is served
-    if loaded.model_specific:
+    if model is not None:
+        service = _local(settings, model, revision, device, dtype, batch_size, max_new_tokens, workers)
+    else:
+        service = _proxy(settings)
+    _run(service, settings, host, port, workers, drain, upstream or f"{model}")
+
+
+def _proxy(settings: ServeSettings) -> Make:
+    """The proxy; what is wrong is said before anything is served."""
+    from davsp.serving.fetching import AllowedHost
+    from davsp.serving.hardening import load_served
+    from davsp.serving.proxy import Proxy
+    from davsp.serving.upstream import check_address
+
+    check_address(settings.upstream)
+    for host in settings.allow_urls:
+        AllowedHost.parse(host)
+    defence = load_served(settings)
+    if defence.model_specific:
         say(
-            f"{upstream} cannot be compared with the model that {loaded.name} was made for: see to it that it is the "
-            "same, and leaves images as they are within the same limits (or say which: --min-pixels, --max-pixels)."
+            f"{settings.upstream} cannot be compared with the model that {defence.name} was made for: see to it that "
+            "it is the same, and leaves images as they are within the same limits (or say which: --min-pixels, "
+            "--max-pixels)."
         )
+    if settings.mode is Mode.OBSERVE:
+        say(f"Clients get undefended answers; {settings.sample:.0%} are compared with those behind {defence.name}.")
+    return Proxy
+
+
+def _local(
+    settings: ServeSettings,
+    name: str,
+    revision: str | None,
+    device: str,
+    dtype: Precision,
+    batch_size: int,
+    max_new_tokens: int,
+    workers: int,
+) -> Make:
+    """A loaded model. Raises InputError for what goes with a proxy alone."""
+    from davsp.defences import load_defence
+    from davsp.serving.local import LocalService
+
+    plain = ServeSettings(settings.upstream, settings.defence, limits=settings.limits, threads=settings.threads)
+    if workers > 1 or replace(settings, limits=plain.limits, threads=plain.threads) != plain:
+        raise InputError(
+            "a loaded model is served by one process and has its own limits of pixels: of the options, --host, --port, "
+            "--max-body, --max-megapixels, --max-requests, --body-timeout and --drain go with --model."
+        )
+    defence = load_defence(settings.defence)
+    model = load_model(name, revision, device, dtype)
+    defence.check(model)
+    say("One question about one image at a time, in batches: for trying, and for small loads.")
+    return partial(LocalService, model, defence.on_canvas(model.canvas), batch_size, max_new_tokens)
+
+
+def _run(service: Make, settings: ServeSettings, host: str, port: int, workers: int, drain: int, what: str) -> None:
+    from davsp.serving.running import listen, run
+
     at = listen(host, port)
     address = f"[{host}]" if ":" in host else host
-    behind = (
-        f"behind {loaded.name}" if mode is Mode.ENFORCE else f"undefended, {sample:.0%} compared with {loaded.name}"
-    )
-    say(f"Serving {upstream} at http://{address}:{at.getsockname()[1]}/v1, {behind}. Ctrl-C ends it.")
-    run(settings, at, workers, drain)
+    say(f"Serving {what} at http://{address}:{at.getsockname()[1]}/v1, behind {settings.defence}. Ctrl-C ends it.")
+    run(service, settings, at, workers, drain)

@@ -6,6 +6,7 @@ import io
 import struct
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,23 @@ def png_bytes(image: Image.Image, made_by: str | None = None) -> bytes:
         texts.add_text(_MADE_BY, made_by)
     image.save(stream, "PNG", compress_level=1, compress_type=RUN_LENGTHS, pnginfo=texts)
     return stream.getvalue()
+
+
+def stored_png(image: Image.Image) -> bytes:
+    """The RGB image as a PNG file that is not compressed, for what is sent once and kept by nobody: it is written and
+    read many times faster. Behind a border of noise it is a third larger.
+
+    PNG (W3C recommendation), sections 5 and 11: signature, header, lines without a filter, end.
+    """
+    height, width = image.height, image.width
+    lines = np.zeros((height, 1 + 3 * width), np.uint8)  # each line begins with its filter's number, 0
+    lines[:, 1:] = np.asarray(image).reshape(height, 3 * width)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of red, green and blue
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 0)), (b"IEND", b""))
+    return _PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+        for kind, content in chunks
+    )
 
 
 def was_made_by(path: Path, maker: str) -> bool:

@@ -20,7 +20,7 @@ from davsp.defences.base import Defence, RewritingDefence
 from davsp.defences.prompted import PromptDefence
 from davsp.errors import InputError
 from davsp.imaging.data_uris import to_data_uri
-from davsp.imaging.opening import open_image, png_bytes
+from davsp.imaging.opening import open_image, stored_png
 from davsp.serving.settings import ImageFormat, ServeSettings, TextOnly
 
 
@@ -147,7 +147,7 @@ class Hardener:
 
     def _encode(self, image: Image.Image) -> str:
         if self.settings.image_format is ImageFormat.PNG:
-            return to_data_uri(png_bytes(image), "image/png")
+            return to_data_uri(stored_png(image), "image/png")
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=self.settings.quality, subsampling=0)
         return to_data_uri(stream.getvalue(), "image/jpeg")

@@ -5,48 +5,43 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
 
 import httpx
-from prometheus_client import Gauge
 
 from davsp.errors import InputError
 from davsp.imaging.data_uris import from_data_uri
 from davsp.serving.answers import answer_text
 from davsp.serving.contents import Contents, ImageSlot, Json, read_chat, read_completions, read_responses
-from davsp.serving.exchange import ClientLeft, Exchange
+from davsp.serving.exchange import Exchange
 from davsp.serving.fetching import AllowedHost, ImageFetcher
 from davsp.serving.hardening import Hardener, ImageCache, load_served
-from davsp.serving.metrics import Metrics
 from davsp.serving.observing import Answer, Observer
-from davsp.serving.refused import NoPlace, RequestRefused, bad_request
+from davsp.serving.refused import RequestRefused, bad_request
 from davsp.serving.reloading import Reloader
+from davsp.serving.service import CHAT, COMPLETIONS, MODELS, RESPONSES, Fields, Service, milliseconds, parsed
 from davsp.serving.settings import Mode, OtherImages, ServeSettings, TextOnly
 from davsp.serving.upstream import Upstream, failure
-from davsp.util.files import parse_json
 
 Read = Callable[[Json], Contents]
-CHAT, RESPONSES, COMPLETIONS = "/chat/completions", "/responses", "/completions"
 READERS: dict[str, Read] = {CHAT: read_chat, RESPONSES: read_responses, COMPLETIONS: read_completions}
 """By the path of an endpoint under /v1: what finds the images in a request to it."""
 
 log = logging.getLogger(__name__)
 
 
-Fields = dict[str, Any]
-"""What the log says of a request."""
-
-
-class Proxy:
+class Proxy(Service):
     """All that the requests of one worker process share."""
 
+    endpoints: ClassVar[Mapping[str, str]] = dict.fromkeys(READERS, "POST") | {MODELS: "GET"}
+
     def __init__(self, settings: ServeSettings) -> None:
-        self.settings, self.limits = settings, settings.limits
-        self.metrics = Metrics(settings.metrics_folder)
+        super().__init__(settings)
         self.upstream = Upstream(settings.upstream, self.limits)
         self.fetcher = ImageFetcher([AllowedHost.parse(text) for text in settings.allow_urls], self.limits)
         self.observer = Observer(settings.sample, self.metrics, settings.log_content)
@@ -55,79 +50,46 @@ class Proxy:
             lambda whole: self.metrics.reloads.labels("loaded" if whole else "kept").inc(),
         )
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="davsp-harden")
-        self._in_work = {self.metrics.in_flight: 0, self.metrics.hardening: 0}
 
-    async def close(self) -> None:
-        """End what runs in the background, and all connections."""
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Reload the defence on SIGHUP and when its folder changes, as long as the block lasts."""
+        reloads: set[asyncio.Task[bool]] = set()
+
+        def on_hangup() -> None:
+            task = asyncio.create_task(self.reloader.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
+        watching = asyncio.create_task(self.reloader.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, *reloads, return_exceptions=True)
+            await self._close()
+
+    async def ready(self) -> dict[str, Any]:
+        return {
+            "ready": await self.upstream.answers(),
+            "defence": self.reloader.hardener.defence.name,
+            "mode": self.settings.mode,
+        }
+
+    async def _close(self) -> None:
         await self.observer.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.upstream.close()
         await self.fetcher.close()
 
-    async def handle(self, exchange: Exchange, path: str) -> None:
-        """Answer one request to a path under /v1, whatever happens, and log a line of it."""
-        begun = time.perf_counter()
-        record: Fields = {"request_id": exchange.id, "method": exchange.method, "endpoint": path}
-        try:
-            try:
-                await self._admit(exchange, path, record)
-            except RequestRefused as refused:
-                await self._refuse(exchange, refused, record)
-            except ClientLeft:
-                raise
-            except Exception as error:  # no mistake of ours may let a request through
-                log.exception("internal_error", extra={"fields": {"request_id": exchange.id}})
-                message = f"the proxy failed ({type(error).__name__})."
-                await self._refuse(exchange, RequestRefused(500, "internal_error", message), record)
-        except ClientLeft:
-            record["code"] = "client_left"
-            self.metrics.disconnects.inc()
-        finally:
-            self.metrics.requests.labels(path, str(exchange.status or 0)).inc()
-            record |= {"status": exchange.status, "total_ms": _milliseconds(begun)}
-            log.info("request", extra={"fields": record})
-
-    async def _admit(self, exchange: Exchange, path: str, record: Fields) -> None:
-        try:
-            with self._place(self.metrics.in_flight, self.limits.requests):
-                body = await exchange.body(self.limits.body_bytes)
-                await exchange.while_there(self._answer(exchange, path, body, record))
-        except NoPlace:
-            if not exchange.is_read:
-                await exchange.discard()
-            raise
-
-    async def _refuse(self, exchange: Exchange, refused: RequestRefused, record: Fields) -> None:
-        record["code"] = refused.code
-        self._count_refused(refused)
-        await exchange.refuse(refused)
-
-    def _count_refused(self, refused: RequestRefused) -> None:
-        if refused.code.startswith("upstream_"):
-            self.metrics.failures.labels(refused.code.removeprefix("upstream_")).inc()
-        else:
-            self.metrics.refused.labels(refused.code).inc()
-
-    @contextmanager
-    def _place(self, gauge: Gauge, most: int) -> Iterator[None]:
-        """A place among those in work. Raises RequestRefused at once when there is none."""
-        if self._in_work[gauge] >= most:
-            raise NoPlace()
-        self._in_work[gauge] += 1
-        gauge.inc()
-        try:
-            yield
-        finally:
-            self._in_work[gauge] -= 1
-            gauge.dec()
-
-    async def _answer(self, exchange: Exchange, path: str, body: bytes, record: Fields) -> None:
+    async def answer(self, exchange: Exchange, path: str, body: bytes, record: Fields) -> None:
         begun = time.perf_counter()
         observed: Answer | None = None
         content = body
         if path in READERS and self.settings.mode is Mode.ENFORCE:
             content = await self._defended(path, body, record)
-        record["own_ms"] = _milliseconds(begun)
+        record["own_ms"] = milliseconds(begun)
         self.metrics.own.labels(path).observe(time.perf_counter() - begun)
         sent = time.perf_counter()
         target = path + (f"?{exchange.query.decode('latin-1')}" if exchange.query else "")
@@ -135,7 +97,7 @@ class Proxy:
         headers = [(n, v) for n, v in exchange.headers if not (is_compared and n == b"accept-encoding")]
         response = await self.upstream.open(exchange.method, target, headers, content, exchange.id)
         try:
-            record["upstream_ms"] = _milliseconds(sent)
+            record["upstream_ms"] = milliseconds(sent)
             self.metrics.upstream.labels(path).observe(time.perf_counter() - sent)
             if is_compared and response.status_code == 200:
                 observed = Answer(_is_stream(response))
@@ -149,7 +111,7 @@ class Proxy:
 
     async def _defended(self, path: str, body: bytes, record: Fields) -> bytes:
         """The request behind the defence. Raises RequestRefused where that cannot be."""
-        request = _parsed(body)
+        request = parsed(body)
         contents = READERS[path](request)
         hardener = self.reloader.hardener
         if contents.last is not None and self.settings.log_content:
@@ -175,7 +137,7 @@ class Proxy:
         text: str | None = None
         if wanted:
             files = await self._files(wanted)
-            with self._place(self.metrics.hardening, self.limits.hardening):
+            with self.place(self.metrics.hardening, self.limits.hardening):
                 loop = asyncio.get_running_loop()
                 jobs = [
                     loop.run_in_executor(self._threads, _hardened, hardener, s, f, question)
@@ -221,7 +183,7 @@ class Proxy:
         self, path: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str
     ) -> str | None:
         """The whole answer's text behind the defence; None for a request that it leaves as it is."""
-        request = _parsed(body)
+        request = parsed(body)
         request.pop("stream_options", None)
         request["stream"] = False
         if path == RESPONSES:
@@ -274,17 +236,3 @@ async def _pass(response: httpx.Response, exchange: Exchange, observed: Answer |
 
 def _is_stream(response: httpx.Response) -> bool:
     return str(response.headers.get("content-type", "")).startswith("text/event-stream")
-
-
-def _parsed(body: bytes) -> Json:
-    try:
-        request = parse_json(body)
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise bad_request("the request is no JSON.", "invalid_json") from error
-    if not isinstance(request, dict):
-        raise bad_request("the request is no JSON object.", "invalid_json")
-    return request
-
-
-def _milliseconds(since: float) -> float:
-    return round(1000 * (time.perf_counter() - since), 3)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -13,11 +14,17 @@ import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from davsp.errors import InputError
+from davsp.serving.app import create_app
 from davsp.serving.logs import logging_config
+from davsp.serving.service import Service
 from davsp.serving.settings import ServeSettings
 
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
-"""By this prometheus-client knows that several processes count together; it looks when it is imported."""
+"""By this prometheus-client knows that several processes count together: the workers, which import it anew."""
+
+STARTING_SECONDS = 60
+"""A worker that does not answer for so long is started anew. It takes seconds to import what it needs, more on a slow
+disk."""
 
 
 class Workers(Multiprocess):
@@ -39,16 +46,20 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot serve at {host}:{port}: {error}. Choose another --host or --port.") from error
 
 
-def run(settings: ServeSettings, at: socket.socket, workers: int, drain_seconds: int) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests in work then have `drain_seconds` to end."""
+def run(
+    service: Callable[[ServeSettings], Service],
+    settings: ServeSettings,
+    at: socket.socket,
+    workers: int,
+    drain_seconds: int,
+) -> None:
+    """Serve what `service` makes of the settings, until SIGTERM or Ctrl-C; what is in work has `drain_seconds` then."""
     with tempfile.TemporaryDirectory(prefix="davsp-metrics-") as folder:
         if workers > 1:
             os.environ[_SHARED_METRICS] = folder
             settings = replace(settings, metrics_folder=folder)
-        from davsp.serving.app import create_app
-
         config = uvicorn.Config(
-            partial(create_app, settings),
+            partial(create_app, partial(service, settings)),
             factory=True,
             workers=workers,
             log_config=logging_config("INFO"),
@@ -59,6 +70,7 @@ def run(settings: ServeSettings, at: socket.socket, workers: int, drain_seconds:
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=drain_seconds,
+            timeout_worker_healthcheck=STARTING_SECONDS,
         )
         if workers > 1:
             Workers(config, [at]).run()
