@@ -33,6 +33,7 @@ PARTS = {
     "apply": (applying.rows, ("testbed",)),
     "request": (requests.rows, ("testbed", "slim")),
     "serving": (serving.rows, ("testbed",)),
+    "faults": (serving.faulty, ("testbed",)),
     "scaling": (scaling.rows, ("testbed",)),
 }
 ON_A_GPU = ("7b", "13b")

@@ -102,7 +102,7 @@ class Proxy:
         self.client = httpx.Client(base_url=self.address, trust_env=False, timeout=30)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for("Application startup complete.")
+        self.wait_for("Application startup complete.", 120)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
