@@ -39,6 +39,11 @@ class PromptDefence(RewritingDefence):
         """The RGB image as it is sent: on the model's canvas, or as it is when there is no visual prompt."""
         return image if self.visual is None else self.visual.apply_to_image(image)
 
+    def apply_to_text(self, question: str) -> str:
+        """The question between the texts."""
+        prefixed = with_prefix(question, self.prefix)
+        return f"{prefixed}\n{self.suffix}" if self.suffix else prefixed
+
     def check_canvas(self, canvas: Canvas, model: str) -> None:
         """Raise ArtefactError when what is composed would be resampled by a model with this canvas, border and all."""
         if self.visual is None or self.visual.layout.fits(canvas):
@@ -69,12 +74,7 @@ class PromptDefence(RewritingDefence):
 
         Raises InputError when the image cannot be read.
         """
-        return replace(protect(query, self.visual, ""), question=self.wrap(query.question))
-
-    def wrap(self, question: str) -> str:
-        """The question between the texts."""
-        prefixed = with_prefix(question, self.prefix)
-        return f"{prefixed}\n{self.suffix}" if self.suffix else prefixed
+        return replace(protect(query, self.visual, ""), question=self.apply_to_text(query.question))
 
 
 def _sides(size: tuple[int, int]) -> str:
