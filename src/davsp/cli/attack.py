@@ -23,6 +23,7 @@ from davsp.cli.options import (
     Seed,
     SkipBad,
     load_model,
+    long_running,
     queries_of,
     say,
 )
@@ -30,6 +31,7 @@ from davsp.testbed.sources import draw_source, is_drawn
 from davsp.util.provenance import reads
 
 
+@long_running
 def attack(
     name: Annotated[
         str,
