@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaF
 
 import davsp
 from davsp.data.query import Query
+from davsp.defences.loading import load_defence
 from davsp.drawing.kinds import Kind, draw_alike
 from davsp.drawing.typefaces import SHIPPED as SHIPPED_TYPEFACES
 from davsp.errors import InputError, ModelError, StorageError
@@ -176,6 +177,14 @@ def test_without_the_cache_the_command_that_fetches_it_is_said(
     status, _, said = run(monkeypatch, capsys, "ask", tmp_path / "photo.png", "What?", "--model", SMOL)
     assert (status, len(said.splitlines())) == (2, 1)
     assert "Run: davsp testbed fetch smol" in said
+
+
+def test_a_testbed_model_that_no_defence_comes_with_is_named(cache: Path) -> None:
+    with pytest.raises(ModelError, match=r"no defence comes with testbed: train one with davsp train\.$"):
+        load_defence("testbed")
+    SHIPPED[SMOL].place.mkdir(parents=True)
+    with pytest.raises(ModelError, match="is older: delete it, and run davsp testbed fetch smol"):
+        load_defence(SMOL)
 
 
 @pytest.mark.parametrize(
