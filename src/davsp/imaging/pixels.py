@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 WHITE = (255, 255, 255)
-Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
+Pixels = Float[Tensor, "images 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
 """A batch of images as float32 in [0, 1]; a list where their sizes differ."""
 
 

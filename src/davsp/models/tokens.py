@@ -17,12 +17,14 @@ class Tokens:
     """A right-padded batch of prompts, with answers where they are wanted.
 
     ids: int64 (B, T). last_prompt: int64 (B,), the index of the last prompt token. labels: int64 (B, T), the
-    token to be predicted AT each position (already shifted), NO_LABEL where nothing is to be predicted.
+    token to be predicted AT each position (already shifted), NO_LABEL where nothing is to be predicted. images: how
+    many of a batch's images each row has, in order; None for one each.
     """
 
     ids: Int[Tensor, "b t"]
     last_prompt: Int[Tensor, " b"]
     labels: Int[Tensor, "b t"]
+    images: tuple[int, ...] | None = None
 
     @classmethod
     def padded(
@@ -31,6 +33,7 @@ class Tokens:
         answers: Sequence[Sequence[int]] | None,
         pad: int,
         device: torch.device,
+        images: Sequence[int] | None = None,
     ) -> Tokens:
         """Prompts, each followed by its answer if answers are given.
 
@@ -45,7 +48,8 @@ class Tokens:
             ids[row, :end] = torch.tensor([*prompt, *answer])
             labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer, dtype=torch.long)
         last = torch.tensor([len(p) - 1 for p in prompts])
-        return cls(ids.to(device), last.to(device), labels.to(device))
+        counts = None if images is None else tuple(images)
+        return cls(ids.to(device), last.to(device), labels.to(device), counts)
 
     @property
     def prompt(self) -> Bool[Tensor, "b t"]:
