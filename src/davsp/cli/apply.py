@@ -1,10 +1,11 @@
-"""`davsp apply` and `davsp ask`: a defence put to use, on images and on one question."""
+"""`davsp apply` and `davsp ask`: a defence put to use, on images and on one conversation."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ from davsp.cli.options import (
     DEFENCE_HELP,
     DEFENCE_OPTION,
     TESTBED,
+    BorderOn,
     Device,
     Dtype,
     MaxPixels,
@@ -25,7 +27,11 @@ from davsp.cli.options import (
     load_model,
     say,
 )
+from davsp.data.conversation import Role
 from davsp.errors import InputError
+
+if TYPE_CHECKING:
+    from davsp.data.query import Query
 
 
 def apply(
@@ -68,22 +74,29 @@ def apply(
 
 
 def ask(
-    image: Annotated[Path, typer.Argument(help="An image file.")],
-    question: Annotated[str, typer.Argument()],
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files, one, several or none.")] = None,
+    question: Annotated[str | None, typer.Argument()] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of images and question, a conversation: a .json or .jsonl file of messages in the form of "
+            "OpenAI's API or of LLaVA's data, or one of --data's files with a single record."
+        ),
+    ] = None,
     defences: Annotated[
         list[str] | None, typer.Option(*DEFENCE_OPTION, help=DEFENCE_HELP, autocompletion=completion.defences)
     ] = None,
     model: ServedModelName = TESTBED,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    border_on: BorderOn = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     revision: Revision = None,
     device: Device = "auto",
     dtype: Dtype = Precision.AUTO,
 ) -> None:
-    """Ask the model one question about one image, with or without a defence."""
+    """Ask the model one question about images, or go on with a conversation, with or without a defence."""
     from davsp import api
-    from davsp.data.query import check_question
     from davsp.defences import load_defence
     from davsp.imaging.opening import open_image
     from davsp.models.served import is_served
@@ -92,13 +105,29 @@ def ask(
         raise InputError(
             "a question is asked behind one defence: give --defence once, or compare them by `davsp evaluate`."
         )
-    check_question(question, "the question")  # what is wrong is found before the model is loaded
-    open_image(image)
+    query = _asked(images or [], question, messages)  # what is wrong is found before the model is loaded
+    for image in query.images:
+        open_image(image)
     chosen = load_defence((defences or ["none"])[0]).with_limits(min_pixels, max_pixels)
+    chosen = chosen.on_images_of({Role.USER, *(border_on or [])})
     served = is_served(model)
     if served:
         check_served_model(model, revision, [chosen])
     elif min_pixels or max_pixels:
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
     asked = model if served else load_model(model, revision, device, dtype)
-    print(api.ask(asked, image, question, chosen, max_new_tokens=max_new_tokens))
+    print(api.answer(asked, query, chosen, max_new_tokens=max_new_tokens))
+
+
+def _asked(images: Sequence[Path], question: str | None, messages: Path | None) -> Query:
+    from davsp.data.query import Query, check_question
+    from davsp.data.readers import read_conversation
+
+    if messages is not None:
+        if question is not None:
+            raise InputError("--messages brings the question and the images: leave them out.")
+        return read_conversation(messages)
+    if question is None or (not images and Path(question).is_file()):
+        raise InputError("give the question, after the images if there are any, or a conversation by --messages.")
+    check_question(question, "the question")
+    return Query(", ".join(map(str, images)) or "the question", images, question)
