@@ -122,6 +122,11 @@ def test_a_question_needs_no_image_and_an_answer_can_be_begun() -> None:
     assert (request.question, request.images, request.begun) == ("what ?", (), "It is")
 
 
+def test_a_conversation_reaches_the_model_as_it_is() -> None:
+    request = asked_by(to_messages(Request(TALK)), GenerateConfig())
+    assert pixels_of(request.messages) == pixels_of(TALK)
+
+
 def test_the_tokens_that_a_model_read_and_wrote_are_its_usage() -> None:
     api = DavspAPI("fake", local_model=FakeModel())
     output = asyncio.run(api.generate([message(IMAGE, TEXT)], [], "none", GenerateConfig()))

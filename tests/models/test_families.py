@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from davsp.data.conversation import Message, Messages, one_turn, with_text_before
+from davsp.data.conversation import ImageContent, Message, Messages, one_turn, with_text_before
 from davsp.data.query import Query
 from davsp.errors import InputError, ModelError
 from davsp.imaging.opening import open_image
@@ -270,7 +270,13 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
     tiny: VisionLanguageModel, tmp_path: Path
 ) -> None:
     queries = [
-        Query(f"{side}{i}", noise(40 + 9 * i, 55, i), "count the shapes ." if side else QUESTION, "one", bool(side))
+        Query(
+            f"{side}{i}",
+            [noise(40 + 9 * i, 55, 10 * i + k) for k in range(1 + i % 3)],
+            "count the shapes ." if side else QUESTION,
+            "one",
+            bool(side),
+        )
         for i in range(4)
         for side in (0, 1)
     ]
@@ -290,14 +296,19 @@ def test_training_a_prompt_lowers_its_loss_and_the_answer_comes_from_its_picture
     assert loss(trainer.prompt) < before
 
     visual = VisualPrompt(trainer.layout, trainer.prompt)
+    for asked in [Query("q", noise(50, 70), QUESTION), *(Query("q", messages=m) for m in conversations(tiny))]:
+        sent = asked.with_image(*(as_sent(visual, image) for image in asked.images))
+        for seen, image in zip(tiny.canvas_pixels([sent]), asked.images, strict=True):
+            trained = visual.compose(stack([visual.layout.interior(open_image(image))]))[0]
+            assert (seen - trained).abs().max() <= 0.5 / 255 + 1e-6
+        assert tiny.generate([sent], 4) == tiny.generate([protect(asked, visual, "")], 4)
+
+
+def as_sent(visual: VisualPrompt, image: ImageContent) -> Image.Image:
+    """An image behind a visual prompt, saved as PNG and opened again."""
     png = BytesIO()
-    visual.apply_to_image(noise(50, 70)).save(png, format="PNG")
-    sent = open_image(png.getvalue())
-    seen = tiny.canvas_pixels([Query("q", sent, QUESTION)])[0]
-    trained = visual.compose(stack([visual.layout.interior(noise(50, 70))]))[0]
-    assert (seen - trained).abs().max() <= 0.5 / 255 + 1e-6
-    defended = tiny.generate([Query("q", sent, QUESTION)], 4)
-    assert defended == tiny.generate([protect(Query("q", noise(50, 70), QUESTION), visual, "")], 4)
+    visual.apply_to_image(open_image(image)).save(png, format="PNG")
+    return open_image(png.getvalue())
 
 
 def test_idefics3_that_cuts_no_images_is_a_clear_error(tmp_path: Path) -> None:
