@@ -139,7 +139,7 @@ def test_a_template_of_texts_alone_is_given_the_image_as_users_write_it(
         expected = model.processor(text=[text], images=[image], add_special_tokens=False)["input_ids"][0]
     assert model.prompt_ids(QUESTION, size=(image.height, image.width)) == list(expected)
     assert model.generate([Query("q", image, QUESTION)], 2) == model.generate([Query("q", image, QUESTION)], 2)
-    assert QUESTION in model.tokenizer.decode(model.text_ids(QUESTION))
+    assert QUESTION in model.tokenizer.decode(model.chat_ids(one_turn(QUESTION), []))
 
 
 def test_states_equal_the_models_own(tiny: VisionLanguageModel) -> None:
@@ -321,7 +321,7 @@ def test_idefics3_that_cuts_no_images_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_question_without_an_image_is_answered_as_by_the_model_itself(tiny: VisionLanguageModel) -> None:
     image = noise(60, 60)
     found = tiny.respond([Request(QUESTION), Request(QUESTION, image), Request("count the shapes .")], 5)
-    ids = torch.tensor([tiny.text_ids(QUESTION)])
+    ids = torch.tensor([tiny.chat_ids(one_turn(QUESTION), [])])
     out = tiny.model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=5, pad_token_id=0
     )

@@ -12,7 +12,8 @@ from torch import Tensor
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.imaging.pixels import Pixels
-from davsp.models.base import VisionLanguageModel, by_images
+from davsp.models.base import VisionLanguageModel
+from davsp.models.requests import by_images
 from davsp.models.tokens import Tokens
 from davsp.util.batching import batched, prefetched
 

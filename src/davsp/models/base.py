@@ -14,16 +14,15 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
-from davsp.data.conversation import Conversation, Message, Messages, one_turn
+from davsp.data.conversation import Conversation, Messages, one_turn
 from davsp.data.query import Query
 from davsp.errors import InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, stack
-from davsp.models.chat import MARK, Chat
+from davsp.models.chat import Chat
 from davsp.models.checkpoint import CheckpointDigest
-from davsp.models.literal import literal_ids, own_tokens
-from davsp.models.requests import Request, Response, seeded_sampling
+from davsp.models.requests import Request, Response, by_images, seeded_sampling
 from davsp.models.tokens import Tokens
 from davsp.prompts.text import with_prefix
 
@@ -101,12 +100,6 @@ class VisionLanguageModel(ABC):
         """What stands for an image of a canvas size in a prompt, as the model's own processor says."""
         text: str = self.processor.replace_image_token(self._image_inputs(Image.new("RGB", (width, height))), 0)
         return text
-
-    def _expand_images(self, prompt: str, sizes: Sequence[tuple[int, int]]) -> str:
-        """A prompt with each image's placeholder replaced by the tokens of an image of that size (height, width)."""
-        texts = prompt.split(self.image_token)
-        images = (self.image_text(*size) for size in sizes)
-        return "".join([texts[0], *(part for pair in zip(images, texts[1:], strict=True) for part in pair)])
 
     def normalise(self, pixels: Float[Tensor, "*shape 3 h w"]) -> Float[Tensor, "*shape 3 h w"]:
         """Pixels less the image processor's mean, over its spread, at the model's precision."""
@@ -196,36 +189,16 @@ class VisionLanguageModel(ABC):
 
         Raises InputError for a conversation that the chat template cannot put.
         """
-        own = own_tokens(self.tokenizer)
-        texts = [part for message in messages for part in message.parts if isinstance(part, str)]
-        literal = [t for t in texts if own.search(t) or MARK in t] if any(own.search(t) for t in texts) else []
-        if not literal:
-            return self._ids(self._expand_images(self._chat.prompt(messages), sizes))
-        marked = tuple(Message(m.role, [MARK if part in literal else part for part in m.parts]) for m in messages)
-        head, *tails = self._expand_images(self._chat.prompt(marked), sizes).split(MARK)
-        ids = self._ids(head)
-        for text, tail in zip(literal, tails, strict=True):
-            ids += literal_ids(self.tokenizer, text, tail)
-        return ids
+        return self._chat.ids(messages, [self.image_text(*size) for size in sizes])
 
     def prompt_ids(self, question: str, prefix: str = "", size: tuple[int, int] | None = None) -> list[int]:
         """The same of one image of `size` (by default the canvas's square), then prefix and question."""
         return self.chat_ids(one_turn(with_prefix(question, prefix), [b""]), [size or self.canvas.square])
 
-    def text_ids(self, question: str) -> list[int]:
-        """The same of a question without an image."""
-        return self.chat_ids(one_turn(question), [])
-
     def prompts(self, asked: Sequence[Conversation], pixels: Pixels) -> list[list[int]]:
         """The token ids of conversations; `pixels` are those of all their images, in order."""
         sizes = iter([size_of(image) for image in pixels])
         return [self.chat_ids(each.messages, [next(sizes) for _ in each.images]) for each in asked]
-
-    def _ids(self, prompt: str) -> list[int]:
-        # As `processor.apply_chat_template` does it: a template that brings the first token needs no second one.
-        has_first = self.tokenizer.bos_token is not None and prompt.startswith(self.tokenizer.bos_token)
-        ids: list[int] = self.tokenizer(prompt, add_special_tokens=not has_first)["input_ids"]
-        return ids
 
     def answer_ids(self, answer: str) -> list[int]:
         """The token ids of an answer, with the end token that a finished answer has."""
@@ -330,12 +303,3 @@ class VisionLanguageModel(ABC):
 def size_of(pixels: Float[Tensor, "3 h w"]) -> tuple[int, int]:
     """Height and width of one image."""
     return pixels.shape[1], pixels.shape[2]
-
-
-def by_images(asked: Sequence[Conversation]) -> list[list[int]]:
-    """The places of conversations of as many images, together: beside one with more, some models take the room that is
-    left empty for an image."""
-    groups: dict[int, list[int]] = {}
-    for place, each in enumerate(asked):
-        groups.setdefault(len(each.images), []).append(place)
-    return list(groups.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 
 from davsp.data.conversation import Message, Messages, Role, one_turn
 from davsp.errors import MALFORMED, InputError, ModelError
+from davsp.models.literal import literal_ids, own_tokens
 
 MARK = "\ue000"
 """Stands for a text while a chat template is filled in. It is of Unicode's private use area."""
@@ -34,6 +35,7 @@ class Chat:
 
     def __init__(self, processor: transformers.ProcessorMixin, name: str, image_token: str, image_in_text: str) -> None:
         self._processor, self._name, self._image_token = processor, name, image_token
+        self._tokenizer: transformers.PreTrainedTokenizerBase = processor.tokenizer
 
         def as_text(message: Message) -> str:
             return "".join(part if isinstance(part, str) else image_in_text for part in message.parts)
@@ -46,6 +48,31 @@ class Chat:
         self._form = cache(self._find_form)
         for images in ((b"",), ()):
             self._form(_shape(one_turn("", images)))
+
+    def ids(self, messages: Messages, images: Sequence[str]) -> list[int]:
+        """The token ids of a conversation; `images` are the texts that stand for its images, in order.
+
+        A text that holds the model's own tokens is read as text. Raises what `prompt` raises.
+        """
+        own = own_tokens(self._tokenizer)
+        texts = [part for message in messages for part in message.parts if isinstance(part, str)]
+        literal = [t for t in texts if own.search(t) or MARK in t] if any(own.search(t) for t in texts) else []
+        marked = tuple(Message(m.role, [MARK if part in literal else part for part in m.parts]) for m in messages)
+        first, *others = self.prompt(marked if literal else messages).split(self._image_token)
+        prompt = first + "".join(text for pair in zip(images, others, strict=True) for text in pair)
+        if not literal:
+            return self._ids(prompt)
+        head, *tails = prompt.split(MARK)
+        ids = self._ids(head)
+        for text, tail in zip(literal, tails, strict=True):
+            ids += literal_ids(self._tokenizer, text, tail)
+        return ids
+
+    def _ids(self, prompt: str) -> list[int]:
+        # As `processor.apply_chat_template` does it: a template that brings the first token needs no second one.
+        has_first = self._tokenizer.bos_token is not None and prompt.startswith(self._tokenizer.bos_token)
+        ids: list[int] = self._tokenizer(prompt, add_special_tokens=not has_first)["input_ids"]
+        return ids
 
     def prompt(self, messages: Messages) -> str:
         """The prompt as text, with a placeholder for each image.

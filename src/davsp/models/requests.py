@@ -75,6 +75,15 @@ class Response:
     flagged: bool | None = None
 
 
+def by_images(asked: Sequence[Conversation]) -> list[list[int]]:
+    """The places of conversations of as many images, together: beside one with more, some models take the room that is
+    left empty for an image."""
+    groups: dict[int, list[int]] = {}
+    for place, each in enumerate(asked):
+        groups.setdefault(len(each.images), []).append(place)
+    return list(groups.values())
+
+
 def seeded_sampling(requests: Sequence[Request]) -> list[Any]:
     """What draws the tokens of requests with a temperature, as transformers takes it; [] where none has one."""
     if not any(request.temperature for request in requests):
