@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from davsp.data.query import Query
-from davsp.data.readers import read_conversation
+from davsp.data.readers import read_conversations
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.textual import SafetyPrefix
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
@@ -80,7 +80,7 @@ def test_several_images_none_or_a_conversation_are_asked_behind_the_defence(
     (photo.parent / "chat.jsonl").write_text("".join(f"{json.dumps(turn)}\n" for turn in CHAT))
     status, out, _ = run(monkeypatch, capsys, "ask", *arguments, "--defence", "prefix", "--max-new-tokens", 4)
     if "--messages" in arguments:
-        asked = read_conversation(photo.parent / "chat.jsonl")
+        asked = read_conversations(photo.parent / "chat.jsonl")[0]
         assert [len(message.images) for message in asked.messages] == [1, 0, 1]
     else:
         asked = Query("q", [open_image(photo)] * (len(arguments) - 1), QUESTION)

@@ -287,7 +287,7 @@ def test_a_loaded_model_is_handed_images_as_they_are_and_files_are_opened_once(
         raise AssertionError("an image was encoded, or decoded, on its way to a model in the same process")
 
     monkeypatch.setattr("davsp.evaluation.opened.open_image", counted)
-    for name in ("media.encode_image", "messages.encode_image", "solver.decode_image", "media.embed_file"):
+    for name in ("media.png_uri", "messages.png_uri", "messages.decode_image", "media.embed_file"):
         monkeypatch.setattr(f"davsp.evaluation.{name}", unwanted)
     model = FakeModel()
     queries = files(tmp_path)

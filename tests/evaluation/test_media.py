@@ -10,16 +10,17 @@ import pytest
 from PIL import Image
 
 from davsp.errors import InputError
+from davsp.imaging.opening import png_uri
 
 pytest.importorskip("inspect_ai")
 
-from davsp.evaluation.media import decode_image, encode_image, to_sample, to_text_sample
+from davsp.evaluation.media import decode_image, to_sample, to_text_sample
 from tests.evaluation.fakes import QUERIES, RED
 
 
 def test_images_survive_the_way_through_inspect_unchanged() -> None:
     noise = Image.effect_noise((31, 17), 80).convert("RGB")
-    assert decode_image(encode_image(noise)).tobytes() == noise.tobytes()
+    assert decode_image(png_uri(noise)).tobytes() == noise.tobytes()
 
 
 def test_the_files_of_queries_are_embedded_as_they_are_where_models_take_them() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from davsp.data.conversation import Message, Messages, one_turn, with_images
 from davsp.errors import InputError
-from davsp.imaging.opening import open_image
+from davsp.imaging.opening import open_image, png_uri
 from davsp.models.requests import Request
 
 pytest.importorskip("inspect_ai")
@@ -31,7 +31,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall
 
 from davsp.evaluation import registry  # noqa: F401 - what the entry point names
-from davsp.evaluation.media import encode_image, to_sample
+from davsp.evaluation.media import to_sample
 from davsp.evaluation.messages import read_messages, read_query, to_messages
 from davsp.evaluation.provider import DavspAPI
 from davsp.evaluation.solver import behind
@@ -43,7 +43,7 @@ def message(*parts: Any) -> ChatMessageUser:
 
 
 BLUE, GREEN = (Image.new("RGB", (4, 3), colour) for colour in ("blue", "green"))
-IMAGE, TEXT = ContentImage(image=encode_image(RED)), ContentText(text="what ?")
+IMAGE, TEXT = ContentImage(image=png_uri(RED)), ContentText(text="what ?")
 
 
 def pixels_of(messages: Messages) -> Messages:

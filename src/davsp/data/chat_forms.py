@@ -1,4 +1,4 @@
-"""Records in the forms that chat models are trained on: `messages`, `conversations` and `images`."""
+"""Conversations in the forms of others: those that chat models are trained on are read, OpenAI's is written."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from davsp.data.conversation import Role, check_roles
+from davsp.data.conversation import Message, Messages, Role, check_roles
 from davsp.errors import InputError
+from davsp.imaging.opening import open_image, png_uri
 
 _ROLES = {
     "human": Role.USER,
@@ -72,6 +73,23 @@ def read_turns(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[RawTurn]
         return columns, []
     columns.pop("image", None)
     return columns, _with_images(read, images)
+
+
+def as_openai(messages: Messages) -> list[dict[str, Any]]:
+    """A conversation as OpenAI's API takes it: texts, and images as PNG data URIs, of which nothing is lost. Raises
+    InputError for an image that is not usable."""
+    return [{"role": message.role.value, "content": _content(message)} for message in messages]
+
+
+def _content(message: Message) -> Any:
+    if not message.images:
+        return message.text
+    return [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": png_uri(open_image(part))}}
+        for part in message.parts
+    ]
 
 
 def _with_images(turns: Sequence[RawTurn], images: list[Any]) -> list[RawTurn]:

@@ -75,16 +75,13 @@ def read_queries(
     )
 
 
-def read_conversation(path: Path) -> Query:
-    """The only conversation of a file: of a record in any form that `read_queries` reads, or of messages alone, in a
-    list or one a line. Raises InputError where there is none, or several."""
-    records = [(where, record) for where, record in read_records(path)]
+def read_conversations(path: Path) -> tuple[Query, ...]:
+    """The conversations of a file: of records in any form that `read_queries` reads, which need not say whether they
+    are malicious, or one of messages alone, in a list or one a line. Raises InputError as `queries_from`."""
+    records = list(read_records(path))
     if records and all(isinstance(record, dict) and record.keys() & {"role", "from"} for _, record in records):
         records = [("its messages", {"messages": [record for _, record in records]})]
-    queries = queries_from(records, str(path), malicious=False, image_folder=path.parent).queries
-    if len(queries) > 1:
-        raise InputError(f"{path} holds {len(queries)} conversations: give one, or ask all by `davsp evaluate --data`.")
-    return queries[0]
+    return queries_from(records, str(path), malicious=False, image_folder=path.parent).queries
 
 
 def queries_from(

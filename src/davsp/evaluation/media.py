@@ -24,7 +24,7 @@ from PIL import Image
 from davsp.data.conversation import ImageContent, Message, Messages, Role
 from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.imaging.opening import open_image, png_bytes
+from davsp.imaging.opening import open_image, png_uri
 from davsp.judges.judgement import request_of
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
@@ -43,11 +43,6 @@ def decode_image(uri: str) -> Image.Image:
     return open_image(content)
 
 
-def encode_image(image: Image.Image) -> str:
-    """A PNG data URI: nothing of the pixels is lost."""
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
-
-
 @lru_cache(maxsize=8)
 def embed_file(content: bytes) -> str:
     """A data URI of an image file: as it is where every model takes its kind, else as PNG.
@@ -57,7 +52,7 @@ def embed_file(content: bytes) -> str:
     image = open_image(content)
     with Image.open(io.BytesIO(content)) as header:
         kind = KINDS.get(header.format or "")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind else encode_image(image)
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind else png_uri(image)
 
 
 def to_sample(query: Query) -> Sample:
@@ -74,7 +69,7 @@ def _shown(image: ImageContent) -> str:
     """A file's path, which Inspect reads itself, or a data URI."""
     if isinstance(image, Path):
         return str(image.resolve())
-    return embed_file(image) if isinstance(image, bytes) else encode_image(open_image(image))
+    return embed_file(image) if isinstance(image, bytes) else png_uri(open_image(image))
 
 
 def to_chat(messages: Messages, shown: Callable[[ImageContent], str]) -> list[ChatMessage]:

@@ -19,8 +19,8 @@ from inspect_ai.model import (
 from davsp.data.conversation import Message, Messages, Part, Role, check_roles
 from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.evaluation.media import decode_image, encode_image, to_chat
-from davsp.imaging.opening import open_image
+from davsp.evaluation.media import decode_image, to_chat
+from davsp.imaging.opening import open_image, png_uri
 from davsp.models.requests import BLOCKED, Request, Response
 
 
@@ -67,7 +67,7 @@ def to_messages(request: Request) -> list[ChatMessage]:
     """
     if request.watch is not None:
         raise InputError("a gate reads hidden states, which only a loaded model has. Load the model itself.")
-    messages = to_chat(request.messages, lambda image: encode_image(open_image(image)))
+    messages = to_chat(request.messages, lambda image: png_uri(open_image(image)))
     if request.begun:
         messages.append(ChatMessageAssistant(content=request.begun))
     return messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import threading
@@ -147,6 +148,11 @@ def png_bytes(image: Image.Image, made_by: str | None = None) -> bytes:
         texts.add_text(_MADE_BY, made_by)
     image.save(stream, "PNG", compress_level=1, compress_type=RUN_LENGTHS, pnginfo=texts)
     return stream.getvalue()
+
+
+def png_uri(image: Image.Image) -> str:
+    """The image as a PNG file in a data URI: nothing of its pixels is lost."""
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
 
 
 def was_made_by(path: Path, maker: str) -> bool:

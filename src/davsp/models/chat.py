@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import transformers
@@ -45,7 +45,7 @@ class Chat:
             lambda message: _in_parts(message) if message.images else as_text(message),
             as_text,
         )
-        self._form = cache(self._find_form)
+        self._form = lru_cache(maxsize=256)(self._find_form)
         for images in ((b"",), ()):
             self._form(_shape(one_turn("", images)))
 
