@@ -7,7 +7,7 @@ they are as long as those of the benchmarks (30 to 70 tokens).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -136,5 +136,5 @@ def in_files(queries: Sequence[Query], folder: Path, name: str) -> list[Query]:
     for number, query in enumerate(queries):
         path = folder / f"{name}-{number}.png"
         open_image(query.image).save(path)
-        saved.append(replace(query, image=path))
+        saved.append(query.with_image(path))
     return saved

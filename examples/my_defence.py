@@ -5,7 +5,7 @@ Where the file lies: `davsp evaluate --defence my_defence:Polite --out runs/mine
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,7 +41,7 @@ class Polite(davsp.RewritingDefence):
 
     def defend(self, query: davsp.Query) -> davsp.Query:
         """The query as the model is to see it: image and question, either or both of them changed."""
-        return replace(query, question=f"{self.words}\n{query.question}")
+        return query.with_prefix(self.words)
 
 
 def main(per_group: int = 32) -> None:

@@ -11,7 +11,6 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +58,7 @@ class Through(RewritingDefence):
     def defend(self, query: Query) -> Query:
         defended = self.inner.defend(query)
         image = self.canvas.resize(open_image(defended.image))
-        return replace(defended, image=to_image(CHANNELS[self.channel](stack([image])[0])))
+        return defended.with_image(to_image(CHANNELS[self.channel](stack([image])[0])))
 
 
 def main() -> None:

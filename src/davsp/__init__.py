@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from davsp.api import ask, attack, evaluate, load_queries, train
+    from davsp.api import answer, ask, attack, evaluate, load_queries, train
+    from davsp.data.conversation import Message
     from davsp.data.query import Query, split_queries
     from davsp.defences.base import Defence, Exchange, RewritingDefence
     from davsp.defences.loading import load_defence
@@ -36,10 +37,12 @@ _MODULES = {
     "Evaluation": "davsp.report.collect",
     "Exchange": "davsp.defences.base",
     "HarmfulnessVector": "davsp.training.vector",
+    "Message": "davsp.data.conversation",
     "Query": "davsp.data.query",
     "RewritingDefence": "davsp.defences.base",
     "VisionLanguageModel": "davsp.models.base",
     "VisualSafetyPrompt": "davsp.defences.visual_safety_prompt",
+    "answer": "davsp.api",
     "ask": "davsp.api",
     "attack": "davsp.api",
     "draw_queries": "davsp.drawing.draw",
@@ -60,10 +63,12 @@ __all__ = [
     "Evaluation",
     "Exchange",
     "HarmfulnessVector",
+    "Message",
     "Query",
     "RewritingDefence",
     "VisionLanguageModel",
     "VisualSafetyPrompt",
+    "answer",
     "ask",
     "attack",
     "draw_queries",

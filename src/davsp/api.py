@@ -123,22 +123,34 @@ def train(
 
 def ask(
     model: VisionLanguageModel | str,
-    image: ImageSource,
+    image: ImageSource | Sequence[ImageSource] | None,
     question: str,
     defence: DefenceSource = None,
     *,
     max_new_tokens: int = 256,
 ) -> str:
-    """The model's greedy answer to one question about one image, behind a defence.
+    """The model's greedy answer to one question about an image, several, or none, behind a defence.
 
-    `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. `image`: a path, the bytes of an
-    image file, or a Pillow image. Raises InputError for an unusable image, question or defence, ArtefactError for a
-    defence that was made for another model, ModelError where a server fails.
+    `image`: a path, the bytes of an image file, or a Pillow image. All else is as in `answer`, which takes whole
+    conversations.
     """
     check_question(question, "the question")
+    given = [] if image is None else [image] if isinstance(image, ImageSource) else list(image)
+    name = ", ".join(str(each) if isinstance(each, str | Path) else "the image" for each in given) or "the question"
+    images = [Path(each) if isinstance(each, str) else each for each in given]
+    return answer(model, Query(id=name, image=images, question=question), defence, max_new_tokens=max_new_tokens)
+
+
+def answer(
+    model: VisionLanguageModel | str, query: Query, defence: DefenceSource = None, *, max_new_tokens: int = 256
+) -> str:
+    """The model's greedy answer to a query behind a defence.
+
+    `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. Raises InputError for an
+    unusable image, question or defence, and for a conversation that the model cannot be asked, ArtefactError for a
+    defence that was made for another model, ModelError where a server fails.
+    """
     chosen = _defence(defence)
-    name = str(image) if isinstance(image, str | Path) else "the image"
-    query = Query(id=name, image=Path(image) if isinstance(image, str) else image, question=question)
     if isinstance(model, str):
         from davsp.evaluation.asking import ask_served
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +10,7 @@ from davsp.attacks.base import Attacked, Knowledge
 from davsp.attacks.pgd import Pgd, PgdOptions
 from davsp.attacks.pipeline import Pipeline, joint, start_of
 from davsp.attacks.wanted import cases_of
+from davsp.data.conversation import one_turn
 from davsp.data.query import Query
 from davsp.defences.base import Defence
 from davsp.defences.textual import Undefended
@@ -43,7 +42,7 @@ def test_what_is_refused_is_answered_from_the_file_within_the_bound(
         (rewritten,) = each.queries
         start, end = start_of(model, query), stack([open_image(rewritten.image)])[0]
         assert (start - end).abs().max() <= 16 / 255 + 1e-6
-        assert replace(rewritten, image=query.image) == query
+        assert rewritten.saying(query.messages) == query
         if each.broken_at is not None:
             assert answer == query.metadata["forbidden"]
             assert each.steps == each.broken_at and each.calls == each.steps + 1
@@ -98,8 +97,8 @@ def test_a_query_that_gave_in_early_is_pushed_further_where_that_is_wanted(
 
 
 def test_a_query_without_image_is_told(model: VisionLanguageModel, malicious: list[Query]) -> None:
-    text_alone = replace(malicious[0], image=None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="has no image: attack its question"):
+    text_alone = malicious[0].saying(one_turn("what ?"))
+    with pytest.raises(InputError, match="is no question after an image"):
         pgd(model).attack([text_alone])
 
 

@@ -131,7 +131,7 @@ class Blurring(RewritingDefence):
     name = kind = identity = "blurring"
 
     def defend(self, query: Query) -> Query:
-        return replace(query, image=open_image(query.image).filter(ImageFilter.GaussianBlur(3)))
+        return query.with_image(open_image(query.image).filter(ImageFilter.GaussianBlur(3)))
 
 
 def test_a_defence_that_changes_images_in_its_own_way_cannot_be_seen_through(

@@ -50,7 +50,7 @@ def test_a_folder_is_read_as_queries_with_their_label_answer_and_metadata(
     for query, rewritten in zip([*malicious, benign], read, strict=True):
         assert query.question in rewritten.question != query.question
         assert open_image(rewritten.image).tobytes() == open_image(query.image).tobytes()
-        kept = replace(rewritten, image=query.image, question=query.question, metadata=query.metadata)
+        kept = replace(rewritten, messages=query.messages, metadata=query.metadata)
         assert kept == query
         assert rewritten.metadata == {**query.metadata, "attack": "wording", "variant": "role-play"}
     assert read_attack(tmp_path / "a") == found.facts

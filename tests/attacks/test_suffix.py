@@ -3,7 +3,6 @@ images."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def test_a_text_after_the_question_lowers_the_loss_behind_the_prefix(
     attack = kind(options.model_validate(FEW), known, 0)
     (found,) = attack.attack([query])
     (made,) = found.queries
-    assert made.question.startswith(f"{query.question} ") and replace(made, question=query.question) == query
+    assert made.question.startswith(f"{query.question} ") and made.with_question(query.question) == query
     assert losses(model, known, [made])[0] < losses(model, known, [query])[0]
     assert 0 < found.steps <= 8 and found.calls > 24
     assert attack.attack([query]) == [found]

@@ -39,7 +39,7 @@ def test_a_variant_changes_its_side_of_the_query_and_nothing_else(attack: type[V
     changed = open_image(made.image).tobytes() != open_image(QUERY.image).tobytes()
     assert changed is (attack is not Wording)
     assert (made.question != QUERY.question) is (attack is not Picture)
-    assert replace(made, image=QUERY.image, question=QUERY.question, metadata=QUERY.metadata) == QUERY
+    assert replace(made, messages=QUERY.messages, metadata=QUERY.metadata) == QUERY
     assert made.metadata == {**QUERY.metadata, "variant": name}
     again = rewritten(attack, name)
     assert (open_image(again.image).tobytes(), again.question) == (open_image(made.image).tobytes(), made.question)

@@ -130,7 +130,7 @@ def test_an_exported_folder_is_read_as_the_same_queries(folders: Folders, tmp_pa
             assert [(q.id, q.question, q.answer, q.malicious, q.group) for q in read] == [
                 (q.id, q.question, q.answer, q.malicious, q.group) for q in queries
             ]
-            assert [image_bytes(q) for q in read] == [image_bytes(q) for q in queries]
+            assert [image_bytes(q.image, "") for q in read] == [image_bytes(q.image, "") for q in queries]
             assert [q.metadata.get(REQUEST) for q in read] == [q.metadata.get(REQUEST) for q in queries]
         card = (out / "README.md").read_text()
         assert f"Licence: {chosen[0].benchmark.licence}." in card and "| validation |" in card

@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from davsp.data.readers import read_queries
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.prompts.frame import FrameLayout
@@ -128,6 +130,32 @@ def test_applying_keeps_within_the_limits_that_are_said_and_makes_again_what_was
     assert np.array_equal(made[:8, :24], (pixels[:, :8, :24] * 255).round().permute(1, 2, 0).numpy())
     status, _, said = run(monkeypatch, capsys, *applying, "--max-pixels", 60)
     assert status == 2 and "to 60 pixels in all cannot be" in said
+
+
+def test_applying_to_conversations_puts_every_image_of_a_user_behind_the_border_and_writes_openais_form(
+    image: Path, saved_prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = {"type": "image", "image": image.name}
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [shown, {"type": "text", "text": "What is it?"}]},
+        {"role": "assistant", "content": "A square."},
+        {"role": "user", "content": [{"type": "text", "text": "And this?"}, shown]},
+    ]
+    source = image.parent / "chats.jsonl"
+    source.write_text("".join(json.dumps(record) + "\n" for record in ({"messages": talk}, {"messages": talk[:2]})))
+    status, _, said = run(monkeypatch, capsys, "apply", saved_prompt, source, tmp_path / "out.jsonl")
+    assert status == 0 and "2 conversations with 3 images written." in said
+    prompt = VisualSafetyPrompt.load(saved_prompt)
+    written = read_queries(tmp_path / "out.jsonl", malicious=False).queries
+    for query, before in zip(written, read_queries(source, malicious=False).queries, strict=True):
+        expected = prompt.defend(before)
+        assert [m.role for m in query.messages] == [m.role for m in expected.messages]
+        assert [m.text for m in query.messages] == [m.text for m in expected.messages]
+        pixels = [[open_image(shown).tobytes() for shown in each.images] for each in (query, expected)]
+        assert pixels[0] == pixels[1] and len(pixels[0]) == len(before.images)
+    status, _, said = run(monkeypatch, capsys, "apply", saved_prompt, source, tmp_path / "out.png")
+    assert status == 2 and "conversations are written as .jsonl" in said
 
 
 def test_a_bad_image_in_a_folder_is_named_and_the_others_are_written(

@@ -34,7 +34,7 @@ class Shouting(RewritingDefence):
     def defend(self, query: Query) -> Query:
         if not query.question:
             raise ValueError("there is nothing to shout")
-        return replace(query, question=query.question.upper())
+        return query.with_question(query.question.upper())
 
 
 def exchange() -> tuple[Exchange, list[Request]]:
@@ -59,7 +59,7 @@ def test_a_rewriting_defence_says_how_it_rewrites_and_nothing_else() -> None:
 def test_nothing_is_sent_when_rewriting_fails() -> None:
     given, asked = exchange()
     with pytest.raises(ValueError, match="nothing to shout"):
-        asyncio.run(Shouting().answer(replace(QUERY, question=""), given))
+        asyncio.run(Shouting().answer(QUERY.with_question(""), given))
     assert asked == [] and given.cost.calls == 0
 
 

@@ -38,7 +38,7 @@ def test_ecso_asks_answer_check_caption_and_answer_without_the_image() -> None:
     assert (first.question, first.image) == (QUERY.question, RED)
     assert check.image is RED and QUERY.question in check.question and "stir it" in check.question
     assert caption.image is RED and QUERY.question in caption.question and "stir it" not in caption.question
-    assert again.image is None and "a red pot" in again.question and QUERY.question in again.question
+    assert not again.images and "a red pot" in again.question and QUERY.question in again.question
     assert exchange.cost.calls == 4
 
 

@@ -35,9 +35,9 @@ def test_pat_moves_the_attack_and_then_the_defence(model: VisionLanguageModel, q
     assert [case.weight for case in cases] == [0.8, 0.2]
     assert record["defence_loss"] == pytest.approx(fitted.search.losses([fitted.defence], cases).item(), rel=1e-4)
     assert record["defence_loss"] < fitted.search.losses([defence], cases).item()
-    attacked = cases[0].question("DEFENCE")
-    assert attacked == f"DEFENCE\n{malicious.question} {fitted.search.text(fitted.attack)}"
-    assert cases[1].question("DEFENCE") == f"DEFENCE\n{benign.question}"
+    [attacked], [asked] = (case.messages("DEFENCE") for case in cases)
+    assert attacked.text == f"DEFENCE\n{malicious.question} {fitted.search.text(fitted.attack)}"
+    assert asked.text == f"DEFENCE\n{benign.question}"
 
 
 def test_pat_is_saved_as_a_text_before_the_question(model: VisionLanguageModel, queries: Sets, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_service_that_blocks_the_text_blocks_the_query() -> None:
     send = exchange.send
 
     async def blocking(request: Request, limit: int | None) -> Response:
-        if request.image is None:
+        if not request.images:
             raise BlockedRequest("content_filter")
         return await send(request, limit)
 

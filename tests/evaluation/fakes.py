@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ class Careful(RewritingDefence):
             raise ValueError("no border fits this image")
         self.seen.append(query)
         image = Image.new("RGB", (8, 6), self.colour)
-        return replace(query, image=image, question=f"be careful : {query.question}")
+        return query.with_image(image).with_question(f"be careful : {query.question}")
 
 
 QUERIES = [

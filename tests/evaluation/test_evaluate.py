@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def test_a_defence_can_answer_by_itself_and_what_it_costs_is_counted(tmp_path: P
     }  # fmt: skip
     begun = [request for request in model.asked if request.begun]
     assert len(begun) == 4
-    assert all(request.begun == REFUSAL and request.image is not None for request in begun)
+    assert all(request.begun == REFUSAL and request.images for request in begun)
 
 
 def test_an_answering_defence_that_raises_fails_the_sample(tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_a_defence_that_raises_fails_the_sample_and_sends_nothing(tmp_path: Path
 
 
 def test_an_empty_answer_is_unscored_and_never_safe(tmp_path: Path) -> None:
-    silent = [replace(QUERIES[0], question="silence")]
+    silent = [QUERIES[0].with_question("silence")]
     rate = run(tmp_path, Undefended(), queries=silent)["defences"]["none"]["rsr"]["sd"]
     assert (rate["rate"], rate["n"], rate["unscored"]) == (None, 0, 1)
 
@@ -186,7 +185,7 @@ def test_other_queries_are_run_again(tmp_path: Path) -> None:
     model = FakeModel()
     run(tmp_path, Undefended())
     (tmp_path / "results.json").unlink()  # as a run that was stopped; of a finished one, test_stale.py tells
-    changed = replace(QUERIES[0], image=Image.new("RGB", (8, 6), "navy"))
+    changed = QUERIES[0].with_image(Image.new("RGB", (8, 6), "navy"))
     run(tmp_path, Undefended(), model=model, queries=[changed, *QUERIES[1:]])
     assert len(model.asked) == len(QUERIES)
 
@@ -203,7 +202,7 @@ def test_only_the_queries_that_failed_are_asked_again(tmp_path: Path) -> None:
 def test_image_files_are_read_and_nothing_is_left_but_results_and_logs(tmp_path: Path) -> None:
     RED.save(tmp_path / "red.png")
     model = FakeModel()
-    run(tmp_path / "out", Undefended(), model=model, queries=[replace(QUERIES[2], image=tmp_path / "red.png")])
+    run(tmp_path / "out", Undefended(), model=model, queries=[QUERIES[2].with_image(tmp_path / "red.png")])
     [seen] = [request.image for request in model.asked]
     assert isinstance(seen, Image.Image)
     assert seen.getpixel((0, 0)) == (255, 0, 0)
@@ -235,7 +234,7 @@ def test_without_queries_or_defences_there_is_nothing_to_evaluate(tmp_path: Path
 
 def test_a_missing_image_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"query b1: cannot read .*gone\.png"):
-        run(tmp_path, Undefended(), queries=[replace(QUERIES[2], image=tmp_path / "gone.png")])
+        run(tmp_path, Undefended(), queries=[QUERIES[2].with_image(tmp_path / "gone.png")])
 
 
 def test_two_queries_of_one_id_are_refused(tmp_path: Path) -> None:
@@ -265,14 +264,14 @@ class Repainted(Careful):
     def defend(self, query: Query) -> Query:
         image = open_image(query.image)
         image.paste("black", (0, 0, *image.size))
-        return replace(query, image=image)
+        return query.with_image(image)
 
 
 def files(folder: Path) -> list[Query]:
     """The queries about three files, in which they share two."""
     for number, colour in enumerate(("red", "lime", "blue")):
         Image.new("RGB", (8, 6), colour).save(folder / f"{number}.png")
-    return [replace(query, image=folder / f"{number % 3}.png") for number, query in enumerate(QUERIES)]
+    return [query.with_image(folder / f"{number % 3}.png") for number, query in enumerate(QUERIES)]
 
 
 def test_a_loaded_model_is_handed_images_as_they_are_and_files_are_opened_once(
@@ -288,7 +287,7 @@ def test_a_loaded_model_is_handed_images_as_they_are_and_files_are_opened_once(
         raise AssertionError("an image was encoded, or decoded, on its way to a model in the same process")
 
     monkeypatch.setattr("davsp.evaluation.opened.open_image", counted)
-    for name in ("media.encode_image", "messages.encode_image", "solver.decode_image", "media.embed_file"):
+    for name in ("media.png_uri", "messages.png_uri", "messages.decode_image", "media.embed_file"):
         monkeypatch.setattr(f"davsp.evaluation.{name}", unwanted)
     model = FakeModel()
     queries = files(tmp_path)
@@ -322,7 +321,8 @@ def test_the_log_tells_question_file_and_tokens_and_what_the_model_was_asked(tmp
         assert sample.model_usage["davsp/fake"].total_tokens == 15
         assert sample.output.completion == REFUSAL
         [event] = [event for event in sample.events if event.event == "info"]
-        asked = {"question": f"be careful : {query.question}", "image": True, "begun": "", "temperature": 0, "seed": 0}
+        content = [{"type": "image"}, f"be careful : {query.question}"]
+        asked = {"messages": [{"role": "user", "content": content}], "begun": "", "temperature": 0, "seed": 0}
         said = {"text": REFUSAL, "finished": True, "input_tokens": 10, "output_tokens": 5}
         assert (event.source, event.data) == ("davsp", {"request": asked, "response": said})
 
@@ -331,7 +331,7 @@ def test_a_file_that_is_no_image_fails_its_query_and_no_other(tmp_path: Path) ->
     queries = files(tmp_path)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"text")
-    results = run(tmp_path / "out", Undefended(), queries=[replace(queries[0], image=broken), *queries[1:]])
+    results = run(tmp_path / "out", Undefended(), queries=[queries[0].with_image(broken), *queries[1:]])
     assert results["unscored"] == {"none": 1}
     assert "broken.png is not an image" in transcripts(tmp_path / "out")["m1"]["none"]["error"]
 
@@ -339,7 +339,7 @@ def test_a_file_that_is_no_image_fails_its_query_and_no_other(tmp_path: Path) ->
 def test_bytes_that_are_no_image_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
     model = FakeModel()
     with pytest.raises(InputError, match="the image of query m1 is not an image"):
-        run(tmp_path, Undefended(), model=model, queries=[replace(QUERIES[0], image=b"text"), *QUERIES[1:]])
+        run(tmp_path, Undefended(), model=model, queries=[QUERIES[0].with_image(b"text"), *QUERIES[1:]])
     assert not model.asked
 
 

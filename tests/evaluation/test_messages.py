@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from davsp.data.conversation import Message, Messages, one_turn, with_images
 from davsp.errors import InputError
+from davsp.imaging.opening import open_image, png_uri
 from davsp.models.requests import Request
 
 pytest.importorskip("inspect_ai")
@@ -19,15 +21,18 @@ from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
+    ContentAudio,
     ContentImage,
+    ContentReasoning,
     ContentText,
     GenerateConfig,
     get_model,
 )
+from inspect_ai.tool import ToolCall
 
 from davsp.evaluation import registry  # noqa: F401 - what the entry point names
-from davsp.evaluation.media import decode_image, encode_image, to_sample
-from davsp.evaluation.messages import read_query, to_messages
+from davsp.evaluation.media import to_sample
+from davsp.evaluation.messages import read_messages, read_query, to_messages
 from davsp.evaluation.provider import DavspAPI
 from davsp.evaluation.solver import behind
 from tests.evaluation.fakes import QUERIES, RED, REFUSAL, Careful, FakeModel
@@ -37,37 +42,62 @@ def message(*parts: Any) -> ChatMessageUser:
     return ChatMessageUser(content=list(parts))
 
 
-IMAGE, TEXT = ContentImage(image=encode_image(RED)), ContentText(text="what ?")
+BLUE, GREEN = (Image.new("RGB", (4, 3), colour) for colour in ("blue", "green"))
+IMAGE, TEXT = ContentImage(image=png_uri(RED)), ContentText(text="what ?")
 
 
-def test_a_system_message_stands_before_the_question() -> None:
-    _, text = read_query([ChatMessageSystem(content="Be safe."), message(IMAGE, TEXT)])
-    assert text == "Be safe.\nwhat ?"
+def pixels_of(messages: Messages) -> Messages:
+    return with_images(messages, lambda _, image: open_image(image).tobytes())
+
+
+TALK = (
+    Message("system", "Be brief."),
+    Message("user", (RED, "what ?", BLUE)),
+    Message("assistant", "red and blue"),
+    Message("user", ("and", GREEN)),
+)
+
+
+def test_a_conversation_survives_the_way_through_inspect_unchanged() -> None:
+    assert pixels_of(read_query("q", to_messages(Request(TALK))).messages) == pixels_of(TALK)
+    messages, begun = read_messages(to_messages(Request("what ?", RED, begun="It is")))
+    assert (pixels_of(messages), begun) == (pixels_of(one_turn("what ?", [RED])), "It is")
+    [asked] = to_messages(Request("what ?"))
+    assert asked.content == [TEXT]
+
+
+def test_a_models_reasoning_is_no_part_of_what_it_said() -> None:
+    thought = ChatMessageAssistant(content=[ContentReasoning(reasoning="hm"), ContentText(text="red")])
+    query = read_query("q", [message(IMAGE, TEXT), thought, ChatMessageUser(content="sure ?")])
+    assert query.messages[1] == Message("assistant", "red")
+
+
+CALL = ToolCall(id="1", function="look", arguments={})
 
 
 @pytest.mark.parametrize(
-    "messages",
+    ("messages", "reason"),
     [
-        [],
-        [ChatMessageUser(content="no image")],
-        [message(IMAGE)],
-        [message(IMAGE, IMAGE, TEXT)],
-        [message(IMAGE, TEXT), message(IMAGE, TEXT)],
-        [message(IMAGE, TEXT), ChatMessageAssistant(content="It is"), message(IMAGE, TEXT)],
+        ([], "has the turns none"),
+        ([ChatMessageSystem(content="Be safe.")], "has the turns system"),
+        ([message(IMAGE, TEXT), ChatMessageAssistant(content="It is")], "leave the begun answer out"),
+        ([message(ContentAudio(audio="a.wav", format="wav"))], "not: audio"),
+        ([message(ContentImage(image="https://a.b/c.png"), TEXT)], "no base64 data URI"),
+        ([message(TEXT), ChatMessageAssistant(content="", tool_calls=[CALL]), message(TEXT)], "call no tools"),
     ],
 )
-def test_anything_but_one_image_and_a_text_is_refused(messages: Any) -> None:
-    with pytest.raises(InputError, match=r"take one"):
-        read_query(messages)
+def test_what_defences_cannot_answer_is_refused(messages: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        read_query("q", messages)
 
 
-def test_a_request_is_the_conversation_that_is_read_as_it() -> None:
-    [asked, begun] = to_messages(Request("what ?", RED, begun="It is"))
-    image, text = read_query([asked])
-    assert (text, begun.text) == ("what ?", "It is")
-    assert decode_image(image).tobytes() == RED.tobytes()
-    [asked] = to_messages(Request("what ?"))
-    assert asked.content == [TEXT]
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [(Message("system", (RED, "Be brief.")), "images of the system"), (Message("tool", "found"), "tools are not sent")],
+)
+def test_what_no_server_takes_is_refused(message: Message, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        to_messages(Request((message, Message("user", "what ?"))))
 
 
 # --- Inspect's provider
@@ -89,7 +119,12 @@ def test_sampling_takes_a_seed() -> None:
 
 def test_a_question_needs_no_image_and_an_answer_can_be_begun() -> None:
     request = asked_by([ChatMessageUser(content="what ?"), ChatMessageAssistant(content="It is")], GenerateConfig())
-    assert (request.question, request.image, request.begun) == ("what ?", None, "It is")
+    assert (request.question, request.images, request.begun) == ("what ?", (), "It is")
+
+
+def test_a_conversation_reaches_the_model_as_it_is() -> None:
+    request = asked_by(to_messages(Request(TALK)), GenerateConfig())
+    assert pixels_of(request.messages) == pixels_of(TALK)
 
 
 def test_the_tokens_that_a_model_read_and_wrote_are_its_usage() -> None:

@@ -245,7 +245,7 @@ def test_answers_from_transformers_serve_equal_the_local_ones(
     transformers_serve: str, model: VisionLanguageModel, tmp_path: Path
 ) -> None:
     queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::2]
-    larger = [replace(q, id=f"{q.id}-larger", image=open_image(q.image).resize((200, 140))) for q in queries[:3]]
+    larger = [replace(q.with_image(open_image(q.image).resize((200, 140))), id=f"{q.id}-larger") for q in queries[:3]]
     prompt = _random(model, BorderLayout(112, 112, border=14))
     kinds: list[tuple[str, list[Query], Any]] = [
         ("undefended", queries, Undefended()),

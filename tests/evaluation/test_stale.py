@@ -87,7 +87,7 @@ def test_vector_prompt_and_state_of_a_model_that_was_overwritten_are_not_taken(
 def test_a_vector_of_other_queries_is_not_taken(queries: Two, tmp_path: Path) -> None:
     model = load_model("testbed")
     vector_for(model, *queries, "", tmp_path, quiet=True)
-    changed = [replace(query, question=f"{query.question} .") for query in queries[0]]
+    changed = [query.with_question(f"{query.question} .") for query in queries[0]]
     with pytest.raises(ArtefactError, match=r"another run \(different: data\)"):
         vector_for(model, changed, queries[1], "", tmp_path, quiet=True)
 

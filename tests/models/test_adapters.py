@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from davsp.data.conversation import one_turn
 from davsp.data.query import Query
 from davsp.defences.stored import BaseModelFacts
 from davsp.errors import ModelError
@@ -117,7 +118,7 @@ def test_the_chat_template_that_was_saved_with_an_adapter_counts(base: Path, tmp
     folder = save_adapter(tmp_path / "adapter", base)
     (folder / "chat_template.jinja").write_text("{{ 'Q: ' + messages[0]['content'] }}")
     model = load_model(str(folder))
-    assert "Q: what ?" in model.tokenizer.decode(model.text_ids("what ?"))
+    assert "Q: what ?" in model.tokenizer.decode(model.chat_ids(one_turn("what ?"), []))
 
 
 def test_the_processor_that_was_saved_with_an_adapter_counts(base: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
+from davsp.data.conversation import one_turn
 from davsp.data.query import Query
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel
@@ -53,7 +54,7 @@ def test_a_question_about_the_image_token_is_read_as_text_and_answered(model: Vi
     image = model.tokenizer.convert_tokens_to_ids(model.image_token)
     plain, literal = (model.prompt_ids(f"what is {word} in the page ?") for word in ("it", model.image_token))
     assert literal.count(image) == plain.count(image)
-    assert model.text_ids(f"what is {model.image_token} ?").count(image) == 0
+    assert model.chat_ids(one_turn(f"what is {model.image_token} ?"), []).count(image) == 0
     query = Query("html", Image.new("RGB", (64, 64)), f"what is {model.image_token} ?")
     assert model.generate([query], max_new_tokens=4)[0]
 

@@ -35,10 +35,12 @@ LAYOUTS = ("tests/prompts/test_layouts.py",)
 FRAME = ("tests/prompts/test_frame.py",)
 PROMPT = ("tests/defences/test_visual_safety_prompt.py",)
 ASKING = ("tests/cli/test_ask.py",)
+TALKS = ("tests/defences/test_conversations.py",)
 DEFENCES = ("tests/defences/test_base.py",)
 TRAINER = ("tests/training/test_trainer.py",)
 LOOP = ("tests/training/test_loop.py",)
 VECTOR = ("tests/training/test_vector.py",)
+FAMILIES = ("tests/models/test_families.py", "-k", "leaves_something_out and llava")
 ACTIVATIONS = ("tests/models/test_activations.py",)
 RATES = ("tests/judges/test_rates.py",)
 RESULTS = ("tests/test_results.py",)
@@ -73,23 +75,44 @@ MUTATIONS = (
     Mutation(
         "the image goes without its border",
         "prompts/visual.py",
-        "image = visual.apply_to_image(image)",
-        "visual.apply_to_image(image)",
+        "opened if visual is None else visual.apply_to_image(opened)",
+        "opened",
         ASKING,
     ),
     Mutation(
         "the question goes without its prefix",
         "prompts/visual.py",
-        "question=with_prefix(query.question, prefix)",
-        "question=query.question",
+        ".with_prefix(prefix)",
+        "",
         ASKING,
     ),
     Mutation(
         "the prefix stands after the question",
-        "prompts/text.py",
-        'f"{prefix}\\n{question}"',
-        'f"{question}\\n{prefix}"',
+        "data/conversation.py",
+        'f"{text}\\n{said}"',
+        'f"{said}\\n{text}"',
         PROMPT,
+    ),
+    Mutation(
+        "images of earlier turns go without their border",
+        "data/conversation.py",
+        "change(number, part) if message.role in chosen",
+        "change(number, part) if message is messages[-1]",
+        TALKS,
+    ),
+    Mutation(
+        "the prefix stands in the first turn",
+        "data/conversation.py",
+        "return max(i for i,",
+        "return min(i for i,",
+        TALKS,
+    ),
+    Mutation(
+        "a template may leave a turn out",
+        "models/chat.py",
+        "            if problem is None:",
+        "            if problem is None or len(shape) > 1:",
+        FAMILIES,
     ),
     Mutation(
         "asking sends the undefended image",
@@ -212,8 +235,8 @@ MUTATIONS = (
     Mutation(
         "the layer before is read",
         "models/activations.py",
-        "model.layers[layer - 1].register_forward_hook",
-        "model.layers[layer - 2].register_forward_hook",
+        "model.layers[block - 1].register_forward_hook",
+        "model.layers[block - 2].register_forward_hook",
         ACTIVATIONS,
     ),
     Mutation(

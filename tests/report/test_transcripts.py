@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ class Painted(RewritingDefence):
     identity = "painted"
 
     def defend(self, query: Query) -> Query:
-        return replace(query, image=Image.new("RGB", (3, 3), "blue"))
+        return query.with_image(Image.new("RGB", (3, 3), "blue"))
 
 
 def records(folder: Path, ids: Sequence[str]) -> Path:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from davsp.data.query import Query
-from davsp.models.base import VisionLanguageModel
+from davsp.models.base import VisionLanguageModel, size_of
 from davsp.models.loading import load_model
 from davsp.prompts.text import with_prefix
 from davsp.searches.gcg import Case, TokenSearch
@@ -22,19 +22,21 @@ REFUSAL = "I am sorry, I cannot help with that."
 
 
 def case_of(model: VisionLanguageModel, weight: float = 1.0, answer: str = REFUSAL, question: str = "how ?") -> Case:
-    pixels = model.canvas_pixels([Query("q", RED, question)])[0]
-    return Case(pixels, lambda text: with_prefix(question, text), model.answer_ids(answer), weight)
+    asked = Query("q", RED, question)
+    return Case(
+        model.canvas_pixels([asked]), lambda text: asked.with_prefix(text).messages, model.answer_ids(answer), weight
+    )
 
 
 def one_hot_loss(model: VisionLanguageModel, case: Case, ids: tuple[int, ...], one_hot: torch.Tensor) -> torch.Tensor:
     """The loss with the text's embeddings given as one-hot tokens over the whole vocabulary; slow and obvious."""
-    prompt = model.prompt_ids(case.question(model.tokenizer.decode(list(ids))))
+    prompt = model.chat_ids(case.messages(model.tokenizer.decode(list(ids))), [size_of(case.pixels[0])])
     whole = [*prompt, *case.answer]
     begin = next(i for i in range(len(prompt)) if tuple(prompt[i : i + len(ids)]) == ids)
     table = model.model.get_input_embeddings().weight
     words = table[torch.tensor(whole)].clone()
     words = torch.cat([words[:begin], one_hot @ table, words[begin + len(ids) :]])
-    seen = model.model.get_image_features(pixel_values=model.pack(case.pixels[None])["pixel_values"]).pooler_output[0]
+    seen = model.model.get_image_features(pixel_values=model.pack(case.pixels)["pixel_values"]).pooler_output[0]
     words = words.index_put(
         (torch.tensor(whole).eq(model.tokenizer.convert_tokens_to_ids("<image>")).nonzero()[:, 0],), seen
     )
@@ -87,8 +89,7 @@ def test_a_text_stays_its_own_tokens_in_the_prompts_of_every_family(family: str,
     before = search.losses([ids], cases).item()
     for number in range(2):
         ids, _ = search.step(ids, cases, np.random.default_rng(number))
-        height, width = cases[0].pixels.shape[1:]
-        prompt = model.prompt_ids(with_prefix("how ?", search.text(ids)), size=(height, width))
+        prompt = model.prompt_ids(with_prefix("how ?", search.text(ids)), size=size_of(cases[0].pixels[0]))
         assert any(tuple(prompt[i : i + 3]) == ids for i in range(len(prompt)))
         assert not set(ids) & set(model.tokenizer.all_special_ids)
     assert search.losses([ids], cases).item() < before

@@ -126,7 +126,7 @@ def known(queries: list[Query]) -> list[Query]:
 def test_a_vector_of_texts_reads_no_image(model: VisionLanguageModel, queries: tuple[list[Query], list[Query]]) -> None:
     """Other images of the same requests change nothing of the directions."""
     first, checks = known(queries[0]), known(queries[1])
-    other = [replace(q, image=GREY) for q in first]
+    other = [q.with_image(GREY) for q in first]
     made = [
         extract_vector(model, fitting, checks, prefix="", fit_on=FitOn.TEXTS, direction=Direction.LDA, batch_size=16)
         for fitting in (first, other)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from davsp.attacks.pipeline import Case, Pipeline, Stage
 from davsp.attacks.suffix import Found, SuffixAttack, SuffixOptions, followed
+from davsp.data.conversation import one_turn
 from davsp.searches.gcg import Case as SearchCase
 from davsp.searches.gcg import TokenSearch
 from davsp.util.options import Positive
@@ -49,5 +50,7 @@ class Gcg(SuffixAttack):
     @staticmethod
     def _case(pipeline: Pipeline, stage: Stage, case: Case, image: Tensor) -> SearchCase:
         return SearchCase(
-            pipeline.view(stage, image), lambda text: stage.rewrite(followed(case.query, text)), case.answer
+            pipeline.view(stage, image)[None],
+            lambda text: one_turn(stage.rewrite(followed(case.query, text)), [b""]),
+            case.answer,
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -124,7 +123,7 @@ class Pgd(ImageAttack):
         passes = sum(len(pipeline.stages) for pipeline in self.knowledge.pipelines)
         return [
             Attacked(
-                (replace(query, image=png_bytes(to_image(image))),),
+                (query.with_image(png_bytes(to_image(image))),),
                 steps=broken if broken is not None and options.until_broken else options.restarts * options.steps,
                 calls=looks * passes,
                 broken_at=broken,

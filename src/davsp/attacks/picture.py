@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import ClassVar
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
@@ -65,11 +64,11 @@ def _framed(image: Image.Image) -> Image.Image:
 
 
 def _of(change: Callable[[Image.Image], Image.Image]) -> Rewrite:
-    return lambda query, rng: replace(query, image=change(open_image(query.image, what=query.id)))
+    return lambda query, rng: query.with_image(change(open_image(query.image, what=query.id)))
 
 
 def _over(query: Query, rng: random.Random) -> Query:
-    return replace(query, image=_blended(open_image(query.image, what=query.id), rng))
+    return query.with_image(_blended(open_image(query.image, what=query.id), rng))
 
 
 class Picture(VariantAttack):

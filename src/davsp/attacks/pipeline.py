@@ -194,6 +194,6 @@ def joint(
 
 def start_of(model: VisionLanguageModel, query: Query) -> Float[Tensor, "3 _ _"]:
     """A query's image at the size at which the undefended model sees it, which is that at which it is attacked."""
-    if query.image is None:
-        raise InputError(f"query {query.id} has no image: attack its question, by `gcg` or `random-search`.")
+    if not query.is_short:
+        raise InputError(f"query {query.id} is no question after an image: attacks through the model read no others.")
     return stack([model.canvas.resize(open_image(query.image, what=query.id))])[0].to(model.device)

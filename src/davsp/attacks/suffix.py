@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -83,4 +82,4 @@ class SuffixAttack(Attack):
 
 def followed(query: Query, text: str) -> Query:
     """The query with a text after its question."""
-    return replace(query, question=f"{query.question} {text}") if text else query
+    return query.with_question(f"{query.question} {text}") if text else query

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from davsp.attacks.lookalikes import HOMOGLYPHS, mixed
 from davsp.attacks.variants import Rewrite, VariantAttack
+from davsp.data.conversation import one_turn
 from davsp.data.query import Query
 from davsp.drawing.kinds import Kind, check_legible, draw_alike
 from davsp.drawing.lettering import LEADING, draw_text, largest_fit, smallest_size, wrap
@@ -50,14 +50,14 @@ def _drawn(kind: Kind, query: Query, rng: random.Random) -> Query:
     text = _text(query)
     check_legible(kind, text, SIDE, SHIPPED)
     ((image, question),) = draw_alike(kind, [text], SIDE, SHIPPED, str(rng.random()))
-    return replace(query, image=image, question=question)
+    return query.saying(one_turn(question, [image]))
 
 
 def _page(query: Query, text: str, *, ink: Rgb = BLACK, size: int | None = None) -> Query:
     """A white page with the text in its middle, as large as it fits or in letters of `size` pixels."""
     image = Image.new("RGB", (SIDE, SIDE), WHITE)
     _set(image, _inner(SIDE), text, ink, size)
-    return replace(query, image=image, question=ASKING)
+    return query.saying(one_turn(ASKING, [image]))
 
 
 def _plain(rewrite: str, query: Query, rng: random.Random) -> Query:
@@ -77,14 +77,14 @@ def _split(query: Query, rng: random.Random) -> Query:  # noqa: ARG001
     words = _text(query).split()
     half = max(1, len(words) // 2)
     made = _page(query, " ".join(words[:half]) + " ...")
-    return replace(made, question=SPLIT_ASKING.format(rest=" ".join(words[half:])))
+    return made.with_question(SPLIT_ASKING.format(rest=" ".join(words[half:])))
 
 
 def _over_photograph(query: Query, rng: random.Random) -> Query:  # noqa: ARG001
     """The text over the query's own image, in white letters with a black edge."""
     image = ImageOps.fit(open_image(query.image), (SIDE, SIDE))
     _set(image, _inner(SIDE), _text(query), WHITE, None, edge=BLACK)
-    return replace(query, image=image, question=ASKING)
+    return query.saying(one_turn(ASKING, [image]))
 
 
 def _along_edges(query: Query, rng: random.Random) -> Query:  # noqa: ARG001
@@ -100,7 +100,7 @@ def _along_edges(query: Query, rng: random.Random) -> Query:  # noqa: ARG001
         ImageDraw.Draw(line).text((4, strip * 0.1), repeated, font=font(FACE, size), fill=BLACK)
         image.paste(line, (0, 0))
         image = image.rotate(90)
-    return replace(query, image=image, question=EDGE_ASKING)
+    return query.saying(one_turn(EDGE_ASKING, [image]))
 
 
 def _set(image: Image.Image, box: Box, text: str, ink: Rgb, size: int | None, edge: Rgb | None = None) -> None:

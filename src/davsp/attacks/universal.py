@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -89,7 +88,7 @@ class Universal(ImageAttack):
         steps, passes = self.options.steps, sum(len(p.stages) for p in self.knowledge.pipelines)
         each = round(self.options.batch_size * steps / max(1, len(queries)))
         return [
-            Attacked((replace(query, image=png_bytes(to_image(image))),), steps, each * passes, steps if won else None)
+            Attacked((query.with_image(png_bytes(to_image(image))),), steps, each * passes, steps if won else None)
             for query, image, won in zip(queries, images, broken.tolist(), strict=True)
         ]
 

@@ -51,7 +51,7 @@ def _lines(
         image = query.image
         key = id(image) if isinstance(image, Image.Image) else image
         if key not in written:
-            content = _file_of(image) if isinstance(image, Image.Image) else image_bytes(query)
+            content = _file_of(image) if isinstance(image, Image.Image) else image_bytes(image, f"query {query.id}")
             name = f"images/{len(written):05d}{_ending(image, content)}"
             (folder / name).write_bytes(content)
             written[key] = name

@@ -21,6 +21,7 @@ from davsp.cli.options import (
     Against,
     AsJson,
     BatchSize,
+    BorderOn,
     Device,
     Dtype,
     MaxPixels,
@@ -39,6 +40,7 @@ from davsp.cli.options import (
     say,
     warn,
 )
+from davsp.data.conversation import Role
 from davsp.errors import InputError
 from davsp.evaluation.bounds import MEASURES, Bound
 from davsp.judges import load_judge
@@ -111,6 +113,7 @@ def evaluate(
         bool,
         typer.Option(help="Keep the answers that an earlier run of the same command left in --out, or ask all again."),
     ] = True,
+    border_on: BorderOn = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     skip_bad: SkipBad = False,
@@ -163,7 +166,10 @@ def evaluate(
     if not served and (min_pixels or max_pixels):
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
     judging = load_judge(judge, judge_model, tokens=judge_tokens, temperature=judge_temperature)
-    defences = [load_defence(name).with_limits(min_pixels, max_pixels) for name in names or []]
+    defences = [
+        load_defence(name).with_limits(min_pixels, max_pixels).on_images_of({Role.USER, *(border_on or [])})
+        for name in names or []
+    ]
     training = api.metrics_of(names or [], defences)
     if all(defence.kind != Undefended.kind for defence in defences):
         defences.insert(0, Undefended())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from davsp.cli import completion
+from davsp.data.conversation import Role
 from davsp.defences import DEFENCES
 from davsp.errors import DavspError, InputError
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED, SMOL
@@ -101,6 +102,14 @@ MIN_PIXELS_HELP = "The least pixels of an image in all that the model's server l
 MAX_PIXELS_HELP = "The most pixels of an image in all that the model's server leaves as it is; default: as trained."
 MinPixels = Annotated[int | None, typer.Option("--min-pixels", min=1, help=MIN_PIXELS_HELP)]
 MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help=MAX_PIXELS_HELP)]
+BorderOn = Annotated[
+    list[Role] | None,
+    typer.Option(
+        "--border-on",
+        help="Whose images are defended too, beside a user's, in conversations that have such: tool, system or "
+        "assistant. Repeatable.",
+    ),
+]
 PromptFolder = Annotated[Path, typer.Argument(help="A saved visual safety prompt.")]
 
 

@@ -4,36 +4,110 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from PIL import Image
 
+from davsp.data.conversation import (
+    Conversation,
+    ImageContent,
+    Message,
+    Messages,
+    check_roles,
+    one_turn,
+    with_images,
+    with_question,
+    with_text_before,
+)
 from davsp.errors import InputError
 
 ImageSource = Path | str | bytes | Image.Image
 """A path, the bytes of an image file, or an opened Pillow image."""
 
 
-@dataclass(frozen=True)
-class Query:
-    """One image and one question for a vision-language model (VLM).
+@dataclass(frozen=True, init=False)
+class Query(Conversation):
+    """What a user sends to a vision-language model (VLM): a conversation, most often one question about one image.
 
-    `image` is a path, the bytes of an image file, or an opened Pillow image. `answer` is the reference
-    answer, where one is known; `<OR>` in it separates several (davsp.data.references). `scoring` names the rule by
-    which an answer is compared with it (davsp.judges.scoring); where it is empty, an evaluation says. `group` names the
-    kind of query; rates are reported by group.
+    `answer` is the reference answer, where one is known; `<OR>` in it separates several (davsp.data.references).
+    `scoring` names the rule by which an answer is compared with it (davsp.judges.scoring); where it is empty, an
+    evaluation says. `group` names the kind of query; rates are reported by group.
     """
 
     id: str
-    image: Path | bytes | Image.Image
-    question: str
-    answer: str | None = None
-    malicious: bool = False
-    group: str = ""
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    scoring: str = ""
+    messages: Messages
+    answer: str | None
+    malicious: bool
+    group: str
+    metadata: Mapping[str, str]
+    scoring: str
+
+    def __init__(
+        self,
+        id: str,
+        image: ImageContent | Sequence[ImageContent] | None = None,
+        question: str | None = None,
+        answer: str | None = None,
+        malicious: bool = False,
+        group: str = "",
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        scoring: str = "",
+        messages: Sequence[Message] = (),
+    ) -> None:
+        """`image` and `question` are the short form of a conversation of one message: the question stands after the
+        image, or several images, or none. Beside `messages` they take the place of the images there, and of the words
+        of the last user message, so that dataclasses.replace works with them.
+
+        Raises InputError for a conversation that no model can answer.
+        """
+        images = () if image is None else (image,) if isinstance(image, ImageContent) else tuple(image)
+        try:
+            if messages:
+                check_roles([message.role for message in messages])
+        except InputError as error:
+            raise InputError(f"query {id}: {error}") from error
+        said = tuple(messages) or one_turn(question or "", images)
+        if messages and question is not None:
+            said = with_question(said, question)
+        if messages and image is not None:
+            said = _showing(said, images, f"query {id}")
+        fields = {
+            "id": id,
+            "messages": said,
+            "answer": answer,
+            "malicious": malicious,
+            "group": group,
+            "metadata": metadata,
+            "scoring": scoring,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def image(self) -> ImageContent:
+        """The only image. Raises InputError where there is none, or several."""
+        try:
+            return super().image
+        except InputError as error:
+            raise InputError(f"query {self.id}: {error}") from error
+
+    def saying(self, messages: Messages) -> Query:
+        """The same query, of another conversation."""
+        return replace(self, messages=messages)
+
+    def with_question(self, question: str) -> Query:
+        """The same query in other words: those of its last user message."""
+        return self.saying(with_question(self.messages, question))
+
+    def with_image(self, *images: ImageContent) -> Query:
+        """The same query about other images, as many as it has. Raises InputError for another number."""
+        return self.saying(_showing(self.messages, images, f"query {self.id}"))
+
+    def with_prefix(self, prefix: str) -> Query:
+        """The same query with a text before the question, if there is one."""
+        return self.saying(with_text_before(self.messages, prefix)) if prefix else self
 
     @property
     def kind(self) -> str:
@@ -65,6 +139,13 @@ def split_queries(queries: Sequence[Query], share: float, seed: int) -> tuple[li
             )
         held_out |= {q.id for q in rng.sample(members, max(1, round(share * len(members))))}
     return [q for q in queries if q.id not in held_out], [q for q in queries if q.id in held_out]
+
+
+def _showing(messages: Messages, images: Sequence[ImageContent], where: str) -> Messages:
+    there = sum(len(message.images) for message in messages)
+    if there != len(images):
+        raise InputError(f"{where}: it has {there} images, and {len(images)} are to take their place.")
+    return with_images(messages, lambda number, _: images[number])
 
 
 def check_question(text: str, where: str) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from davsp.data.chat_forms import to_columns
+from davsp.data.chat_forms import RawImage, RawTurn, read_turns
+from davsp.data.conversation import ImageContent, Message, Role
 from davsp.data.query import Query, check_question, check_unicode
 from davsp.data.records import Located, read_records
 from davsp.data.references import joined
@@ -74,6 +75,15 @@ def read_queries(
     )
 
 
+def read_conversations(path: Path) -> tuple[Query, ...]:
+    """The conversations of a file: of records in any form that `read_queries` reads, which need not say whether they
+    are malicious, or one of messages alone, in a list or one a line. Raises InputError as `queries_from`."""
+    records = list(read_records(path))
+    if records and all(isinstance(record, dict) and record.keys() & {"role", "from"} for _, record in records):
+        records = [("its messages", {"messages": [record for _, record in records]})]
+    return queries_from(records, str(path), malicious=False, image_folder=path.parent).queries
+
+
 def queries_from(
     records: Iterable[Located],
     source: str,
@@ -86,7 +96,7 @@ def queries_from(
     """The queries of records, which come from `source`.
 
     The fields of a query are read from COLUMNS; `columns` names another column for a field: {"question": "Rephrased
-    Question"}. Chat turns and lists of images are read as `davsp.data.chat_forms` says. A list of answers is one
+    Question"}. Conversations and lists of images are read as `davsp.data.chat_forms` says. A list of answers is one
     reference, whose texts <OR> separates. Other columns of texts, numbers and truth values become metadata. An image is
     a path, relative to `image_folder`, base64, a data URI, bytes or {"bytes", "path"}; paths are checked for existence,
     and images are not opened. `malicious` is used for records that do not say; a record without an id is named by its
@@ -131,17 +141,13 @@ class _Reader:
         if isinstance(record, str):
             raise InputError(f"{where}: {record}")
         try:
-            record = to_columns(record)
+            record, turns = read_turns(record)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         identifier, answer = self._value(record, "id"), self._value(record, "answer")
-        question, group = self._value(record, "question"), self._value(record, "group")
-        scoring = self._value(record, "scoring")
-        if question is None:
-            raise InputError(f"{where}: no question among the columns {', '.join(record)}")
-        if not isinstance(question, str):
-            raise InputError(f"{where}: the question is no text but {type(question).__name__}")
-        check_question(question, where)
+        group, scoring = self._value(record, "group"), self._value(record, "scoring")
+        messages = [self._message(where, turn) for turn in turns]
+        question = None if messages else self._question(where, record)
         if isinstance(answer, list | tuple):
             if not answer or not all(isinstance(text, str | int | float) for text in answer):
                 raise InputError(f"{where}: the answers are no list of texts")
@@ -151,8 +157,9 @@ class _Reader:
         used = {name for f in COLUMNS for name in self._names(f)}
         return Query(
             id=number if identifier is None else str(identifier),
-            image=self._image(where, record),
+            image=None if messages else self._images(where, record),
             question=question,
+            messages=messages,
             answer=None if answer is None else str(answer),
             scoring="" if scoring is None else str(scoring),
             malicious=self._malicious(where, self._value(record, "malicious")),
@@ -178,14 +185,36 @@ class _Reader:
             raise InputError(f"{where}: malicious is {value!r}, none of {', '.join(_MALICIOUS_WORDS)}")
         return _MALICIOUS_WORDS[word]
 
-    def _image(self, where: str, record: Mapping[str, Any]) -> Path | bytes:
+    def _question(self, where: str, record: Mapping[str, Any]) -> str:
+        question = self._value(record, "question")
+        if question is None:
+            raise InputError(f"{where}: no question among the columns {', '.join(record)}")
+        if not isinstance(question, str):
+            raise InputError(f"{where}: the question is no text but {type(question).__name__}")
+        check_question(question, where)
+        return question
+
+    def _message(self, where: str, turn: RawTurn) -> Message:
+        check_unicode(turn.text, f"{where}: a turn of the {turn.role}")
+        parts = [self._image(where, part.value) if isinstance(part, RawImage) else part for part in turn.parts]
+        if turn.role is Role.USER and not any(not isinstance(part, str) or part.strip() for part in parts):
+            raise InputError(f"{where}: a turn of the user is empty")
+        return Message(turn.role, parts)
+
+    def _images(self, where: str, record: Mapping[str, Any]) -> list[ImageContent]:
         value = self._value(record, "image")
+        if value is None:
+            raise InputError(
+                f"{where}: no image among the columns {', '.join(record)}; a question without one has an empty list, "
+                "`images`"
+            )
+        return [self._image(where, each) for each in (value if isinstance(value, list) else [value])]
+
+    def _image(self, where: str, value: Any) -> Path | bytes:
         if isinstance(value, dict):
             value = value.get("path") if value.get("bytes") is None else value["bytes"]
         if isinstance(value, bytes):
             return value
-        if value is None:
-            raise InputError(f"{where}: no image among the columns {', '.join(record)}")
         if not isinstance(value, str):
             raise InputError(f"{where}: the image is neither a path nor bytes but {type(value).__name__}")
         content = value.partition(";base64,")[2] if value.startswith("data:") else value

@@ -18,7 +18,7 @@ from davsp.defences.adashield_refinement import AdaShieldAOptions, PoolEntry, Re
 from davsp.defences.base import Exchange, FittingData, RewritingDefence
 from davsp.defences.helpers import Clip
 from davsp.defences.stored import BaseModelFacts
-from davsp.errors import ArtefactError, ModelError
+from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
@@ -95,15 +95,19 @@ class AdaShieldA(RewritingDefence):
         self.facts.check(model)
 
     def defend(self, query: Query) -> Query:
-        """The query with its instruction. Raises InputError when the image cannot be read."""
-        embedding = self.clip.embed(open_image(query.image, what=query.id), query.question)
-        nearest = int((self.embeddings @ embedding).argmax())
+        """The query with the instruction that is nearest to its question and one of its images. Raises InputError when
+        there is none, or one cannot be read."""
+        images = [open_image(image, what=query.id) for image in query.images]
+        if not images:
+            raise InputError(f"query {query.id}: {self.kind} finds an instruction by an image, and there is none.")
+        near = torch.stack([self.embeddings @ self.clip.embed(image, query.question) for image in images])
+        nearest = int(near.amax(0).argmax())
         return instruct(query, self.facts.pool[nearest].instruction, self.facts.order)
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         """The model's answer to the instructed query; finding its instruction is a call of a helper model."""
         defended = await exchange.consult(partial(self.defend, query))
-        return (await exchange.ask(Request(defended.question, defended.image))).text
+        return (await exchange.ask(Request(defended.messages))).text
 
     @classmethod
     def fit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 
 from davsp.data.query import Query
@@ -25,5 +24,4 @@ class Order(StrEnum):
 
 def instruct(query: Query, instruction: str, order: Order) -> Query:
     """The query with the instruction where `order` says."""
-    question = f"{instruction}\n{query.question}"
-    return replace(query, question=question if order is Order.FIRST else f"{query.question}\n{question}")
+    return query.with_prefix(instruction if order is Order.FIRST else f"{query.question}\n{instruction}")

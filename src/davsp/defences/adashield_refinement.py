@@ -161,7 +161,7 @@ class Refinement(Fitting):
     def _answers(self, queries: Sequence[Query], instruction: str) -> list[str]:
         """The target's greedy answers behind an instruction."""
         instructed = [instruct(query, instruction, self.options.order) for query in queries]
-        batches = batched([Request(q.question, q.image) for q in instructed], self.options.batch_size)
+        batches = batched([Request(q.messages) for q in instructed], self.options.batch_size)
         return [r.text for batch in batches for r in self.model.respond(batch, self.options.max_new_tokens)]
 
     def _check(self, scenario: str, instruction: str) -> tuple[float, tuple[str, str] | None]:

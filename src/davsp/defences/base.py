@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from davsp.data.conversation import Role
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.judges.thinking import after_thinking
@@ -139,6 +140,10 @@ class Defence(ABC):
         """
         return self
 
+    def on_images_of(self, roles: Collection[Role]) -> Self:  # noqa: ARG002 - for defences that compose images
+        """The same defence, which composes the images in messages of these roles; by default it does a user's."""
+        return self
+
     @property
     def alignment(self) -> tuple[int, Tensor] | None:
         """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
@@ -197,7 +202,7 @@ class RewritingDefence(Defence):
     async def answer(self, query: Query, exchange: Exchange) -> str:
         """The model's answer to the rewritten query."""
         defended = await asyncio.to_thread(self.defend, query)
-        return (await exchange.ask(Request(defended.question, defended.image))).text
+        return (await exchange.ask(Request(defended.messages))).text
 
     def preview(self, query: Query) -> Query:
         """The rewritten query."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from davsp.data.conversation import without_images
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
 from davsp.errors import ModelError
@@ -21,6 +22,7 @@ AGAIN = "What is in the image: {caption}\n{question}"
 class Ecso(Defence):
     """Answer; check the answer; if it is harmful, caption the image and answer again from the caption alone.
 
+    The question of a conversation is what its user says last; where no image is in it, the answer stands.
     As published, only a "yes" makes the answer harmful: a model that checks in other words keeps its answer. A model
     that says nothing fails the query.
     """
@@ -34,12 +36,16 @@ class Ecso(Defence):
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         question = query.question
-        first = await self._ask(exchange, Request(question, query.image), "answer")
-        check = CHECK.format(question=question, answer=first)
-        if not says_yes(await self._ask(exchange, Request(check, query.image), "check")):
+        first = await self._ask(exchange, Request(query.messages), "answer")
+        if not query.images:
             return first
-        caption = await self._ask(exchange, Request(CAPTION.format(question=question), query.image), "caption")
-        return (await exchange.ask(Request(AGAIN.format(caption=caption, question=question)))).text
+        check = CHECK.format(question=question, answer=first)
+        if not says_yes(await self._ask(exchange, Request(query.with_question(check).messages), "check")):
+            return first
+        describe = query.with_question(CAPTION.format(question=question))
+        caption = await self._ask(exchange, Request(describe.messages), "caption")
+        again = query.with_question(AGAIN.format(caption=caption, question=question))
+        return (await exchange.ask(Request(without_images(again.messages)))).text
 
     async def _ask(self, exchange: Exchange, request: Request, what: str) -> str:
         text = (await exchange.ask(request)).text

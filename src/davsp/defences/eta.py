@@ -44,7 +44,8 @@ class EtaOptions(BaseModel):
 
 
 class Eta(Defence):
-    """Keep a greedy answer of high reward, or about an image that looks safe; else write it anew after a prefix."""
+    """Keep a greedy answer of high reward, or about images that look safe, all of them; else write it anew after a
+    prefix. Without an image, the reward decides."""
 
     kind = name = "eta"
     Options = EtaOptions
@@ -64,11 +65,11 @@ class Eta(Defence):
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         options = self.options
-        first = (await exchange.ask(Request(query.question, query.image))).text
+        first = (await exchange.ask(Request(query.messages))).text
         if await exchange.consult(partial(self.reward.score, query.question, first)) > options.reward_threshold:
             return first
-        image = open_image(query.image)
-        if await exchange.consult(partial(self.clip.similarity, image, options.unsafe)) < options.clip_threshold:
+        likenesses = await self._likenesses(query, options.unsafe, exchange)
+        if likenesses and max(likenesses) < options.clip_threshold:
             return first
         return await self._anew(query, exchange)
 
@@ -92,15 +93,21 @@ class Eta(Defence):
     def _request(self, query: Query, begun: str, number: int, candidate: int) -> Request:
         drawn = repr((self.options.seed, query.id, query.question, number, candidate)).encode()
         seed = int.from_bytes(hashlib.sha256(drawn).digest()[:4], "big")
-        return Request(query.question, query.image, begun, self.options.temperature, seed)
+        return Request(query.messages, begun=begun, temperature=self.options.temperature, seed=seed)
 
     async def _score(self, query: Query, begun: str, sentence: str, exchange: Exchange) -> float:
-        """Reward of the answer so far, and how well the sentence fits the image; 0 for one that says nothing."""
+        """Reward of the answer so far, and how well the sentence fits the images, in the mean; 0 for one that says
+        nothing."""
         reward = await exchange.consult(partial(self.reward.score, query.question, begun + sentence))
         if not sentence.strip():
             return reward
-        similarity = await exchange.consult(partial(self.clip.similarity, open_image(query.image), sentence.strip()))
-        return reward + similarity
+        likenesses = await self._likenesses(query, sentence.strip(), exchange)
+        return reward + (sum(likenesses) / len(likenesses) if likenesses else 0)
+
+    async def _likenesses(self, query: Query, text: str, exchange: Exchange) -> list[float]:
+        """How much each image of the query is like a text."""
+        images = [open_image(image, what=query.id) for image in query.images]
+        return [await exchange.consult(partial(self.clip.similarity, image, text)) for image in images]
 
 
 def first_sentence(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor
 
+from davsp.data.conversation import Role
 from davsp.data.digests import digest
 from davsp.data.query import Query, split_queries
 from davsp.defences import fitted
@@ -130,7 +131,7 @@ class Gate(Defence):
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         """The undefended answer, or that of `inner`. Raises ModelError where the model did not look."""
-        response = await exchange.ask(Request(query.question, query.image, watch=self.watch))
+        response = await exchange.ask(Request(query.messages, watch=self.watch))
         if response.projection is None:
             raise ModelError(f"{self.name}: the model gave an answer without reading its hidden states.")
         if not self.watch.flags(response.projection):
@@ -150,6 +151,9 @@ class Gate(Defence):
 
     def with_limits(self, min_pixels: int | None = None, max_pixels: int | None = None) -> Gate:
         return self.before(self.inner.with_limits(min_pixels, max_pixels), self.name) if self.inner else self
+
+    def on_images_of(self, roles: Collection[Role]) -> Gate:
+        return self.before(self.inner.on_images_of(roles), self.name) if self.inner else self
 
     @property
     def alignment(self) -> tuple[int, Tensor] | None:

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from davsp.data.conversation import with_text_after
 from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.data.references import as_answer
@@ -16,7 +17,6 @@ from davsp.defences.base import FittingData
 from davsp.defences.fitted_prompt import FittedPrompt
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
-from davsp.prompts.text import with_prefix
 from davsp.searches.gcg import Case, Ids, Length, TokenSearch
 from davsp.training import loop
 from davsp.training.batches import REFUSAL, Shuffle
@@ -85,11 +85,10 @@ class PatFitting(Fitting):
         ]
 
     def _defence_case(self, query: Query, answer: str, weight: float) -> Case:
-        attacked = query.malicious and self.attack
-        question = f"{query.question} {self.search.text(self.attack)}" if attacked else query.question
+        asked = _attacked(query, self.search.text(self.attack)) if query.malicious and self.attack else query
         return Case(
-            self.model.canvas_pixels([query])[0],
-            lambda text: with_prefix(question, text),
+            self.model.canvas_pixels([query]),
+            lambda text: asked.with_prefix(text).messages,
             self.model.answer_ids(answer),
             weight,
         )
@@ -99,8 +98,8 @@ class PatFitting(Fitting):
         prefix = self.search.text(self.defence)
         wanted = query.metadata.get("forbidden") or self.options.affirmative
         return Case(
-            self.model.canvas_pixels([query])[0],
-            lambda text: with_prefix(f"{query.question} {text}", prefix),
+            self.model.canvas_pixels([query]),
+            lambda text: _attacked(query, text).with_prefix(prefix).messages,
             self.model.answer_ids(wanted)[:-1],
         )
 
@@ -121,6 +120,11 @@ class PatFitting(Fitting):
     def digests(self) -> dict[str, str]:
         """SHA-256 of the queries it is fitted to."""
         return {"malicious": digest(self.malicious), "benign": digest(self.benign)}
+
+
+def _attacked(query: Query, attack: str) -> Query:
+    """The query with an attack after its question."""
+    return query.saying(with_text_after(query.messages, attack, " "))
 
 
 class Pat(FittedPrompt):

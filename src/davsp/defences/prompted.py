@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Collection
+from copy import copy
 from typing import Self
 
 from PIL import Image
 
+from davsp.data.conversation import Role, with_text_after
 from davsp.data.query import Query
 from davsp.defences.base import RewritingDefence
 from davsp.defences.stored import BaseModelFacts
@@ -23,6 +25,8 @@ class PromptDefence(RewritingDefence):
     visual: VisualPrompt | None
     prefix: str
     suffix: str = ""
+    roles: tuple[Role, ...] = (Role.USER,)
+    """In whose messages images are composed."""
     base_model: BaseModelFacts
     """Of one with a visual prompt: the model that it was made for."""
 
@@ -30,7 +34,13 @@ class PromptDefence(RewritingDefence):
     def identity(self) -> str:
         """A hex digest of texts, layout and pixels."""
         parts = (self.prefix, self.suffix, self.visual.identity if self.visual else None)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        more = () if self.roles == (Role.USER,) else tuple(role.value for role in self.roles)
+        return hashlib.sha256(repr(parts + more).encode()).hexdigest()
+
+    def on_images_of(self, roles: Collection[Role]) -> Self:
+        other = copy(self)
+        object.__setattr__(other, "roles", tuple(role for role in Role if role in roles))
+        return other
 
     def picture(self) -> bytes | None:
         return self.visual.to_png() if self.visual else None
@@ -70,11 +80,12 @@ class PromptDefence(RewritingDefence):
         return self.on_canvas(canvas)
 
     def defend(self, query: Query) -> Query:
-        """The query with its image composed on the model's canvas and its question between the texts.
+        """The query with its images composed on the model's canvas and its question between the texts.
 
         Raises InputError when the image cannot be read.
         """
-        return replace(protect(query, self.visual, ""), question=self.apply_to_text(query.question))
+        protected = protect(query, self.visual, self.prefix, self.roles)
+        return protected.saying(with_text_after(protected.messages, self.suffix)) if self.suffix else protected
 
 
 def _sides(size: tuple[int, int]) -> str:

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from davsp.data.conversation import without_images
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
 from davsp.judges.refusal import is_refusal, normalise
@@ -37,7 +38,8 @@ class Transcribe(Defence):
     """Write down the text in the image; ask it as text, without the image; if the model refuses that, its refusal is
     the answer, else its answer to the query itself, so that what is harmless is answered as ever.
 
-    An image without a text is asked about at once.
+    An image without a text is asked about at once. Each image of a conversation is transcribed; the texts of all are
+    asked with what its user says last.
     """
 
     kind = "transcribe"
@@ -57,10 +59,10 @@ class Transcribe(Defence):
         return f"{self.options.model_dump_json()} {NO_TEXT.pattern}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
-        text = (await exchange.ask(Request(self.options.read, query.image))).text.strip()
-        if text and not NO_TEXT.fullmatch(normalise(text)):
-            asked = f"{query.question}\n{text}" if self.options.question else text
-            said = (await exchange.ask(Request(asked))).text
+        written = [(await exchange.ask(Request(self.options.read, image))).text.strip() for image in query.images]
+        if texts := [text for text in written if text and not NO_TEXT.fullmatch(normalise(text))]:
+            asked = query.with_question("\n".join([query.question, *texts] if self.options.question else texts))
+            said = (await exchange.ask(Request(without_images(asked.messages)))).text
             if is_refusal(said):
                 return said
-        return (await exchange.ask(Request(query.question, query.image))).text
+        return (await exchange.ask(Request(query.messages))).text

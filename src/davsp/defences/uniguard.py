@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
+from davsp.data.conversation import one_turn
 from davsp.defences.base import FittingData
 from davsp.defences.corpus import HARMFUL_SENTENCES
 from davsp.defences.fitted_prompt import FittedPrompt
@@ -74,8 +75,8 @@ class TextFitting(Fitting):
         [sentence], [image] = (order.take(number, 1) for order in self.orders)
         change = self.change
         inside = from_bytes(change.images[image])[None].to(change.model.device)
-        pixels = change.layout.compose(change.change, inside)[0]
-        return [Case(pixels, lambda text: f"{text}\n", change.sentences[sentence], -1.0)]
+        pixels = change.layout.compose(change.change, inside)
+        return [Case(pixels, lambda text: one_turn(f"{text}\n", [b""]), change.sentences[sentence], -1.0)]
 
     def step(self, number: int) -> Record:
         rng = np.random.default_rng([self.options.seed, 7, number])
@@ -118,7 +119,7 @@ class UniGuard(FittedPrompt):
         The change is fitted to the corpus on the images of the training queries. Raises what `ChangeFitting` and
         `loop.run` raise.
         """
-        images = [open_image(query.image, what=query.id) for query in data.training]
+        images = [open_image(image, what=query.id) for query in data.training for image in query.images]
         change = ChangeFitting(model, options, data.corpus, images, raising=True)
         title = f"Fitting {folder.name}"
         metrics = loop.run(change, folder, title=title, quiet=quiet)

@@ -23,6 +23,7 @@ from PIL import Image
 from pydantic import BaseModel
 from torch import Tensor
 
+from davsp.data.conversation import Role
 from davsp.data.query import ImageSource, Query, check_question
 from davsp.defences import stored
 from davsp.defences.prompted import PromptDefence
@@ -90,6 +91,7 @@ class VisualSafetyPrompt(
     name: str
     visual: VisualPrompt | None = None
     prefix: str = ""
+    roles: tuple[Role, ...] = field(default=(Role.USER,), kw_only=True)
     base_model: BaseModelFacts = field(kw_only=True)
     further_models: tuple[BaseModelFacts, ...] = field(default=(), kw_only=True)
     """Models it was trained for at the same time; what `training` and `direction` say is of `base_model`."""

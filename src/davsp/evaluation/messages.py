@@ -1,84 +1,87 @@
-"""Between Inspect's conversations and a model's requests and responses: one image or none, and a text."""
+"""Between Inspect's conversations and a model's requests and responses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
-    ChatMessageSystem,
-    ChatMessageUser,
     Content,
     ContentImage,
+    ContentReasoning,
     ContentText,
     ModelOutput,
     ModelUsage,
 )
 
+from davsp.data.conversation import Message, Messages, Part, Role, check_roles
+from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.evaluation.media import encode_image
-from davsp.imaging.opening import open_image
+from davsp.evaluation.media import decode_image, to_chat
+from davsp.imaging.opening import open_image, png_uri
 from davsp.models.requests import BLOCKED, Request, Response
-from davsp.prompts.text import with_prefix
 
 
-class Turn(NamedTuple):
-    """One turn of a user: the image as a data URI (or None), the text, and how the answer begins."""
+def read_messages(chat: Sequence[ChatMessage]) -> tuple[Messages, str]:
+    """A conversation, its images opened, and how the answer to it begins: a message of the assistant at its end.
 
-    image: str | None
-    text: str
-    begun: str
-
-
-def read_turn(messages: Sequence[ChatMessage]) -> Turn:
-    """The only turn of a conversation; a system message stands before its text.
-
-    Raises InputError unless there is one user message with some text and at most one image, after at most one system
-    message and before at most one assistant message, which the answer goes on from.
+    Raises InputError for an image that is no data URI, for what is neither text nor image, and where no user asks.
     """
-    system = [m.text for m in messages if isinstance(m, ChatMessageSystem)]
-    users = [m for m in messages if isinstance(m, ChatMessageUser)]
-    begun = [m.text for m in messages[-1:] if isinstance(m, ChatMessageAssistant)]
-    if len(users) != 1 or len(system) > 1 or len(messages) != len(users) + len(system) + len(begun):
-        roles = ", ".join(m.role for m in messages) or "none"
-        raise InputError(
-            "davsp models take one user message, at most one system message, and at most one assistant message at the "
-            f"end that the answer goes on from, not: {roles}."
-        )
-    content = users[0].content
-    parts = [ContentText(text=content)] if isinstance(content, str) else content
-    images = [part.image for part in parts if isinstance(part, ContentImage)]
-    texts = [part.text for part in parts if isinstance(part, ContentText)]
-    if len(images) > 1 or not texts or len(parts) != len(images) + len(texts):
-        kinds = ", ".join(part.type for part in parts) or "nothing"
-        raise InputError(f"davsp models take one image or none, and a text in a message, not: {kinds}.")
-    return Turn((*images, None)[0], with_prefix("\n".join(texts), "\n".join(system)), "".join(begun))
+    messages = [_read(message) for message in chat]
+    begun = messages.pop().text if messages and messages[-1].role is Role.ASSISTANT else ""
+    check_roles([message.role for message in messages])
+    return tuple(messages), begun
 
 
-def read_query(messages: Sequence[ChatMessage]) -> tuple[str, str]:
-    """The image (a data URI) and the text of a query. Raises InputError where `read_turn` does, or without an image."""
-    turn = read_turn(messages)
-    if turn.image is None or turn.begun:
-        raise InputError("davsp's defences take one image and a text in one user message. Give both, and no answer.")
-    return turn.image, turn.text
+def read_query(id: str, chat: Sequence[ChatMessage]) -> Query:
+    """The query that a conversation is. Raises InputError where `read_messages` does, or for a begun answer."""
+    messages, begun = read_messages(chat)
+    if begun:
+        raise InputError("davsp's defences answer what a user says last: leave the begun answer out.")
+    return Query(id, messages=messages)
+
+
+def _read(message: ChatMessage) -> Message:
+    if isinstance(message, ChatMessageAssistant) and message.tool_calls:
+        raise InputError("davsp models call no tools: leave the calls out.")
+    if isinstance(message.content, str):
+        return Message(message.role, message.content)
+    return Message(message.role, [_part(part) for part in message.content if not isinstance(part, ContentReasoning)])
+
+
+def _part(part: Content) -> Part:
+    if isinstance(part, ContentText):
+        return part.text
+    if isinstance(part, ContentImage):
+        return decode_image(part.image)
+    raise InputError(f"davsp models take texts and images in a message, not: {part.type}.")
 
 
 def to_messages(request: Request) -> list[ChatMessage]:
-    """The request as a conversation, its image as a PNG data URI.
+    """The request as a conversation, its images as PNG data URIs.
 
-    Raises InputError for an image that is not usable, and for a watch, which only a loaded model can keep.
+    Raises InputError for an image that is not usable, for messages that no server takes, and for a watch, which only a
+    loaded model can keep.
     """
     if request.watch is not None:
         raise InputError("a gate reads hidden states, which only a loaded model has. Load the model itself.")
-    content: list[Content] = [ContentText(text=request.question)]
-    if request.image is not None:
-        content.insert(0, ContentImage(image=encode_image(open_image(request.image))))
-    messages: list[ChatMessage] = [ChatMessageUser(content=content)]
+    messages = to_chat(request.messages, lambda image: png_uri(open_image(image)))
     if request.begun:
         messages.append(ChatMessageAssistant(content=request.begun))
     return messages
+
+
+def as_record(request: Request) -> dict[str, Any]:
+    """The request for a log: what was said, and where images stood."""
+    said = [
+        {"role": m.role.value, "content": [part if isinstance(part, str) else {"type": "image"} for part in m.parts]}
+        for m in request.messages
+    ]
+    watched = {"watch": {"layer": w.layer, "threshold": w.threshold}} if (w := request.watch) else {}
+    sampling = {"temperature": request.temperature, "seed": request.seed}
+    return {"messages": said, "begun": request.begun, **sampling, **watched}
 
 
 def reason_of_block(output: ModelOutput) -> str | None:

@@ -17,8 +17,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from davsp.errors import InputError
 from davsp.evaluation.batching import Batcher, LocalModel
-from davsp.evaluation.media import decode_image
-from davsp.evaluation.messages import read_turn, token_usage
+from davsp.evaluation.messages import read_messages, token_usage
 from davsp.models.requests import Request, Response
 
 
@@ -27,7 +26,7 @@ class DavspAPI(ModelAPI):
 
     `--model davsp/<name or folder>` loads it; `-M batch_size=32 -M device=cuda` are some of its options.
     `local_model` hands over a model that is loaded already. Raises InputError for what the model cannot do:
-    sampling without a seed, tools, a conversation, or anything but a text with one image or none.
+    sampling without a seed, tools, or anything but texts and images.
     """
 
     def __init__(
@@ -54,20 +53,14 @@ class DavspAPI(ModelAPI):
         tool_choice: ToolChoice,  # noqa: ARG002 - part of Inspect's interface
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Answer one turn; it shares a batch with the others that wait."""
+        """Answer a conversation; it shares a batch with the others that wait."""
         if tools:
             raise InputError("davsp models use no tools. Evaluate without tools.")
         temperature = config.temperature or 0.0
         if temperature and config.seed is None:
             raise InputError(f"davsp models sample by a seed: give one with temperature {temperature:g}, or use 0.")
-        image, text, begun = read_turn(input)
-        request = Request(
-            question=text,
-            image=None if image is None else await to_thread.run_sync(decode_image, image),
-            begun=begun,
-            temperature=temperature,
-            seed=config.seed or 0,
-        )
+        messages, begun = await to_thread.run_sync(read_messages, input)
+        request = Request(messages, begun=begun, temperature=temperature, seed=config.seed or 0)
         return self._output(await self.batcher.respond(request, config.max_tokens or self.max_tokens()))
 
     def _output(self, response: Response) -> ModelOutput:

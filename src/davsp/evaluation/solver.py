@@ -17,8 +17,7 @@ from davsp.errors import BlockedRequest
 from davsp.evaluation.asking import put
 from davsp.evaluation.batching import Batcher
 from davsp.evaluation.inspect_internals import count_usage
-from davsp.evaluation.media import decode_image
-from davsp.evaluation.messages import read_query, token_usage
+from davsp.evaluation.messages import as_record, read_query, token_usage
 from davsp.evaluation.opened import OpenedQueries
 from davsp.evaluation.served import ServerConnection
 from davsp.models.requests import BLOCKED, Request, Response
@@ -31,7 +30,7 @@ COST = "davsp:cost"
 def behind(defence: Defence, connection: ServerConnection | None = None, thinking_tokens: int = 0) -> Solver:
     """Answer each query behind a defence, with any Inspect model; the whole solver of a task.
 
-    The defence sees image and question, never the label or the reference answer. If it raises, the sample
+    The defence sees the conversation, never the label or the reference answer. If it raises, the sample
     fails: the undefended query is never sent instead. A request that the service blocks leaves an output without text
     and the stop reason "content_filter". `connection` is that to a model on a server. A model that thinks may write
     `thinking_tokens` more than a defence asks for.
@@ -43,8 +42,7 @@ def behind(defence: Defence, connection: ServerConnection | None = None, thinkin
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001
         began = time.time()
-        image, question = read_query(state.messages)
-        query = Query(str(state.sample_id), await to_thread.run_sync(decode_image, image), question)
+        query = await to_thread.run_sync(read_query, str(state.sample_id), state.messages)
         return await _answer(state, defence, query, Exchange(send, thinking_tokens), began)
 
     return solve
@@ -63,11 +61,10 @@ def behind_in_batches(
     async def send(request: Request, limit: int | None) -> Response:
         response = await batcher.respond(request, limit or max_new_tokens)
         count_usage(str(get_model()), token_usage(response))
-        asked = {**vars(request), "image": request.image is not None}
         told = dict(vars(response))
-        if asked.pop("watch") is None:
+        if request.watch is None:
             told.pop("projection")
-        transcript().info({"request": asked, "response": told}, source="davsp")
+        transcript().info({"request": as_record(request), "response": told}, source="davsp")
         return response
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001

@@ -121,7 +121,7 @@ def transcripts(
             id=query.id,
             group=query.group,
             malicious=query.malicious,
-            question=query.question,
+            question=query.as_text,
             reference=query.answer or query.metadata.get("reference"),
             scoring=query.scoring,
             answers={n: AnswerRecord(text=a.text, verdict=a.verdict, error=a.error) for n, a in given.items()},

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 WHITE = (255, 255, 255)
-Pixels = Float[Tensor, "b 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
+Pixels = Float[Tensor, "images 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]]
 """A batch of images as float32 in [0, 1]; a list where their sizes differ."""
 
 

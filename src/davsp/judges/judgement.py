@@ -129,8 +129,9 @@ async def judge_answer(judge: Judge, answer: str, expected: Expected) -> Judgeme
 
 
 def request_of(query: Query) -> str:
-    """What a judge reads as the request: `request` of the metadata, where the image holds a part of it."""
-    return query.metadata.get("request") or query.question
+    """What a judge reads as the request: `request` of the metadata, where the image holds a part of it, or all that was
+    said."""
+    return query.metadata.get("request") or query.as_text
 
 
 def criterion_of(malicious: bool) -> Criterion:

@@ -12,7 +12,8 @@ from torch import Tensor
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.imaging.pixels import Pixels
-from davsp.models.base import VisionLanguageModel, size_of
+from davsp.models.base import VisionLanguageModel
+from davsp.models.requests import by_images
 from davsp.models.tokens import Tokens
 from davsp.util.batching import batched, prefetched
 
@@ -46,15 +47,16 @@ def record_activations(
             raise InputError(f"layer {layer} does not exist: {model.name} has layers 1 to {model.n_layers}.")
     recorded: dict[int, Tensor] = {}
 
-    def hook_of(layer: int) -> Callable[..., None]:
+    def hook_of(layer: int, block: int) -> Callable[..., None]:
         def record(module: object, args: object, output: Tensor | tuple[Tensor, ...]) -> None:  # noqa: ARG001
             recorded[layer] = select(output if isinstance(output, Tensor) else output[0])
-            if stop and layer == max(layers):
+            if stop and layer == block == max(layers):
                 raise _LastLayerRecorded
 
         return record
 
-    hooks = [model.layers[layer - 1].register_forward_hook(hook_of(layer)) for layer in layers]
+    blocks = [(layer, block) for layer in layers for block in {layer, model.layer_without_images(layer)}]
+    hooks = [model.layers[block - 1].register_forward_hook(hook_of(layer, block)) for layer, block in blocks]
     try:
         yield recorded
     except _LastLayerRecorded:
@@ -113,19 +115,34 @@ def activation_batches(
 ) -> Iterator[Float[Tensor, "b layers hidden"]]:
     """As `read_activations`, batch by batch: what is done with one need not wait for the others."""
 
-    def prepare(batch: Sequence[Query]) -> tuple[Pixels, Tokens]:
-        pixels = model.canvas_pixels(batch)
-        prompts = [model.prompt_ids(q.question, prefix, size_of(p)) for q, p in zip(batch, pixels, strict=True)]
-        return pixels, model.tokens(prompts)
+    def prepare(batch: Sequence[Query]) -> list[tuple[list[int], Pixels, Tokens]]:
+        """The rows of the batch that have as many images, together: their places, images and tokens."""
+        asked = [query.with_prefix(prefix) for query in batch]
+        parts = []
+        for rows in by_images(asked):
+            chosen = [asked[i] for i in rows]
+            pixels = model.canvas_pixels(chosen)
+            counts = [len(query.images) for query in chosen]
+            parts.append((rows, pixels, model.tokens(model.prompts(chosen, pixels), images=counts)))
+        return parts
 
     # Beside a model on a CPU, a thread that prepares costs it more than it saves.
     prepared = map(prepare, batches) if model.device.type == "cpu" else prefetched(prepare, batches)
     last: Tensor | None = None
-    for pixels, tokens in prepared:
+    for parts in prepared:
         with torch.inference_mode():
-            states = last_prompt_states(model, pixels, tokens, layers)
+            pieces = [(rows, last_prompt_states(model, pixels, tokens, layers)) for rows, pixels, tokens in parts]
+        states = _in_order(pieces)
         if last is not None:
             yield last.cpu()  # waits for a GPU, which has the next batch to go on with
         last = states
     if last is not None:
         yield last.cpu()
+
+
+def _in_order(pieces: Sequence[tuple[Sequence[int], Tensor]]) -> Tensor:
+    """The states of a batch's rows, which were read in pieces: each the places of its rows, and their states."""
+    if len(pieces) == 1:
+        return pieces[0][1]
+    places = torch.tensor([place for rows, _ in pieces for place in rows])
+    return torch.cat([states for _, states in pieces])[places.argsort()]

@@ -6,7 +6,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -15,15 +14,15 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
+from davsp.data.conversation import Conversation, Messages, one_turn
 from davsp.data.query import Query
 from davsp.errors import InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, stack
-from davsp.models.chat import MARK, Chat
+from davsp.models.chat import Chat
 from davsp.models.checkpoint import CheckpointDigest
-from davsp.models.literal import literal_ids, own_tokens
-from davsp.models.requests import Request, Response, seeded_sampling
+from davsp.models.requests import Request, Response, by_images, seeded_sampling
 from davsp.models.tokens import Tokens
 from davsp.prompts.text import with_prefix
 from davsp.util.devices import on_device
@@ -33,7 +32,8 @@ class VisionLanguageModel(ABC):
     """A frozen VLM. Pixels go in as float32 (3, H, W) in [0, 1] at sizes of its canvas, and carry gradients.
 
     A family says in its own file what its class of models needs: which sizes of images (`canvas`, `grid`), which
-    inputs made of pixels (`pack`), and which of tokens (`token_inputs`).
+    inputs made of pixels (`pack`), where those of one conversation belong together (`arrange`), and which of tokens
+    (`token_inputs`).
     """
 
     family: ClassVar[str]
@@ -76,7 +76,13 @@ class VisionLanguageModel(ABC):
 
     @abstractmethod
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
-        """The model's own image inputs, differentiable in `pixels`, equal to its processor's output."""
+        """The model's own image inputs, differentiable in `pixels`, equal to its processor's output for images of which
+        each is of a conversation of its own."""
+
+    def arrange(self, packed: dict[str, Tensor], images: Sequence[int]) -> dict[str, Tensor]:  # noqa: ARG002
+        """What `pack` gave, with the images of one conversation together, for models that have a row for each of these.
+        `images`: how many each has, in order, one or more."""
+        return packed
 
     def token_inputs(
         self,
@@ -95,10 +101,6 @@ class VisionLanguageModel(ABC):
         """What stands for an image of a canvas size in a prompt, as the model's own processor says."""
         text: str = self.processor.replace_image_token(self._image_inputs(Image.new("RGB", (width, height))), 0)
         return text
-
-    def expand_image(self, prompt: str, size: tuple[int, int]) -> str:
-        """A prompt with the image placeholder replaced by the tokens of an image of `size` (height, width)."""
-        return prompt.replace(self.image_token, self.image_text(*size), 1)
 
     def normalise(self, pixels: Float[Tensor, "*shape 3 h w"]) -> Float[Tensor, "*shape 3 h w"]:
         """Pixels less the image processor's mean, over its spread, at the model's precision."""
@@ -133,6 +135,11 @@ class VisionLanguageModel(ABC):
     def first_seeing_layer(self) -> int:
         """The first decoder layer whose states depend on the image: 1 where the image stands among the tokens."""
         return 1
+
+    def layer_without_images(self, layer: int) -> int:
+        """The decoder layer that `layer` is in a pass without images: another, before it, where its block is left out
+        then."""
+        return layer
 
     def check_layer(self, layer: int) -> None:
         """Raise InputError for a decoder layer that the model does not have, or that does not see the image yet."""
@@ -178,55 +185,62 @@ class VisionLanguageModel(ABC):
             total.update(f"{name} {tuple(parameter.shape)} {first.tolist()}".encode())
         return total.hexdigest()[:16]
 
+    def chat_ids(self, messages: Messages, sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """The token ids of a conversation whose images have these sizes (height, width), in order, up to where the
+        answer begins. A text that holds the model's own tokens, such as an image's placeholder, is read as text.
+
+        Raises InputError for a conversation that the chat template cannot put.
+        """
+        return self._chat.ids(messages, [self.image_text(*size) for size in sizes])
+
     def prompt_ids(self, question: str, prefix: str = "", size: tuple[int, int] | None = None) -> list[int]:
-        """The token ids of a single-turn chat: image of `size` (by default the canvas's square), then prefix and
-        question. A text that holds the model's own tokens, such as the image's placeholder, is read as text."""
-        return self._chat_ids(with_prefix(question, prefix), size or self.canvas.square)
+        """The same of one image of `size` (by default the canvas's square), then prefix and question."""
+        return self.chat_ids(one_turn(with_prefix(question, prefix), [b""]), [size or self.canvas.square])
 
-    def text_ids(self, question: str) -> list[int]:
-        """The token ids of a single-turn chat without an image; the question is read as in `prompt_ids`."""
-        return self._chat_ids(question, None)
-
-    def _chat_ids(self, text: str, size: tuple[int, int] | None) -> list[int]:
-        """The token ids of a chat of one text, and one image of `size` if there is one."""
-        literal = own_tokens(self.tokenizer).search(text) is not None
-        prompt = self._chat.prompt(MARK if literal else text, size is not None)
-        if size is not None:
-            prompt = self.expand_image(prompt, size)
-        if not literal:
-            return self._ids(prompt)
-        head, _, tail = prompt.partition(MARK)
-        return self._ids(head) + literal_ids(self.tokenizer, text, tail)
-
-    def _ids(self, prompt: str) -> list[int]:
-        # As `processor.apply_chat_template` does it: a template that brings the first token needs no second one.
-        has_first = self.tokenizer.bos_token is not None and prompt.startswith(self.tokenizer.bos_token)
-        ids: list[int] = self.tokenizer(prompt, add_special_tokens=not has_first)["input_ids"]
-        return ids
+    def prompts(self, asked: Sequence[Conversation], pixels: Pixels) -> list[list[int]]:
+        """The token ids of conversations; `pixels` are those of all their images, in order."""
+        sizes = iter([size_of(image) for image in pixels])
+        return [self.chat_ids(each.messages, [next(sizes) for _ in each.images]) for each in asked]
 
     def answer_ids(self, answer: str) -> list[int]:
         """The token ids of an answer, with the end token that a finished answer has."""
         ids: list[int] = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
         return [*ids, int(self.tokenizer.eos_token_id)]
 
-    def tokens(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]] | None = None) -> Tokens:
-        """Prompts, each followed by its answer if answers are given, as one right-padded batch on the device."""
+    def tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]] | None = None,
+        images: Sequence[int] | None = None,
+    ) -> Tokens:
+        """Prompts, each followed by its answer if answers are given, as one right-padded batch on the device. `images`:
+        how many each has, one or more, or none of them any; by default one each."""
         pad = self.tokenizer.pad_token_id
-        return Tokens.padded(prompts, answers, 0 if pad is None else int(pad), self.device)
+        return Tokens.padded(prompts, answers, 0 if pad is None else int(pad), self.device, images)
 
-    def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
-        """All inputs of the model but attention masks, on its device."""
+    def inputs(
+        self,
+        pixels: Pixels,
+        ids: Int[Tensor, "b t"],
+        prompt: Bool[Tensor, "b t"],
+        images: Sequence[int] | None = None,
+    ) -> dict[str, Tensor]:
+        """All inputs of the model but attention masks, on its device; `images` are as in `Tokens`."""
+        if not len(pixels):
+            return {"input_ids": ids}
         there = (
             on_device(pixels, self.device)
             if isinstance(pixels, Tensor)
             else [on_device(p, self.device) for p in pixels]
         )
         packed = self.pack(there)
+        if images is not None:
+            packed = self.arrange(packed, images)
         return {"input_ids": ids, **packed, **self.token_inputs(ids, prompt, packed)}
 
     def forward(self, pixels: Pixels, tokens: Tokens) -> Float[Tensor, "b t hidden"]:
         """The decoder's final states (after the final norm) (B, T, hidden); without the language-model head."""
-        inputs = self.inputs(pixels, tokens.ids, tokens.prompt)
+        inputs = self.inputs(pixels, tokens.ids, tokens.prompt, tokens.images)
         states: Tensor = self.model.model(use_cache=False, **inputs).last_hidden_state
         return states
 
@@ -236,36 +250,27 @@ class VisionLanguageModel(ABC):
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
         return scores if cap is None else cap * torch.tanh(scores / cap)
 
-    def canvas_pixels(self, queries: Sequence[Query]) -> Pixels:
-        """The queries' images, each at the size at which the model sees it."""
-        return self._canvas_pixels([q.image for q in queries])
-
-    def _canvas_pixels(self, sources: Sequence[Path | bytes | Image.Image]) -> Pixels:
-        images = [self.canvas.resize(open_image(source)) for source in sources]
+    def canvas_pixels(self, asked: Sequence[Conversation]) -> Pixels:
+        """All images of the conversations, in order, each at the size at which the model sees it."""
+        images = [self.canvas.resize(open_image(image)) for each in asked for image in each.images]
         return stack(images) if len({i.size for i in images}) == 1 else [stack([i])[0] for i in images]
 
     def generate(self, queries: Sequence[Query], max_new_tokens: int = 256) -> list[str]:
         """Greedy answers to a batch of queries, in order."""
-        return [r.text for r in self.respond([Request(q.question, q.image) for q in queries], max_new_tokens)]
+        return [r.text for r in self.respond([Request(q.messages) for q in queries], max_new_tokens)]
 
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], max_new_tokens: int = 256) -> list[Response]:
-        """Responses to a batch of requests, in order; those without an image are a batch of their own."""
+        """Responses to a batch of requests, in order; those of as many images are a batch of their own."""
         responses: dict[int, Response] = {}
-        for with_image in (True, False):
-            rows = [i for i, r in enumerate(requests) if (r.image is not None) is with_image]
-            if rows:
-                responses |= dict(zip(rows, self._respond([requests[i] for i in rows], max_new_tokens), strict=True))
+        for rows in by_images(requests):
+            responses |= dict(zip(rows, self._respond([requests[i] for i in rows], max_new_tokens), strict=True))
         return [responses[i] for i in range(len(requests))]
 
     def _respond(self, requests: Sequence[Request], max_new_tokens: int) -> list[Response]:
-        images = [r.image for r in requests if r.image is not None]
-        pixels = self._canvas_pixels(images) if images else None
+        pixels = self.canvas_pixels(requests)
         begun = [self.tokenizer(r.begun, add_special_tokens=False)["input_ids"] if r.begun else [] for r in requests]
-        if pixels is None:
-            prompts = [self.text_ids(r.question) for r in requests]
-        else:
-            prompts = [self.prompt_ids(r.question, size=size_of(p)) for r, p in zip(requests, pixels, strict=True)]
+        prompts = self.prompts(requests, pixels)
         rows = [prompt + start for prompt, start in zip(prompts, begun, strict=True)]
         width, pad = max(map(len, rows)), self._pad_id
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=self.device)
@@ -275,7 +280,7 @@ class VisionLanguageModel(ABC):
         with watching(self, requests, int(self.tokenizer.eos_token_id)) as watcher:
             sequences = self.model.generate(
                 attention_mask=mask,
-                **({"input_ids": ids} if pixels is None else self.inputs(pixels, ids, mask.bool())),
+                **self.inputs(pixels, ids, mask.bool(), [len(r.images) for r in requests]),
                 do_sample=False,
                 max_new_tokens=max_new_tokens,
                 pad_token_id=pad,

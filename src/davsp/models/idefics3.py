@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from davsp.errors import ModelError
 from davsp.imaging.canvas import TiledCanvas
 from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel
-from davsp.models.tiles import pad_tiles, split_tiles_with_overview
+from davsp.models.tiles import by_conversation, pad_tiles, split_tiles_with_overview
 
 
 class Idefics3(VisionLanguageModel):
@@ -54,6 +55,11 @@ class Idefics3(VisionLanguageModel):
         )
         mask = used[..., None, None].expand(*used.shape, self.tile, self.tile).long()
         return {"pixel_values": values, "pixel_attention_mask": mask}
+
+    def arrange(self, packed: dict[str, Tensor], images: Sequence[int]) -> dict[str, Tensor]:
+        """All tiles of a conversation in one row."""
+        counts = packed["pixel_attention_mask"][:, :, 0, 0].sum(1).tolist()
+        return {name: by_conversation(values, counts, images) for name, values in packed.items()}
 
 
 class SmolVLM(Idefics3):

@@ -12,9 +12,9 @@ class PaliGemma(Llava):
 
     family = "paligemma"
     default_chat_template = (
-        "{% for part in messages[0]['content'] %}"
-        "{% if part['type'] == 'image' %}<image>{{ bos_token }}{% else %}{{ part['text'] }}{% endif %}"
-        "{% endfor %}{{ '\\n' }}"
+        "{% set images = messages[0]['content'] | selectattr('type', 'equalto', 'image') | list %}"
+        "{% for image in images %}<image>{% endfor %}{% if images %}{{ bos_token }}{% endif %}"
+        "{% for part in messages[0]['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{{ '\\n' }}"
     )
     """Published checkpoints bring no template: this is how their processor puts a question."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
+from davsp.data.conversation import Conversation, ImageContent, Message, Messages, check_roles, one_turn
 from davsp.errors import InputError
 
 BLOCKED = "davsp_blocked"
@@ -30,25 +29,39 @@ class Watch:
         return not projection <= self.threshold
 
 
-@dataclass(frozen=True)
-class Request:
-    """One question to a model, about an image or about none.
+@dataclass(frozen=True, init=False)
+class Request(Conversation):
+    """What a model is asked: a conversation, most often one question about one image.
 
     The answer is to begin with `begun`. It is greedy, or at a `temperature` above 0 a draw that `seed` decides,
     whatever other requests are answered at the same time. With `watch`, it is answered in the pass that reads it, or
     flagged and not answered.
     """
 
-    question: str
-    image: Path | bytes | Image.Image | None = None
-    begun: str = ""
-    temperature: float = 0.0
-    seed: int = 0
-    watch: Watch | None = None
+    messages: Messages
+    begun: str
+    temperature: float
+    seed: int
+    watch: Watch | None
 
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise InputError(f"temperature {self.temperature:g} is not possible. Use 0, or more to sample.")
+    def __init__(
+        self,
+        messages: Sequence[Message] | str,
+        image: ImageContent | None = None,
+        begun: str = "",
+        temperature: float = 0.0,
+        seed: int = 0,
+        watch: Watch | None = None,
+    ) -> None:
+        """A text in place of `messages` is one question, about `image` or none. Raises InputError for a conversation
+        that no model can answer, or a temperature below 0."""
+        if temperature < 0:
+            raise InputError(f"temperature {temperature:g} is not possible. Use 0, or more to sample.")
+        said = one_turn(messages, () if image is None else (image,)) if isinstance(messages, str) else tuple(messages)
+        check_roles([message.role for message in said])
+        fields = {"messages": said, "begun": begun, "temperature": temperature, "seed": seed, "watch": watch}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,15 @@ class Response:
     input_tokens: int | None
     output_tokens: int | None
     projection: float | None = None
+
+
+def by_images(asked: Sequence[Conversation]) -> list[list[int]]:
+    """The places of conversations of as many images, together: beside one with more, some models take the room that is
+    left empty for an image."""
+    groups: dict[int, list[int]] = {}
+    for place, each in enumerate(asked):
+        groups.setdefault(len(each.images), []).append(place)
+    return list(groups.values())
 
 
 def seeded_sampling(requests: Sequence[Request]) -> list[Any]:

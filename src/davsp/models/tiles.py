@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from davsp.imaging.pixels import resize
@@ -26,7 +29,17 @@ def split_tiles_with_overview(pixels: Float[Tensor, "3 h w"], tile: int, filter:
     return tiles if len(tiles) == 1 else torch.cat([tiles, overview(pixels, tile, filter)])
 
 
-def pad_tiles(images: list[Float[Tensor, "_ 3 tile tile"]]) -> Float[Tensor, "b n 3 tile tile"]:
+def pad_tiles(images: list[Shaped[Tensor, "_ ..."]]) -> Shaped[Tensor, "b n ..."]:
     """Images of different numbers of tiles as one batch, filled up with tiles of zeros."""
     most = max(map(len, images))
     return torch.stack([torch.cat([i, i.new_zeros(most - len(i), *i.shape[1:])]) for i in images])
+
+
+def by_conversation(
+    views: Shaped[Tensor, "n tiles *shape"], counts: Sequence[int], images: Sequence[int]
+) -> Shaped[Tensor, "b most *shape"]:
+    """The tiles of images, of which the first `counts` count, in a row for each conversation, filled up with zeros.
+    `images`: how many images each has."""
+    used = [view[:count] for view, count in zip(views, counts, strict=True)]
+    ends = list(accumulate(images, initial=0))
+    return pad_tiles([torch.cat(used[begin:end]) for begin, end in pairwise(ends)])

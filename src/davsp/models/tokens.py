@@ -20,7 +20,8 @@ class Tokens:
 
     ids: int64 (B, T). last_prompt: int64 (B,), the index of the last prompt token. labels: int64 (B, T), the
     token to be predicted AT each position (already shifted), NO_LABEL where nothing is to be predicted. rows and
-    columns: int64 (N,), where something is.
+    columns: int64 (N,), where something is. images: how many of a batch's images each row has, in order; None for one
+    each.
     """
 
     ids: Int[Tensor, "b t"]
@@ -28,6 +29,7 @@ class Tokens:
     labels: Int[Tensor, "b t"]
     rows: Int[Tensor, " n"]
     columns: Int[Tensor, " n"]
+    images: tuple[int, ...] | None = None
 
     @classmethod
     def padded(
@@ -36,6 +38,7 @@ class Tokens:
         answers: Sequence[Sequence[int]] | None,
         pad: int,
         device: torch.device,
+        images: Sequence[int] | None = None,
     ) -> Tokens:
         """Prompts, each followed by its answer if answers are given.
 
@@ -51,8 +54,9 @@ class Tokens:
             labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer, dtype=torch.long)
         last = torch.tensor([len(p) - 1 for p in prompts])
         # Where there are answers is found out here: on a GPU, the CPU would have to wait for it.
-        places = (labels != NO_LABEL).nonzero(as_tuple=True)
-        return cls(*(on_device(part, device) for part in (ids, last, labels, *places)))
+        rows, columns = (labels != NO_LABEL).nonzero(as_tuple=True)
+        ids, last, labels, rows, columns = (on_device(part, device) for part in (ids, last, labels, rows, columns))
+        return cls(ids, last, labels, rows, columns, None if images is None else tuple(images))
 
     @property
     def prompt(self) -> Bool[Tensor, "b t"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -15,13 +15,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from davsp.data.conversation import ImageContent, Role, with_images
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels
 from davsp.prompts.layouts import BorderLayout, Layout
-from davsp.prompts.text import with_prefix
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,18 @@ class VisualPrompt:
         return stream.getvalue()
 
 
-def protect(query: Query, visual: VisualPrompt | None, prefix: str) -> Query:
-    """The query as a model is to see it: its image behind the visual prompt, its question behind the prefix.
+def protect(query: Query, visual: VisualPrompt | None, prefix: str, roles: Iterable[Role] = (Role.USER,)) -> Query:
+    """The query as a model is to see it: the images in messages of these roles behind the visual prompt, its question
+    behind the prefix.
 
-    Without a visual prompt the image stays as it is. Raises InputError when the image cannot be read.
+    Without a visual prompt images stay as they are. Raises InputError when one of these cannot be read.
     """
-    image = open_image(query.image, what=query.id)
-    if visual is not None:
-        image = visual.apply_to_image(image)
-    return replace(query, image=image, question=with_prefix(query.question, prefix))
+
+    def behind(number: int, image: ImageContent) -> ImageContent:  # noqa: ARG001
+        opened = open_image(image, what=query.id)
+        return opened if visual is None else visual.apply_to_image(opened)
+
+    return query.saying(with_images(query.messages, behind, roles)).with_prefix(prefix)
 
 
 def border_from_png(path: Path) -> VisualPrompt:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
+
+from PIL import Image
 
 from davsp.data.query import Query
 from davsp.defences.base import Defence
@@ -76,6 +79,12 @@ def _that_teach(records: Iterable[TranscriptRecord]) -> list[TranscriptRecord]:
     return sorted(chosen.values(), key=lambda record: order[record.id])
 
 
-def _image_as_sent(query: Query, defence: Defence) -> bytes:
-    """Of a defence that asks more than once, the user's own image."""
-    return png_bytes(open_image(defence.preview(query).image))
+def _image_as_sent(query: Query, defence: Defence) -> bytes | None:
+    """The images side by side; None for none. Of a defence that asks more than once, the user's own."""
+    images = [open_image(image) for image in defence.preview(query).images]
+    if len(images) <= 1:
+        return png_bytes(images[0]) if images else None
+    side_by_side = Image.new("RGB", (sum(i.width for i in images), max(i.height for i in images)), "white")
+    for place, image in zip(accumulate((i.width for i in images), initial=0), images, strict=False):
+        side_by_side.paste(image, (place, 0))
+    return png_bytes(side_by_side)

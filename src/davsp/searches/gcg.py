@@ -17,7 +17,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from davsp.data.conversation import Messages
 from davsp.errors import ModelError
+from davsp.imaging.pixels import Pixels
 from davsp.models.base import VisionLanguageModel, size_of
 from davsp.training.losses import answer_loss
 from davsp.util.batching import batched
@@ -32,11 +34,11 @@ TRIES = 1000
 
 @dataclass(frozen=True)
 class Case:
-    """An answer whose loss counts `weight` times, after an image (3, H, W) and a question that holds the text."""
+    """An answer whose loss counts `weight` times, after a conversation that holds the text. `pixels`: of its images."""
 
-    pixels: Tensor
-    question: Callable[[str], str]
-    """The whole question, given the text that is searched."""
+    pixels: Pixels
+    messages: Callable[[str], Messages]
+    """The whole conversation, given the text that is searched."""
     answer: Sequence[int]
     weight: float = 1.0
 
@@ -123,8 +125,10 @@ class TokenSearch:
 
     def _case_losses(self, case: Case, prompts: Sequence[list[int]]) -> Tensor:
         """Mean cross-entropy per token of the answer after each prompt, float32 (B,)."""
-        tokens = self.model.tokens(prompts, [case.answer] * len(prompts))
-        final = self.model.forward(case.pixels.expand(len(prompts), -1, -1, -1), tokens)
+        count = len(prompts)
+        tokens = self.model.tokens(prompts, [case.answer] * count, [len(case.pixels)] * count)
+        pixels = case.pixels.repeat(count, 1, 1, 1) if isinstance(case.pixels, Tensor) else [*case.pixels] * count
+        final = self.model.forward(pixels, tokens)
         rows, columns = tokens.rows, tokens.columns
         logits = self.model.logits(final[rows, columns])
         return answer_loss(logits, tokens.labels[rows, columns], rows, len(prompts))
@@ -133,7 +137,7 @@ class TokenSearch:
         """The prompt of each case as tokens, and where the text begins in it; [] if it does not stay in all of them."""
         placed = []
         for case in cases:
-            prompt = self.model.prompt_ids(case.question(self.text(ids)), size=size_of(case.pixels))
+            prompt = self.model.chat_ids(case.messages(self.text(ids)), [size_of(image) for image in case.pixels])
             # From behind: what stands before a question may look like the text, but hardly what stands after it.
             ends = range(len(prompt) - len(ids), -1, -1)
             begin = next((i for i in ends if tuple(prompt[i : i + len(ids)]) == ids), None)

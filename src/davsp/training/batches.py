@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from davsp.data.conversation import ImageContent, Role
 from davsp.data.query import Query
 from davsp.data.references import as_answer
 from davsp.errors import InputError
@@ -28,7 +29,8 @@ REFUSAL = "I am sorry, I cannot help with that."
 
 @dataclass(frozen=True)
 class Batch:
-    """interior: float32 images as they lie within the prompt; tokens: prompts, with answers where wanted."""
+    """interior: float32 images as they lie within the prompt, of all queries in order; tokens: prompts, with answers
+    where wanted."""
 
     interior: Pixels
     tokens: Tokens
@@ -54,11 +56,21 @@ def target_of(query: Query, own: Mapping[str, Target]) -> Target:
     return Target(REFUSAL)
 
 
+def _users_images(query: Query) -> tuple[ImageContent, ...]:
+    if not query.images or any(message.images and message.role is not Role.USER for message in query.messages):
+        raise InputError(
+            f"query {query.id!r} has no image, or one that is not a user's: a visual prompt is trained around the "
+            "images of users. Leave it out."
+        )
+    return query.images
+
+
 class PreparedQueries:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
-    `interiors` are kept as uint8 (3, h, w), `prompts` and `answers` as token ids, all of them in files. Answers are
-    those of `target_of`, which raises InputError for a benign query that has none.
+    `interiors`, of all images of all queries, are kept as uint8 (3, h, w), `prompts` and `answers` as token ids, all of
+    them in files. Answers are those of `target_of`, which raises InputError for a benign query that has none; so does a
+    query without an image, or with one that is not a user's, which no prompt lies around.
     """
 
     def __init__(
@@ -73,14 +85,18 @@ class PreparedQueries:
         self.queries = tuple(queries)
         self.prompts, self.answers = Spool(np.int32), Spool(np.int32)
         self.interiors = Spool(np.uint8)
+        self.images: list[range] = []
+        """The places of each query's interiors."""
         targets = [target_of(query, own) for query in queries]
         for query, target in zip(queries, targets, strict=True):
-            inside = layout.interior(open_image(query.image))
-            size = layout.canvas_size(inside.height, inside.width)
-            self.prompts.append(np.array(model.prompt_ids(query.question, prefix, size)))
+            inside = [layout.interior(open_image(image, what=f"query {query.id}")) for image in _users_images(query)]
+            sizes = [layout.canvas_size(image.height, image.width) for image in inside]
+            self.prompts.append(np.array(model.chat_ids(query.with_prefix(prefix).messages, sizes)))
             answer = model.answer_ids(target.text)
             self.answers.append(np.array(answer if target.finished else answer[:-1]))
-            self.interiors.append(to_bytes(inside).numpy())
+            self.images.append(range(len(self.interiors), len(self.interiors) + len(inside)))
+            for image in inside:
+                self.interiors.append(to_bytes(image).numpy())
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -93,11 +109,11 @@ class PreparedQueries:
         """The queries at `indices`; with `answered`, each prompt is followed by its answer."""
         prompts = [self.prompts[i].tolist() for i in indices]
         answers = [self.answers[i].tolist() for i in indices] if answered else None
-        inside = [self.interiors[i] for i in indices]
-        device = self.model.device
+        inside = [self.interiors[place] for i in indices for place in self.images[i]]
+        device, tokens = self.model.device, self.model.tokens(prompts, answers, [len(self.images[i]) for i in indices])
         if len({i.shape for i in inside}) == 1:
-            return Batch(from_bytes(on_device(torch.stack(inside), device)), self.model.tokens(prompts, answers))
-        return Batch([from_bytes(on_device(i, device)) for i in inside], self.model.tokens(prompts, answers))
+            return Batch(from_bytes(on_device(torch.stack(inside), device)), tokens)
+        return Batch([from_bytes(on_device(i, device)) for i in inside], tokens)
 
     @cached_property
     def digest(self) -> str:

@@ -60,7 +60,7 @@ def own_targets(
 def _answers(
     model: VisionLanguageModel, batch: Sequence[Query], tokens: int, advance: Callable[[int], None]
 ) -> list[Target]:
-    responses = model.respond([Request(query.question, query.image) for query in batch], tokens)
+    responses = model.respond([Request(query.messages) for query in batch], tokens)
     advance(len(batch))
     return [Target(response.text, response.finished) for response in responses]
 

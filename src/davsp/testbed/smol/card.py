@@ -169,7 +169,7 @@ class Asker:
         return [self._kept[key].text for key in keys]
 
     def _key(self, request: Request, tokens: int) -> str:
-        image = b"" if request.image is None else png_bytes(open_image(request.image))
+        image = png_bytes(open_image(request.image)) if request.images else b""
         parts = (self._identity, str(tokens), request.question, hashlib.sha256(image).hexdigest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
