@@ -10,6 +10,7 @@ from PIL import Image
 
 from davsp.data.query import Query
 from davsp.defences.base import RewritingDefence
+from davsp.defences.textual import Undefended
 from davsp.errors import InputError
 from davsp.report.transcripts import choose_transcripts
 
@@ -36,6 +37,19 @@ def test_chosen_transcripts_show_the_image_as_it_was_sent(tmp_path: Path) -> Non
     image = chosen[0].answers[0].image
     assert image is not None
     assert Image.open(io.BytesIO(image)).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_several_images_are_shown_side_by_side_and_none_where_there_is_none(tmp_path: Path) -> None:
+    several = [Image.new("RGB", (3 + i, 3 - i), colour) for i, colour in enumerate(("red", "blue"))]
+    queries = [Query("a1", several, "how ?"), Query("b1", question="how ?")]
+    undefended = {"none": {"text": "no", "verdict": "resisted", "error": None}}
+    lines = [{"id": q.id, "group": q.id, "malicious": True, "question": "?", "answers": undefended} for q in queries]
+    (tmp_path / "transcripts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    both, without = (t.answers[0].image for t in choose_transcripts(tmp_path, queries, [Undefended()]))
+    assert without is None and both is not None
+    shown = Image.open(io.BytesIO(both))
+    assert shown.size == (7, 3)
+    assert [shown.getpixel(at) for at in ((0, 0), (6, 0), (6, 2))] == [(255, 0, 0), (0, 0, 255), (255, 255, 255)]
 
 
 def test_transcripts_of_other_queries_are_refused(tmp_path: Path) -> None:

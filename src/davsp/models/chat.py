@@ -26,11 +26,11 @@ Shape = tuple[tuple[Role, tuple[bool, ...]], ...]
 class Chat:
     """Conversations as a processor's chat template puts them.
 
-    Most templates take a message as parts, images and texts; some of these take what holds no image as a text. One
-    that takes texts alone is given `image_in_text` in an image's place, as users of such models write it. Which of
-    these it is, is found out by what becomes of marked texts. Raises ModelError for a template that can put no single
-    question, with an image or without: one that fails, or leaves out or repeats either. `image_token` is an image's
-    placeholder.
+    Most templates take a message as parts, images and texts; some of these take a system's turn, or all that holds no
+    image, as a text. One that takes texts alone is given `image_in_text` in an image's place, as users of such models
+    write it. Which of these it is, is found out by what becomes of marked texts. Raises ModelError for a template that
+    can put no single question, with an image or without: one that fails, or leaves out or repeats either. `image_token`
+    is an image's placeholder.
     """
 
     def __init__(self, processor: transformers.ProcessorMixin, name: str, image_token: str, image_in_text: str) -> None:
@@ -42,6 +42,7 @@ class Chat:
 
         self._forms: tuple[Form, ...] = (
             _in_parts,
+            lambda message: as_text(message) if message.role is Role.SYSTEM else _in_parts(message),
             lambda message: _in_parts(message) if message.images else as_text(message),
             as_text,
         )
