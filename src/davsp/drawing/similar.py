@@ -57,7 +57,7 @@ def without_duplicates_of(others: Sequence[str], texts: Sequence[str]) -> list[s
 
 
 def divide(sides: Sequence[Sequence[str]], shares: Sequence[float], seed: int) -> list[list[list[str]]]:
-    """The texts of each side, divided into parts of these shares: [part][side]. Near-duplicates, of both sides too, are
+    """The texts of each side, divided into parts of these shares: `[part][side]`. Near-duplicates, of both sides, are
     in one part; texts keep their order."""
     flat = [(side, text) for side, texts in enumerate(sides) for text in texts]
     groups: dict[int, list[tuple[int, str]]] = {}
