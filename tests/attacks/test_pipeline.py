@@ -104,6 +104,9 @@ def test_before_a_gate_both_its_threshold_and_the_answer_are_to_be_met(
                 behind = Pipeline(model, closed.before(Undefended())).outcome(images, cases)
                 assert torch.allclose(behind.losses, plain.losses, atol=1e-4)
                 assert behind.broken.tolist() == plain.broken.tolist()
+                facts = closed.facts.model_copy(update={"refusal_threshold": threshold})
+                refusing = Pipeline(model, Gate(facts, gate.direction, Undefended())).outcome(images, cases)
+                assert not refusing.broken.any() and (refusing.losses > plain.losses + MARGIN).all()
 
 
 def test_an_aim_at_the_projection_falls_with_it(model: VisionLanguageModel, gate: Gate, malicious: list[Query]) -> None:

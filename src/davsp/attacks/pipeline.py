@@ -110,6 +110,7 @@ class Pipeline:
         defence = defence.on_canvas(model.canvas)
         self.model, self.name, self.identity = model, defence.name, defence.identity
         self.threshold: float | None = None
+        self.refusal_threshold = float("inf")
         self.direction = defence.alignment
         low, high = defence.thresholds or (0.0, 0.0)
         self.scale = max(1.0, abs(high - low))
@@ -118,6 +119,8 @@ class Pipeline:
         if isinstance(defence, Gate):
             self.direction = defence.facts.layer, defence.direction
             self.threshold = defence.facts.threshold
+            if defence.facts.refusal_threshold is not None:
+                self.refusal_threshold = defence.facts.refusal_threshold
             self.scale = max(1.0, abs(self.threshold))
             self.first = Stage(None, lambda query: query.question)
             self.behind = Stage.of(defence.inner) if defence.inner else None
@@ -160,8 +163,9 @@ class Pipeline:
         if self.behind is None or aim is Aim.PROJECTION:
             return Outcome(losses, broken)
         second = self._pass(self.behind, images, cases)
-        losses = torch.minimum(losses, second.entropy + torch.relu(MARGIN - above))
-        return Outcome(losses, broken | (second.said & (above > MARGIN / 2)))
+        below = (self.refusal_threshold - first.projection) / self.scale  # what is above that is refused
+        losses = torch.minimum(losses, second.entropy + torch.relu(MARGIN - above) + torch.relu(MARGIN - below))
+        return Outcome(losses, broken | (second.said & (above > MARGIN / 2) & (below > MARGIN / 2)))
 
     def _pass(self, stage: Stage, images: Sequence[Tensor], cases: Sequence[Case]) -> _Pass:
         model = self.model
