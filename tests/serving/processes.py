@@ -99,9 +99,11 @@ class Proxy:
             raise AssertionError(f"davsp serve did not start: {self.said}")
         self.root = found[1]
         self.address = f"{self.root}/v1"
-        self.client = httpx.Client(base_url=self.address, trust_env=False, timeout=30)
+        self.client = httpx.Client(base_url=self.address, trust_env=False, timeout=60)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def wait_until_started(self) -> None:
         self.wait_for("Application startup complete.", 120)
 
     def _read(self) -> None:
@@ -150,6 +152,7 @@ def serving(upstream: str | None, *arguments: object) -> Iterator[Proxy]:
     """`davsp serve` before a server, with further arguments."""
     proxy = Proxy(upstream, *arguments)
     try:
+        proxy.wait_until_started()
         yield proxy
     finally:
         proxy.end()
