@@ -26,6 +26,7 @@ from davsp.cli.reproduce import reproduce
 from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
+from davsp.cli.ui import ui
 from davsp.errors import DavspError
 from davsp.util.provenance import running
 
@@ -38,7 +39,7 @@ app = typer.Typer(
 IN_ORDER: Mapping[str, Sequence[Callable[..., None] | tuple[str, typer.Typer]]] = {
     "Train": (vector, train, fit, ("data", data_app), ("official", official_app)),
     "Measure": (evaluate, ("benchmark", benchmark_app), ("judge", judge_app)),
-    "Use": (show, ask, apply),
+    "Use": (show, ask, apply, ui),
     "Compare": (report, reproduce),
     "Testbed": (demo, ("testbed", testbed_app)),
 }
