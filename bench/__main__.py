@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from bench import answering, applying, growth, quality, reading, requests, scaling, training
+from bench import answering, applying, growth, quality, reading, requests, scaling, serving, training
 from bench.measuring import Row, line, machine, markdown, versions
 from davsp.util.files import write_json, write_text
 
@@ -32,6 +32,8 @@ PARTS = {
     "quality": (quality.rows, ("testbed",)),
     "apply": (applying.rows, ("testbed",)),
     "request": (requests.rows, ("testbed", "slim")),
+    "serving": (serving.rows, ("testbed",)),
+    "faults": (serving.faulty, ("testbed",)),
     "scaling": (scaling.rows, ("testbed",)),
 }
 ON_A_GPU = ("7b", "13b")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +34,7 @@ import torch  # noqa: E402
 from davsp.data.query import Query  # noqa: E402
 from davsp.models.base import VisionLanguageModel  # noqa: E402
 from davsp.models.loading import load_model  # noqa: E402
+from davsp.models.shipped import SHIPPED  # noqa: E402
 from davsp.testbed.queries import border_queries  # noqa: E402
 from davsp.training.vector import HarmfulnessVector, extract_vector  # noqa: E402
 
@@ -47,6 +55,38 @@ def queries() -> tuple[list[Query], list[Query]]:
 def vector(model: VisionLanguageModel, queries: tuple[list[Query], list[Query]]) -> HarmfulnessVector:
     """A harmfulness vector of the testbed, from few queries."""
     return extract_vector(model, *queries, prefix="be careful .", batch_size=16)
+
+
+@pytest.fixture(scope="session")
+def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The shipped LLaVA testbed checkpoint on a real server: URL=NAME."""
+    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn")):
+        pytest.skip("transformers serve needs fastapi and uvicorn: pip install 'davsp[dev]'")
+    home = tmp_path_factory.mktemp("hub")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    name = str(SHIPPED["testbed"].folder)
+    code = "from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", code, "serve", name, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            for _ in range(240):
+                time.sleep(0.5)
+                assert process.poll() is None, (home / "log").read_text()[-2000:]
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                    break
+                except urllib.error.HTTPError:
+                    break
+                except OSError:
+                    continue
+            yield f"http://127.0.0.1:{port}/v1={name}"
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +27,6 @@ from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.served import is_served
-from davsp.models.shipped import SHIPPED
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import BorderLayout, Layout
 from davsp.prompts.visual import VisualPrompt
@@ -246,38 +238,6 @@ def test_hub_ids_and_folders_are_no_servers() -> None:
 
 
 # --- transformers serve
-
-
-@pytest.fixture(scope="module")
-def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The shipped LLaVA testbed checkpoint on a real server: URL=NAME."""
-    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn")):
-        pytest.skip("transformers serve needs fastapi and uvicorn: pip install 'davsp[dev]'")
-    home = tmp_path_factory.mktemp("hub")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    name = str(SHIPPED["testbed"].folder)
-    code = "from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", code, "serve", name, "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        try:
-            for _ in range(240):
-                time.sleep(0.5)
-                assert process.poll() is None, (home / "log").read_text()[-2000:]
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                    break
-                except urllib.error.HTTPError:
-                    break
-                except OSError:
-                    continue
-            yield f"http://127.0.0.1:{port}/v1={name}"
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 @pytest.mark.slow

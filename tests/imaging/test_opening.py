@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from davsp.errors import InputError
 from davsp.imaging import opening as images
-from davsp.imaging.opening import open_image
+from davsp.imaging.opening import open_image, stored_png
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
@@ -224,3 +224,12 @@ def test_a_png_with_a_long_text_is_read_and_its_pixels_are_its_own(compressed: b
     assert np.array_equal(np.asarray(open_image(content)), pixels)
     with pytest.raises(InputError, match="damaged or cut off"):
         open_image(content[: content.index(b"IDAT") + 8])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (300, 200)])
+def test_a_png_that_is_not_compressed_holds_the_same_pixels(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 90).convert("RGB")
+    content = stored_png(image)
+    assert open_image(content).tobytes() == image.tobytes() and Image.open(io.BytesIO(content)).size == size
+    with Image.open(io.BytesIO(content)) as strict:
+        strict.verify()

@@ -23,6 +23,7 @@ from davsp.cli.official import official_app
 from davsp.cli.options import say
 from davsp.cli.report import report
 from davsp.cli.reproduce import reproduce
+from davsp.cli.serve import serve
 from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
@@ -39,7 +40,7 @@ app = typer.Typer(
 IN_ORDER: Mapping[str, Sequence[Callable[..., None] | tuple[str, typer.Typer]]] = {
     "Train": (vector, train, fit, ("data", data_app), ("official", official_app)),
     "Measure": (evaluate, ("benchmark", benchmark_app), ("judge", judge_app)),
-    "Use": (show, ask, apply, ui),
+    "Use": (show, ask, apply, serve, ui),
     "Compare": (report, reproduce),
     "Testbed": (demo, ("testbed", testbed_app)),
 }

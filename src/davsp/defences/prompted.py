@@ -13,6 +13,7 @@ from davsp.defences.base import RewritingDefence
 from davsp.defences.stored import BaseModelFacts
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas
+from davsp.prompts.text import with_prefix
 from davsp.prompts.visual import VisualPrompt, protect
 
 
@@ -37,6 +38,11 @@ class PromptDefence(RewritingDefence):
     def apply_to_image(self, image: Image.Image) -> Image.Image:
         """The RGB image as it is sent: on the model's canvas, or as it is when there is no visual prompt."""
         return image if self.visual is None else self.visual.apply_to_image(image)
+
+    def apply_to_text(self, question: str) -> str:
+        """The question between the texts."""
+        prefixed = with_prefix(question, self.prefix)
+        return f"{prefixed}\n{self.suffix}" if self.suffix else prefixed
 
     def check_canvas(self, canvas: Canvas, model: str) -> None:
         """Raise ArtefactError when what is composed would be resampled by a model with this canvas, border and all."""
@@ -68,8 +74,7 @@ class PromptDefence(RewritingDefence):
 
         Raises InputError when the image cannot be read.
         """
-        protected = protect(query, self.visual, self.prefix)
-        return replace(protected, question=f"{protected.question}\n{self.suffix}") if self.suffix else protected
+        return replace(protect(query, self.visual, ""), question=self.apply_to_text(query.question))
 
 
 def _sides(size: tuple[int, int]) -> str:

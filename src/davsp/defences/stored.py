@@ -7,6 +7,7 @@ README.md          a card for people
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
 from torch import Tensor
 
 from davsp.errors import ArtefactError
@@ -148,8 +150,10 @@ def load(folder: Path, schema: type[AnyFacts]) -> tuple[AnyFacts, dict[str, Tens
         )
     try:
         facts = schema.model_validate(raw)
-        tensors = load_file(folder / WEIGHTS) if facts.weights_sha256 else {}
-        if facts.weights_sha256 and sha256(folder / WEIGHTS) != facts.weights_sha256:
+        # Read as a whole: tensors that are mapped from a file change with it, under whoever goes on using them.
+        content = (folder / WEIGHTS).read_bytes() if facts.weights_sha256 else b""
+        tensors = load_tensors(content) if content else {}
+        if facts.weights_sha256 and hashlib.sha256(content).hexdigest() != facts.weights_sha256:
             raise ArtefactError(
                 f"{folder / WEIGHTS} is not the one that {CONFIG} describes (was saving cut short?): copy or make it "
                 "again."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image
 
 from davsp.data.query import Query
 from davsp.errors import InputError
+from davsp.imaging.data_uris import from_data_uri, to_data_uri
 from davsp.imaging.opening import open_image, png_bytes
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
@@ -23,19 +22,12 @@ KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
 def decode_image(uri: str) -> Image.Image:
     """The image of a base64 data URI, as RGB. Raises InputError for anything else, such as a URL."""
-    head, comma, body = uri.partition(",")
-    if not (comma and head.startswith("data:") and head.endswith(";base64")):
-        raise InputError(f"{uri[:60]!r} is no base64 data URI. Give the image itself, not its address.")
-    try:
-        content = base64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise InputError(f"an image's base64 is damaged ({error}). Encode the image again.") from error
-    return open_image(content)
+    return open_image(from_data_uri(uri))
 
 
 def encode_image(image: Image.Image) -> str:
     """A PNG data URI: nothing of the pixels is lost."""
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+    return to_data_uri(png_bytes(image), "image/png")
 
 
 @lru_cache(maxsize=8)
@@ -47,7 +39,7 @@ def embed_file(content: bytes) -> str:
     image = open_image(content)
     with Image.open(io.BytesIO(content)) as header:
         kind = KINDS.get(header.format or "")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}" if kind else encode_image(image)
+    return to_data_uri(content, kind) if kind else encode_image(image)
 
 
 def to_sample(query: Query) -> Sample:
