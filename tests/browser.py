@@ -63,9 +63,9 @@ class Browser:
         """What a JavaScript expression gives on the page."""
         return self._ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def wait_for(self, expression: str) -> bool:
-        """Whether an expression comes true within ten seconds."""
-        end = time.monotonic() + 10
+    def wait_for(self, expression: str, seconds: float = 10) -> bool:
+        """Whether an expression comes true within so many seconds."""
+        end = time.monotonic() + seconds
         while not (found := bool(self.value_of(expression))) and time.monotonic() < end:
             time.sleep(0.1)
         return found

@@ -140,7 +140,7 @@ def test_command_lines_are_found_in_blocks_and_sentences() -> None:
         ("train --stepz 3", "--stepz"),
         ("train --set stepz=3 --out x", "knows no stepz"),
         ("evaluate --out", "--out"),
-        ("ask photo.png what --defence none more", "'more' is too much"),
+        ("apply runs/prompt photo.png out.png more", "'more' is too much"),
         ("--frobnicate train", "--frobnicate"),
     ],
 )

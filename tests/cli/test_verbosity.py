@@ -17,7 +17,7 @@ from davsp.cli import app
 from tests.command_line import run
 
 SHORT = {"show", "benchmark list", "benchmark show", "benchmark score", "official vector", "official export"}
-SHORT |= {"official border"}
+SHORT |= {"official border", "serve", "ui"}
 """Commands that are done at once, or tell nothing."""
 REPORTING = {"vector", "train", "fit", "evaluate", "reproduce", "report", "demo", "show", "data draw", "judge validate"}
 REPORTING |= {"benchmark list", "benchmark show", "benchmark score"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -60,7 +61,7 @@ def test_words_and_images_are_replaced_where_they_stand() -> None:
     with pytest.raises(InputError, match="query talk: it has 3 images, and 1 are to take their place"):
         TALK.with_image(RED)
     short = Query("q", RED, "What?", "Red.", True, "g")
-    assert short.with_image(BLUE, question="Which?") == Query("q", BLUE, "Which?", "Red.", True, "g")  # type: ignore[call-arg]
+    assert replace(short, image=BLUE, question="Which?") == Query("q", BLUE, "Which?", "Red.", True, "g")  # type: ignore[call-arg]
 
 
 def test_texts_stand_before_and_after_what_the_user_says_last() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.defences.guards import save_guard
 from tests.tiny import save_tiny_clip, save_tiny_reward
 
 
@@ -17,3 +18,9 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reward_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_reward(tmp_path_factory.mktemp("reward"))
+
+
+@pytest.fixture(scope="session")
+def guard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama Guard that finds the red image unsafe and the blue one safe."""
+    return save_guard("mllama", tmp_path_factory.mktemp("guards") / "tiny-guard", ("unsafe\nS2", "safe"))

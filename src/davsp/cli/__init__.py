@@ -28,6 +28,7 @@ from davsp.cli.serve import serve
 from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
+from davsp.cli.ui import ui
 from davsp.errors import DavspError
 from davsp.util.provenance import running
 
@@ -40,7 +41,7 @@ app = typer.Typer(
 IN_ORDER: Mapping[str, Sequence[Callable[..., None] | tuple[str, typer.Typer]]] = {
     "Train": (vector, train, fit, ("data", data_app), ("official", official_app)),
     "Measure": (evaluate, attack, ("benchmark", benchmark_app), ("judge", judge_app)),
-    "Use": (show, ask, apply, serve),
+    "Use": (show, ask, apply, serve, ui),
     "Compare": (report, reproduce),
     "Testbed": (demo, ("testbed", testbed_app)),
 }

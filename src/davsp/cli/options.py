@@ -124,13 +124,13 @@ def long_running(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options -q and -v, which hold while it runs."""
 
     @functools.wraps(command)
-    def told(*, quiet: bool, verbose: bool, **options: Any) -> None:
+    def told(*arguments: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
         if quiet and verbose:
             raise InputError("give either --quiet or --verbose.")
         level = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
         with telling(level):
             try:
-                command(**options)
+                command(*arguments, **options)
             except (DavspError, OSError):
                 if level is Verbosity.VERBOSE:
                     import traceback

@@ -49,7 +49,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
 
 
-def _parse_json(text: str) -> Any:
+def parse_unique_json(text: str) -> Any:
     """NaN and the infinities, which JSON does not know, are null: there is no such value.
 
     Raises ValueError; for a key that occurs twice too, where plain JSON would drop the first value.
@@ -76,14 +76,14 @@ def _jsonl_records(text: str) -> Iterator[Located]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield f"line {number}", _record(_parse_json(line))
+                yield f"line {number}", _record(parse_unique_json(line))
             except ValueError as error:
                 yield f"line {number}", f"not valid JSON: {error}"
 
 
 def _json_records(path: Path, text: str) -> Iterator[Located]:
     try:
-        content = _parse_json(text)
+        content = parse_unique_json(text)
     except ValueError as error:
         rows = _jsonl_records(text)
         first = next(rows, ("", ""))

@@ -115,6 +115,8 @@ class Defence(ABC):
 
     name: str
     """A short name, unique among the defences that are compared."""
+    inner: Defence | None = None
+    """The defence behind it, of one that answers some queries behind another."""
 
     @property
     @abstractmethod

@@ -30,7 +30,7 @@ class Clip:
 
     def __init__(self, name: str, device: str = "auto") -> None:
         self.name, self._lock = name, threading.Lock()
-        self._model = _load(CLIPModel, name, device)
+        self._model = load_frozen(CLIPModel, name, device)
         self._processor = _read(AutoProcessor, name, backend="pil")
 
     def similarity(self, image: Image.Image, text: str) -> float:
@@ -58,7 +58,7 @@ class RewardModel:
 
     def __init__(self, name: str, device: str = "auto") -> None:
         self.name, self._lock = name, threading.Lock()
-        self._model = _load(AutoModelForSequenceClassification, name, device)
+        self._model = load_frozen(AutoModelForSequenceClassification, name, device)
         self._tokenizer: PreTrainedTokenizerBase = _read(AutoTokenizer, name)
         if self._model.config.num_labels != 1:
             raise ModelError(f"{name} has {self._model.config.num_labels} labels; a reward model has one score.")
@@ -78,7 +78,7 @@ class RewardModel:
         return self._tokenizer.apply_chat_template(chat, return_dict=True, **limit)
 
 
-def _load(kind: Any, name: str, device: str) -> PreTrainedModel:
+def load_frozen(kind: Any, name: str, device: str) -> PreTrainedModel:
     """A frozen model with all its weights: one with a part left random would judge at random."""
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     check_device(place)

@@ -77,6 +77,8 @@ def check_served(defence: Defence) -> None:
             f"{defence.name} reads the model's hidden states, which servers keep. Load the model itself, or leave this "
             "defence out."
         )
+    if defence.inner:
+        check_served(defence.inner)
 
 
 def _own_class(name: str) -> type[Defence]:

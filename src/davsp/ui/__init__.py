@@ -1,0 +1,1 @@
+"""The page of `davsp ui`. Only `page` needs gradio."""
