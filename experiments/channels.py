@@ -47,16 +47,16 @@ class Through(RewritingDefence):
     """A rewriting defence whose images go through a channel before the model sees them."""
 
     def __init__(self, inner: RewritingDefence, channel: str, canvas: Canvas) -> None:
-        self.inner, self.channel, self.canvas = inner, channel, canvas
+        self.within, self.channel, self.canvas = inner, channel, canvas
         self.kind = inner.kind  # type: ignore[misc]
         self.name = inner.name
 
     @property
     def identity(self) -> str:
-        return f"{self.inner.identity} {self.channel}"
+        return f"{self.within.identity} {self.channel}"
 
     def defend(self, query: Query) -> Query:
-        defended = self.inner.defend(query)
+        defended = self.within.defend(query)
         image = self.canvas.resize(open_image(defended.image))
         return defended.with_image(to_image(CHANNELS[self.channel](stack([image])[0])))
 

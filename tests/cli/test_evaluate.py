@@ -44,7 +44,7 @@ def test_a_measure_beyond_its_bound_ends_with_status_3(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("limt: 3", "there is no option 'limt'. There are: out, defence, defense, model, data, benchmark, attack, against, per-group"),
+        ("limt: 3", "there is no option 'limt'. There are: out, defence, defense, model, data, benchmark, attack"),
         ("limit: 2.5", "limit: "),
         ("limit: {a: 1}", "limit: {'a': 1} is no value of it"),
         ("limit:", "limit: None is no value of it"),
