@@ -20,7 +20,6 @@ from davsp.imaging.pixels import as_batch
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import Mode
 from davsp.training.config import TrainConfig
-from davsp.training.losses import answer_positions
 from davsp.training.objective import Objective, TrainingPlan, lay_out
 from davsp.training.trainer import Trainer
 
@@ -74,7 +73,7 @@ class Bench:
             pixels = self.objective.plan.layout.compose(self.trainer.prompt, prepared.interior)
             ready.append((self.vlm.normalise(as_batch(pixels)), prepared.tokens))
         (harmful, prompts), (harmless, answered) = ready
-        rows, columns = answer_positions(answered.labels)
+        rows, columns = answered.rows, answered.columns
         labels = answered.labels[rows, columns]
         layer, direction = self.objective.plan.layer, self.objective.direction
 

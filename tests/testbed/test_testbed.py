@@ -319,7 +319,8 @@ def test_what_is_trained_is_what_the_checkpoint_computes(architecture: str, tmp_
             features = run.vlm.encode(batch["pixel_values"])
             trained = decoder_states(run.vlm, batch, run.vlm.project(features))
             said = (batch["labels"] != -100).int().argmax(1)
-            tokens = Tokens(batch["input_ids"], said - 1, batch["labels"])
+            places = (batch["labels"] != -100).nonzero(as_tuple=True)
+            tokens = Tokens(batch["input_ids"], said - 1, batch["labels"], *places)
             computed = loaded.forward(list(batch["pixel_values"] * std + mean), tokens)
         for row, length in enumerate(said):
             torch.testing.assert_close(computed[row, :length], trained[row, :length], rtol=1e-3, atol=1e-4)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from davsp.errors import ModelError
 from davsp.models.base import VisionLanguageModel, size_of
-from davsp.training.losses import answer_loss, answer_positions
+from davsp.training.losses import answer_loss
 from davsp.util.batching import batched
 
 Ids = tuple[int, ...]
@@ -125,7 +125,7 @@ class TokenSearch:
         """Mean cross-entropy per token of the answer after each prompt, float32 (B,)."""
         tokens = self.model.tokens(prompts, [case.answer] * len(prompts))
         final = self.model.forward(case.pixels.expand(len(prompts), -1, -1, -1), tokens)
-        rows, columns = answer_positions(tokens.labels)
+        rows, columns = tokens.rows, tokens.columns
         logits = self.model.logits(final[rows, columns])
         return answer_loss(logits, tokens.labels[rows, columns], rows, len(prompts))
 

@@ -20,7 +20,7 @@ from davsp.prompts.layouts import AdditiveLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.batches import Shuffle
 from davsp.training.loop import Fitting
-from davsp.training.losses import answer_loss, answer_positions
+from davsp.training.losses import answer_loss
 from davsp.training.run_state import Record
 from davsp.util.options import Count, Positive
 
@@ -76,7 +76,7 @@ class ChangeFitting(Fitting):
         chosen = [self.sentences[i] for i in sentences]
         tokens = self.model.tokens([self.prompt] * len(chosen), chosen)
         final = self.model.forward(self.layout.compose(change, inside), tokens)
-        rows, columns = answer_positions(tokens.labels)
+        rows, columns = tokens.rows, tokens.columns
         logits = self.model.logits(final[rows, columns])
         return answer_loss(logits, tokens.labels[rows, columns], rows, len(chosen)).mean()
 

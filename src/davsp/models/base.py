@@ -26,6 +26,7 @@ from davsp.models.literal import literal_ids, own_tokens
 from davsp.models.requests import Request, Response, seeded_sampling
 from davsp.models.tokens import Tokens
 from davsp.prompts.text import with_prefix
+from davsp.util.devices import on_device
 
 
 class VisionLanguageModel(ABC):
@@ -103,7 +104,8 @@ class VisionLanguageModel(ABC):
         """Pixels less the image processor's mean, over its spread, at the model's precision."""
         image = self.processor.image_processor
         mean, std = (
-            torch.tensor(values, device=pixels.device)[:, None, None] for values in (image.image_mean, image.image_std)
+            on_device(torch.tensor(values), pixels.device)[:, None, None]
+            for values in (image.image_mean, image.image_std)
         )
         return ((pixels - mean) / std).to(self.model.dtype)
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from davsp.util.devices import on_device
+
 NO_LABEL = -100
 
 
@@ -17,12 +19,15 @@ class Tokens:
     """A right-padded batch of prompts, with answers where they are wanted.
 
     ids: int64 (B, T). last_prompt: int64 (B,), the index of the last prompt token. labels: int64 (B, T), the
-    token to be predicted AT each position (already shifted), NO_LABEL where nothing is to be predicted.
+    token to be predicted AT each position (already shifted), NO_LABEL where nothing is to be predicted. rows and
+    columns: int64 (N,), where something is.
     """
 
     ids: Int[Tensor, "b t"]
     last_prompt: Int[Tensor, " b"]
     labels: Int[Tensor, "b t"]
+    rows: Int[Tensor, " n"]
+    columns: Int[Tensor, " n"]
 
     @classmethod
     def padded(
@@ -45,7 +50,9 @@ class Tokens:
             ids[row, :end] = torch.tensor([*prompt, *answer])
             labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer, dtype=torch.long)
         last = torch.tensor([len(p) - 1 for p in prompts])
-        return cls(ids.to(device), last.to(device), labels.to(device))
+        # Where there are answers is found out here: on a GPU, the CPU would have to wait for it.
+        places = (labels != NO_LABEL).nonzero(as_tuple=True)
+        return cls(*(on_device(part, device) for part in (ids, last, labels, *places)))
 
     @property
     def prompt(self) -> Bool[Tensor, "b t"]:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.pixels import Pixels, as_batch, resize_and_pad, stack, to_image
+from davsp.util.devices import on_device
 
 PAPER_SHARE = 30 / 336
 """The paper's border width as a share of the canvas side."""
@@ -126,7 +127,7 @@ class Layout(ABC):
     @torch.no_grad()
     def project_(self, prompt: Float[Tensor, "3 h w"], clamp: bool = True) -> None:
         """Move `prompt` to the nearest valid one, in place: nothing inside and, with `clamp`, pixels in [0, 1]."""
-        prompt.mul_(self.mask().to(prompt.device))
+        prompt.mul_(on_device(self.mask(), prompt.device))
         if clamp:
             prompt.clamp_(0, 1)
 
@@ -197,7 +198,7 @@ class BorderLayout(Layout):
         """The canvases (B, 3, H, W) of interiors (3, *inner), whose pixels stay exactly as they are (paper, section on
         the visual safety prompt)."""
         padded = F.pad(as_batch(interior), (self.border,) * 4)
-        return torch.where(self.mask().to(prompt.device), prompt, padded)
+        return torch.where(on_device(self.mask(), prompt.device), prompt, padded)
 
     def renderer(self, prompt: Float[Tensor, "3 h w"]) -> Callable[[Image.Image], Image.Image]:
         picture = to_image(prompt)

@@ -20,6 +20,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.tokens import Tokens
 from davsp.prompts.layouts import Layout
 from davsp.training.spool import Spool
+from davsp.util.devices import on_device
 
 REFUSAL = "I am sorry, I cannot help with that."
 """The answer a malicious query is trained towards when it brings none of its own."""
@@ -95,8 +96,8 @@ class PreparedQueries:
         inside = [self.interiors[i] for i in indices]
         device = self.model.device
         if len({i.shape for i in inside}) == 1:
-            return Batch(from_bytes(torch.stack(inside)).to(device), self.model.tokens(prompts, answers))
-        return Batch([from_bytes(i).to(device) for i in inside], self.model.tokens(prompts, answers))
+            return Batch(from_bytes(on_device(torch.stack(inside), device)), self.model.tokens(prompts, answers))
+        return Batch([from_bytes(on_device(i, device)) for i in inside], self.model.tokens(prompts, answers))
 
     @cached_property
     def digest(self) -> str:

@@ -25,6 +25,15 @@ class Sampling(StrEnum):
     """A fair coin chooses a malicious or a benign batch (the paper's)."""
 
 
+class Recompute(StrEnum):
+    """Whether decoder blocks are computed again in the backward pass, which saves memory and costs time."""
+
+    AUTO = "auto"
+    """As many of them as must be, once a step does not fit the GPU."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Start(StrEnum):
     """Where a border starts."""
 
@@ -121,6 +130,17 @@ class TrainConfig(BaseModel):
         8,
         description="Queries of one side that go through the model at once, which decides how much memory is needed. "
         "Any number of processes that share the micro-batches of a step trains the same prompt.",
+    )
+    recompute: Recompute = Field(
+        Recompute.AUTO,
+        description="Whether decoder blocks keep their inputs alone for the backward pass and are computed again there "
+        "(activation checkpointing): auto (as many of them as must be, once a step does not fit the GPU's memory), "
+        "always (all of them: the least memory, and half as much time again) or never.",
+    )
+    compile: bool = Field(
+        False,
+        description="Whether decoder blocks are compiled by torch.compile, which takes a while at the first step and "
+        "makes every other one faster: for long trainings on a GPU. It needs a C++ compiler.",
     )
     steps: Positive = Field(60, description="Steps of the training.")
     method: Method = Field(

@@ -7,8 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from davsp.models.tokens import NO_LABEL
-
 
 def alignment_loss(
     projections: Float[Tensor, " b"], malicious: bool, tau_plus: float, tau_minus: float | Float[Tensor, " b"]
@@ -32,9 +30,3 @@ def answer_loss(
     total = each.new_zeros(batch).index_add(0, rows, each)
     count = each.new_zeros(batch).index_add(0, rows, torch.ones_like(each))
     return total / count
-
-
-def answer_positions(labels: Int[Tensor, "b t"]) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """Row and column (both int64 (N,)) of every position at which something is to be predicted."""
-    rows, columns = (labels != NO_LABEL).nonzero(as_tuple=True)
-    return rows, columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,21 +11,23 @@ import torch
 from torch import Tensor
 
 from davsp.data.query import Query
-from davsp.errors import ArtefactError, InputError
+from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.judges.refusal import is_refusal
 from davsp.models.activations import last_prompt_states, states_and_final
 from davsp.models.base import VisionLanguageModel
-from davsp.models.tokens import NO_LABEL
+from davsp.models.blocks import SHARES, Blocks
+from davsp.models.tokens import NO_LABEL, Tokens
 from davsp.prompts.layouts import Layout
 from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
 from davsp.training.batches import PreparedQueries, Target
-from davsp.training.config import Anchor, TrainConfig
-from davsp.training.losses import alignment_loss, answer_loss, answer_positions
+from davsp.training.config import Anchor, Recompute, TrainConfig
+from davsp.training.losses import alignment_loss, answer_loss
 from davsp.training.run_state import Record
 from davsp.training.twins import REQUEST
 from davsp.training.vector import HarmfulnessVector
 from davsp.util.batching import batched
+from davsp.util.devices import on_device
 from davsp.util.processes import processes
 
 VALIDATION_BATCH = 32
@@ -109,8 +112,13 @@ class Objective:
     validation: Sequence[Query]
     own: Mapping[str, Target] = field(default_factory=dict)
     """What queries without an answer are trained towards, by id."""
+    recomputed: float = field(init=False)
+    """The share of decoder blocks that the backward pass computes again."""
 
     def __post_init__(self) -> None:
+        config = self.plan.config
+        self.blocks = Blocks(self.model, config.compile)
+        self.recomputed = SHARES[-1] if config.recompute is Recompute.ALWAYS else SHARES[0]
         self.sides = [self._prepare(self.training, side) for side in (False, True)]
         self.validation_sides = [self._prepare(self.validation, side) for side in (False, True)]
         self.direction = self.direction.to(self.model.device)
@@ -123,36 +131,80 @@ class Objective:
             )
         return PreparedQueries(self.model, chosen, self.plan.layout, self.plan.config.prefix, self.own)
 
+    def gradient(
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The gradient of `loss`, float32 (3, H, W), by a prompt that requires one; and what else `loss` returns.
+
+        Where it does not fit a GPU's memory, and `recompute` is auto, more of the blocks are computed again from then
+        on, which is told in a line. Raises ModelError where nothing more can be done, or a compiler fails.
+        """
+        while True:
+            try:
+                return self._gradient(prompt, malicious, indices, answered)
+            except torch.OutOfMemoryError:
+                pass  # what the failed pass holds is held until here
+            torch.cuda.empty_cache()
+            self._recompute_more(len(indices))
+
+    def _gradient(
+        self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        try:
+            with self.blocks.run(self.recomputed):
+                loss, figures = self.loss(prompt, malicious, indices, answered)
+            return torch.autograd.grad(loss, prompt)[0], figures
+        except self.blocks.failures as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(f"{self.model.name} cannot be compiled ({reason}): set compile=false.") from error
+
+    def _recompute_more(self, queries: int) -> None:
+        more = [share for share in SHARES if share > self.recomputed]
+        if not more or self.plan.config.recompute is Recompute.NEVER:
+            advice = ", or set recompute=auto" if more else ""
+            raise ModelError(
+                f"{queries} queries at once do not fit the memory of {self.model.device}: lower micro_batch{advice}."
+            )
+        self.recomputed = more[0]
+        print(
+            f"A step does not fit the memory of {self.model.device}: {100 * self.recomputed:.0f} % of the decoder "
+            "blocks are computed again in its backward pass, which takes longer. A lower micro_batch needs less memory "
+            "too.",
+            file=sys.stderr,
+            flush=True,
+        )
+
     def loss(
         self, prompt: Tensor, malicious: bool, indices: Sequence[int], answered: bool
-    ) -> tuple[Tensor, dict[str, float]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a one-sided batch (scalar), from one forward pass; it ends at the layer when no answer counts.
 
-        `prompt`: float32 (3, H, W). Also returns the batch's mean losses and projection.
+        `prompt`: float32 (3, H, W). Also returns the batch's mean losses and projection, each a scalar on the model's
+        device: a GPU need not be waited for.
         """
         config, side, name = self.plan.config, self.sides[malicious], "malicious" if malicious else "benign"
         answered = answered and config.answer_weight > 0
         batch = side.batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
         loss = prompt.new_zeros(())
-        record: dict[str, float] = {}
+        figures: dict[str, Tensor] = {}
         if answered:
             states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)
-            rows, columns = answer_positions(batch.tokens.labels)
+            rows, columns = batch.tokens.rows, batch.tokens.columns
             logits = self.model.logits(final[rows, columns])
             answer = answer_loss(logits, batch.tokens.labels[rows, columns], rows, len(indices)).mean()
             loss = loss + config.answer_weight * answer
-            record[f"{name}_answer_loss"] = answer.item()
+            figures[f"{name}_answer_loss"] = answer.detach()
         elif config.alignment_weight > 0:
             states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])[:, 0]
         else:
-            return prompt.sum() * 0, record
+            return prompt.sum() * 0, figures
         projections = states @ self.direction
         held = [self.plan.kinds.get(side.queries[i].kind, self.plan.tau_minus) for i in indices]
-        low = torch.tensor(held, device=projections.device)
+        low = on_device(torch.tensor(held), projections.device)
         aligned = alignment_loss(projections, malicious, self.plan.tau_plus, low).mean() / self.plan.scale
-        record |= {f"{name}_projection": projections.mean().item(), f"{name}_alignment_loss": aligned.item()}
-        return loss + config.alignment_weight * aligned, record
+        figures |= {f"{name}_projection": projections.detach().mean(), f"{name}_alignment_loss": aligned.detach()}
+        return loss + config.alignment_weight * aligned, figures
 
     @torch.inference_mode()
     def validation_record(self, pixels: Tensor) -> Record:
@@ -173,7 +225,7 @@ class Objective:
                     states = last_prompt_states(self.model, canvas, batch.tokens, [self.plan.layer])[:, 0]
                 else:
                     states, final = states_and_final(self.model, canvas, batch.tokens, self.plan.layer)
-                    kept += _kept(self.model, final, batch.tokens.labels).tolist()
+                    kept += _kept(self.model, final, batch.tokens).tolist()
                 projections += (states @ self.direction).tolist()
             values = np.array(processes().all_gather(projections))
             name = "malicious" if malicious else "benign"
@@ -210,7 +262,7 @@ class Objective:
     def identity(self) -> Record:
         """What must be equal for a saved state to be gone on with."""
         return {
-            "config": self.plan.config.model_dump(mode="json"),
+            "config": self.plan.config.model_dump(mode="json", exclude={"recompute", "compile"}),
             "layer": self.plan.layer,
             "thresholds": [self.plan.tau_plus, self.plan.tau_minus],
             "model": self.model.name,
@@ -219,10 +271,10 @@ class Objective:
         }
 
 
-def _kept(model: VisionLanguageModel, final: Tensor, labels: Tensor) -> Tensor:
+def _kept(model: VisionLanguageModel, final: Tensor, tokens: Tokens) -> Tensor:
     """float32 (B,): the share of each answer's tokens before the first that is not the first choice, which is what of
     the answer a greedy one gives."""
-    rows, columns = answer_positions(labels)
+    rows, columns, labels = tokens.rows, tokens.columns, tokens.labels
     wrong = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
     wrong[rows, columns] = model.logits(final[rows, columns]).argmax(-1) != labels[rows, columns]
     answer = labels != NO_LABEL

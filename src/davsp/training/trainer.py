@@ -98,23 +98,29 @@ class Trainer(Fitting):
             )
         prompt = self.prompt.clone().requires_grad_()
         gradient = torch.zeros_like(self.prompt, dtype=torch.float64)
-        own: list[dict[str, float]] = []
+        own: list[dict[str, Tensor]] = []
         for malicious, answered, part in together.shard(work):
             share = len(part) / size
-            facts: dict[str, float] = {}
+            facts: dict[str, Tensor] = {}
             for i, objective in enumerate(self.objectives):
-                loss, losses = objective.loss(prompt, malicious, part, answered)
-                gradient += torch.autograd.grad(loss * share, prompt)[0]
-                facts |= {self._named(i, name): value * share for name, value in losses.items()}
+                found, figures = objective.gradient(prompt, malicious, part, answered)
+                gradient += found.double() * share
+                facts |= {self._named(i, name): value * share for name, value in figures.items()}
             own.append(facts)
         together.all_reduce(gradient)
         rate = self.optimizer.rate()
         self.optimizer.step(gradient.to(prompt.dtype))
         record: Record = {"rate": rate}
-        for facts in together.all_gather(own):
+        for facts in together.all_gather(self._numbers(own)):
             for name, value in facts.items():
                 record[name] = record.get(name, 0.0) + value
         return record
+
+    def _numbers(self, scalars: Sequence[dict[str, Tensor]]) -> list[dict[str, float]]:
+        """Scalars of a device as numbers: all at once, at the end of a step, so that a GPU is waited for but once."""
+        flat = [value.to(self.prompt.device) for facts in scalars for value in facts.values()]
+        numbers = iter(torch.stack(flat).tolist() if flat else [])
+        return [dict(zip(facts, numbers, strict=False)) for facts in scalars]
 
     def _named(self, number: int, name: str) -> str:
         """How a figure of one objective is called among those of all."""
