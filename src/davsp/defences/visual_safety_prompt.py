@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 from pydantic import BaseModel
+from rich.console import Console
 from torch import Tensor
 
 from davsp.data.query import ImageSource, Query, check_question
@@ -293,5 +294,6 @@ def train_prompt(
         prompt.save(folder)
         if not quiet:
             untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
+            Console(stderr=True).print(trainer.front_table(untrained))
             print(*trainer.outcome(untrained), sep="\n", file=sys.stderr)
     return prompt

@@ -54,6 +54,12 @@ def target_of(query: Query, own: Mapping[str, Target]) -> Target:
     return Target(REFUSAL)
 
 
+def target_ids(model: VisionLanguageModel, target: Target) -> list[int]:
+    """The token ids of what is trained towards, with the end token where it is finished."""
+    ids = model.answer_ids(target.text)
+    return ids if target.finished else ids[:-1]
+
+
 class PreparedQueries:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
@@ -78,8 +84,7 @@ class PreparedQueries:
             inside = layout.interior(open_image(query.image))
             size = layout.canvas_size(inside.height, inside.width)
             self.prompts.append(np.array(model.prompt_ids(query.question, prefix, size)))
-            answer = model.answer_ids(target.text)
-            self.answers.append(np.array(answer if target.finished else answer[:-1]))
+            self.answers.append(np.array(target_ids(model, target)))
             self.interiors.append(to_bytes(inside).numpy())
 
     def __len__(self) -> int:
