@@ -16,6 +16,7 @@ from davsp.training.config import TrainConfig
 from davsp.training.front import Front
 from davsp.training.run_state import read_metrics
 from davsp.training.vector import HarmfulnessVector
+from tests.command_line import run as command
 
 Sets = tuple[list[Query], list[Query]]
 
@@ -79,6 +80,16 @@ def test_another_point_of_the_front_becomes_the_prompt_and_back(run: Path) -> No
     again = VisualSafetyPrompt.load(run)
     assert again.visual is not None and torch.equal(again.visual.pixels, best.visual.pixels)
     assert len(read_metrics(run)) == 7, "nothing was trained"
+
+
+def test_the_command_line_picks_and_trains_nothing(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, printed, said = command(monkeypatch, capsys, "train", "--pick", 2, "--out", run)
+    assert (status, printed) == (0, f"{run}\n")
+    assert "the prompt after step 2 (step 2, refused 0.5, kept 1, over_refusal 0.2" in said
+    status, _, said = command(monkeypatch, capsys, "train", "--pick", 2, "--set", "steps=9", "--out", run)
+    assert status != 0 and "give it with --out alone" in said
 
 
 def test_a_step_that_is_not_on_the_front_is_refused_by_name_of_those_that_are(run: Path) -> None:
