@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from bench.measuring import Row, in_turns, row
 from bench.subjects import queries_in_files
 from bench.training import prepare
@@ -14,8 +12,8 @@ from davsp.defences.textual import Undefended
 from davsp.evaluation.run import evaluate
 from davsp.util.batching import batched
 
-BATCH = {"testbed": 32, "slim": 4, "7b": 32, "13b": 32}
-PER_GROUP = {"testbed": 32, "slim": 1, "7b": 8, "13b": 8}
+BATCH = {"testbed": 32, "slim": 4}
+PER_GROUP = {"testbed": 32, "slim": 1}
 MOST = {"slim": 4}
 """Queries that are asked at most, where a CPU takes seconds for each."""
 NEW_TOKENS = 24
@@ -23,7 +21,6 @@ NEW_TOKENS = 24
 
 def rows(size: str) -> list[Row]:
     """The undefended model on the same queries: ours from files to results.json, the others the answers alone."""
-    aim = 8 if torch.cuda.is_available() else 3
     with TemporaryDirectory() as name:
         folder = Path(name)
         bench = prepare(size, folder)
@@ -55,8 +52,8 @@ def rows(size: str) -> list[Row]:
             "evaluation: queries per second",
             size,
             seconds,
-            reference_aim=aim,
-            floor_aim=0.9,
+            reference_aim=3,
+            floor_aim=0.75 if size == "testbed" else 0.9,
             note=f"{len(queries)} queries in batches of {batch}, at most {NEW_TOKENS} tokens; "
             "ours with Inspect's log, verdicts and results",
         )

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -55,10 +57,12 @@ def row(
     reference_aim: float | None = None,
     floor_aim: float | None = None,
     note: str = "",
+    figures: Mapping[str, dict[str, float | None]] = MappingProxyType({}),
 ) -> Row:
     """How many times faster "ours" is than "reference" and than "floor", whichever was measured.
 
-    `work`: how much each side does in one turn, where that differs (samples, queries).
+    `work`: how much each side does in one turn, where that differs (samples, queries). `figures`: others, by what they
+    are, as `spread` makes them.
     """
     done = work or {}
 
@@ -75,23 +79,39 @@ def row(
         "vs_floor": ratios("floor", floor_aim),
         "n": len(seconds["ours"]),
         "note": note,
+        **({"figures": dict(figures)} if figures else {}),
     }
 
 
 def line(row: Row) -> str:
     """A row as it is shown while the bench runs."""
+    if row.get("failed"):
+        return f"{row['name']} ({row['size']}): not measured: {row['failed']}"
     shown = [
         f"{side} {_figure(found['median'])}x [{_figure(found['low'])}, {_figure(found['high'])}]"
         + (f", aim {found['aim']:g}" if found["aim"] else "")
         for side in ("vs_reference", "vs_floor")
         if (found := row[side])
     ]
-    return f"{row['name']} ({row['size']}): {'; '.join(shown)}{'. ' + row['note'] if row['note'] else ''}"
+    return f"{row['name']} ({row['size']}): {'; '.join(shown)}{'. ' if shown and _told(row) else ''}{_told(row)}"
+
+
+def _told(row: Row) -> str:
+    """Further figures of a row, and its note; or why it has none."""
+    if row.get("failed"):
+        return f"not measured: {row['failed']}"
+    figures = [
+        f"{name} {_figure(found['median'])}" + (f" (aim {found['aim']:g})" if found["aim"] else "")
+        for name, found in row.get("figures", {}).items()
+    ]
+    return "; ".join([*figures, *([row["note"]] if row["note"] else [])])
 
 
 def _figure(value: float | None) -> str:
     """Two decimals, or two digits of what is smaller than that."""
     assert value is not None
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) >= 0.095 else f"{value:.2g}"
 
 
@@ -112,7 +132,7 @@ def markdown(rows: list[Row], machine: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['name']} | {r['size']} | {cell(r['vs_reference'])} | {cell(r['vs_floor'])} | {r['n']} | {r['note']} |"
+        f"| {r['name']} | {r['size']} | {cell(r['vs_reference'])} | {cell(r['vs_floor'])} | {r['n']} | {_told(r)} |"
         for r in rows
     ]
     return "\n".join(lines) + "\n"
@@ -137,5 +157,9 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the speed."""
-    return {name: version(name) for name in ("davsp", "torch", "transformers", "inspect_ai", "pillow")}
+    """Of what decides the speed, as far as it is installed."""
+    found = {}
+    for name in ("davsp", "torch", "transformers", "inspect_ai", "pillow"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

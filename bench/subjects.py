@@ -29,22 +29,37 @@ from davsp.testbed.architecture import build_tokenizer, chat_template
 from davsp.testbed.queries import border_queries
 
 IMAGE = "<image>"
-SIDE, PATCH = 336, 14
+PATCH = 14
 QUERIES_PER_GROUP = 8
 
 
 @dataclass(frozen=True)
+class Tower:
+    """A CLIP vision tower's geometry."""
+
+    side: int
+    width: int
+    layers: int
+    heads: int
+
+
+CLIP_L = Tower(336, 1024, 24, 16)
+
+
+@dataclass(frozen=True)
 class Decoder:
-    """The decoder's geometry beside a CLIP-L/14-336 tower."""
+    """The decoder's geometry beside a vision tower."""
 
     width: int
     layers: int
     heads: int
     feed_forward: int
     vocabulary: int
+    tower: Tower = CLIP_L
 
 
 SIZES = {
+    "tiny": Decoder(32, 4, 4, 64, 2080, Tower(56, 32, 3, 2)),
     "slim": Decoder(1024, 24, 16, 2752, 32064),
     "7b": Decoder(4096, 32, 32, 11008, 32064),
     "13b": Decoder(5120, 40, 40, 13824, 32064),
@@ -56,13 +71,14 @@ def subject(size: str) -> VisionLanguageModel:
     if size == "testbed":
         return load_model("testbed")
     decoder = SIZES[size]
+    tower = decoder.tower
     words = build_tokenizer(2048, IMAGE)
     vision = CLIPVisionConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        image_size=SIDE,
+        hidden_size=tower.width,
+        intermediate_size=4 * tower.width,
+        num_hidden_layers=tower.layers,
+        num_attention_heads=tower.heads,
+        image_size=tower.side,
         patch_size=PATCH,
         projection_dim=768,
     )
@@ -83,7 +99,7 @@ def subject(size: str) -> VisionLanguageModel:
         vision_config=vision,
         text_config=text,
         image_token_index=words.convert_tokens_to_ids(IMAGE),
-        image_seq_length=(SIDE // PATCH) ** 2,
+        image_seq_length=(tower.side // PATCH) ** 2,
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         attn_implementation="sdpa" if gpu else "eager",
@@ -95,7 +111,8 @@ def subject(size: str) -> VisionLanguageModel:
             model = LlavaForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(torch.float32)
-    pixels = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    square = {"height": tower.side, "width": tower.side}
+    pixels = CLIPImageProcessorPil(size={"shortest_edge": tower.side}, crop_size=square)
     processor = LlavaProcessor(
         pixels,
         words,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,11 @@ PAPER_BATCH = 2
 FASTER = {
     "testbed": {PAPER_BATCH: 2.5, 16: 3.0},
     "slim": {PAPER_BATCH: 1.8},
-    "7b": {PAPER_BATCH: 2.5, 8: 3.0},
-    "13b": {PAPER_BATCH: 2.5, 8: 3.0},
 }
 """How many times the reference's speed is wanted, by size and batch: the paper's, and the fastest."""
 OF_BARE = 0.92
-PEAK_FLOPS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
-"""Dense bfloat16 products a second, as the makers state them."""
+SIDES = ("ours", "reference", "floor")
+PEAK_MEMORY = "peak memory of a malicious step, batch 2 (less is better)"
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Bench:
         """Forward and backward of a malicious and a benign batch."""
         prompt = self.trainer.prompt.clone().requires_grad_()
         for malicious in (True, False):
-            self.objective.loss(prompt, malicious, range(batch), answered=not malicious)[0].backward()
+            self.objective.gradient(prompt, malicious, range(batch), answered=not malicious)
 
     def slow(self) -> None:
         """The same of the paper's batch, by the reference loop."""
@@ -149,34 +147,29 @@ def rows(size: str) -> list[Row]:
                 note=f"by arithmetic {slow / done:.1f}x the reference; padding adds {100 * (done / needed - 1):.0f} %",
             )
         )
-        if torch.cuda.is_available():
-            peak = next(f for name, f in PEAK_FLOPS.items() if name in torch.cuda.get_device_name())
-            measured.append(
-                {
-                    "name": f"model FLOP utilisation of training, batch {batch}",
-                    "size": size,
-                    "vs_reference": None,
-                    "vs_floor": spread([2 * needed * batch / s / peak for s in taken["ours"]], 0.5),
-                    "n": len(taken["ours"]),
-                    "note": f"of {peak / 1e12:.0f} TFLOP/s in bfloat16",
-                }
-            )
     return [*measured, memory_row(size)]
 
 
 def memory_row(size: str) -> Row:
     """Peak memory of a malicious step beyond the loaded model and libraries, each side in a process of its own."""
-    peaks = {
-        side: [float(in_process_of_its_own("bench.training", size, side).split()[-1]) for _ in range(3)]
-        for side in ("ours", "reference", "floor")
-    }
+    return row_of_peaks(
+        size,
+        {
+            side: [float(in_process_of_its_own("bench.training", size, side).split()[-1]) for _ in range(3)]
+            for side in SIDES
+        },
+    )
+
+
+def row_of_peaks(size: str, peaks: Mapping[str, list[float]]) -> Row:
+    """The row of what each of SIDES took, in MiB."""
     ours = peaks["ours"]
     shares = {
         side: spread([a / b for a, b in zip(ours, peaks[side], strict=True)], aim)
         for side, aim in (("reference", 0.5), ("floor", None))
     }
     return {
-        "name": "peak memory of a malicious step, batch 2 (less is better)",
+        "name": PEAK_MEMORY,
         "size": size,
         "vs_reference": shares["reference"],
         "vs_floor": shares["floor"],
@@ -206,28 +199,32 @@ def peak_mib() -> float:
 def main(size: str, side: str) -> None:
     """Print how many MiB a malicious step of one side takes beyond what was held before it."""
     with TemporaryDirectory() as folder:
-        bench = prepare(size, Path(folder))
-        prompt = bench.trainer.prompt.clone().requires_grad_()
-        queries = bench.objective.sides[True].queries[:PAPER_BATCH]
-        batch = bench.objective.sides[True].batch(range(PAPER_BATCH), answered=False)
-        pixels = bench.objective.plan.layout.compose(prompt.detach(), batch.interior)
-        pixels = bench.vlm.normalise(as_batch(pixels))
-        before = forget_peak()
-        if side == "ours":
-            bench.objective.loss(prompt, True, range(PAPER_BATCH), answered=False)[0].backward()
-        elif side == "reference":
-            torch.stack([bench.reference.loss(prompt, q, "", answered=False) for q in queries]).mean().backward()
-        else:
-            tokens, plan = batch.tokens, bench.objective.plan
-            bare.malicious_step(
-                bench.vlm,
-                pixels.requires_grad_(),
-                tokens.ids,
-                tokens.last_prompt,
-                plan.layer,
-                bench.objective.direction,
-            )
-        print(peak_mib() - before)
+        print(peak_of_step(prepare(size, Path(folder)), side))
+
+
+def peak_of_step(bench: Bench, side: str) -> float:
+    """MiB that a malicious step of one of SIDES takes beyond what was held before it."""
+    prompt = bench.trainer.prompt.clone().requires_grad_()
+    queries = bench.objective.sides[True].queries[:PAPER_BATCH]
+    batch = bench.objective.sides[True].batch(range(PAPER_BATCH), answered=False)
+    pixels = bench.objective.plan.layout.compose(prompt.detach(), batch.interior)
+    pixels = bench.vlm.normalise(as_batch(pixels))
+    before = forget_peak()
+    if side == "ours":
+        bench.objective.gradient(prompt, True, range(PAPER_BATCH), answered=False)
+    elif side == "reference":
+        torch.stack([bench.reference.loss(prompt, q, "", answered=False) for q in queries]).mean().backward()
+    else:
+        tokens, plan = batch.tokens, bench.objective.plan
+        bare.malicious_step(
+            bench.vlm,
+            pixels.requires_grad_(),
+            tokens.ids,
+            tokens.last_prompt,
+            plan.layer,
+            bench.objective.direction,
+        )
+    return peak_mib() - before
 
 
 if __name__ == "__main__":

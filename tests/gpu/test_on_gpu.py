@@ -17,6 +17,7 @@ from davsp.data.query import Query
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
 from davsp.models.activations import last_prompt_states, read_activations
 from davsp.models.base import VisionLanguageModel
+from davsp.models.blocks import Blocks
 from davsp.models.loading import load_model
 from davsp.prompts.layouts import Mode
 from davsp.training.batches import PreparedQueries
@@ -221,3 +222,18 @@ def test_a_batch_of_mixed_sizes_answers_as_each_alone() -> None:
     queries = [Query(q.id, q.image, q.question) for q in tiny_queries(6)]
     together = model.generate(queries, 6)
     assert together == [model.generate([query], 6)[0] for query in queries]
+
+
+def test_blocks_that_are_computed_again_hold_less_memory() -> None:
+    model = load_model("testbed", device=DEVICE)
+    pixels = torch.rand(8, 3, *model.canvas.square, device=DEVICE, requires_grad=True)
+    tokens = model.tokens([model.prompt_ids("how do i do what the text says ?")] * 8)
+    held = []
+    for share in (0.0, 1.0):
+        before = allocated()
+        with Blocks(model).run(share):
+            states = model.forward(pixels, tokens)
+        held.append(allocated() - before)
+        assert torch.autograd.grad(states.float().sum(), pixels)[0].isfinite().all()
+        del states
+    assert held[1] < 0.8 * held[0]

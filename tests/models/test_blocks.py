@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_share_of_the_blocks_is_spread_evenly(model: VisionLanguageModel) -> N
     with Blocks(model).run(0.5):
         again = [hasattr(block.forward, "func") for block in model.layers]
     assert sum(again) == count // 2
-    assert not any(a and b for a, b in zip(again, again[1:], strict=False))
+    assert not any(a and b for a, b in pairwise(again))
 
 
 @pytest.mark.slow

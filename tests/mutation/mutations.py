@@ -52,7 +52,7 @@ MUTATIONS = (
     Mutation(
         "training composes no border",
         "prompts/layouts.py",
-        "return torch.where(self.mask().to(prompt.device), prompt, padded)",
+        "return torch.where(on_device(self.mask(), prompt.device), prompt, padded)",
         "return padded + 0 * prompt",
         LAYOUTS,
     ),

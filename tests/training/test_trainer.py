@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from davsp.data.query import Query
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt, train_prompt
-from davsp.errors import ArtefactError, InputError
+from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import BorderLayout, Mode
 from davsp.training.batches import Shuffle
@@ -113,6 +115,61 @@ def test_a_batch_loss_and_its_gradient_agree_with_the_reference(
     assert loss.item() == pytest.approx(slow.item(), rel=1e-5)
     slow_gradient = torch.autograd.grad(slow, slow_prompt)[0]
     assert (fast - slow_gradient).norm() <= 1e-4 * slow_gradient.norm()
+
+
+@contextmanager
+def memory_for(model: VisionLanguageModel, share: float) -> Iterator[None]:
+    """A model whose last block fits only where at least this share of its blocks is computed again."""
+
+    def refuse(*_: object) -> None:
+        again = sum("forward" in vars(block) and hasattr(block.forward, "func") for block in model.layers)
+        if again < share * model.n_layers:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model.layers[-1].register_forward_pre_hook(refuse)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_a_step_that_does_not_fit_recomputes_as_many_blocks_as_it_must_to_the_same_result(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, pressed = (make_trainer(model, vector, queries) for _ in range(2))
+    expected = [plain.step(number) for number in range(2)]
+    with memory_for(model, 0.5):
+        found = [pressed.step(number) for number in range(2)]
+    for before, after in zip(expected, found, strict=True):
+        assert after == pytest.approx(before, rel=1e-5)
+    torch.testing.assert_close(pressed.prompt, plain.prompt, rtol=1e-4, atol=1e-5)
+    assert pressed.objectives[0].recomputed == 0.5
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2][:4] for line in told] == ["25 %", "50 %"], "once each, at the first step"
+    assert pressed.identity() == make_trainer(model, vector, queries, recompute="always").identity()
+
+
+@pytest.mark.parametrize(("recompute", "advice"), [("never", ", or set recompute=auto"), ("auto", "")])
+def test_a_step_that_cannot_fit_says_what_to_lower(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, recompute: str, advice: str
+) -> None:
+    trainer = make_trainer(model, vector, queries, recompute=recompute)
+    with memory_for(model, 2.0), pytest.raises(ModelError, match=f"3 queries at once .*lower micro_batch{advice}.$"):
+        trainer.step(0)
+    assert not any("forward" in vars(block) for block in model.layers)
+
+
+def test_a_compiler_that_fails_is_told_of_in_words(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Sets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(graph: object, inputs: object) -> None:
+        raise RuntimeError("no working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fail))
+    trainer = make_trainer(model, vector, queries, compile=True)
+    with pytest.raises(ModelError, match=r"cannot be compiled .*no working C\+\+ compiler.*: set compile=false"):
+        trainer.step(0)
+    assert not any("forward" in vars(block) for block in model.layers)
 
 
 def test_steps_in_the_papers_mode_agree_with_the_reference(

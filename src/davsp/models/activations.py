@@ -120,7 +120,12 @@ def activation_batches(
 
     # Beside a model on a CPU, a thread that prepares costs it more than it saves.
     prepared = map(prepare, batches) if model.device.type == "cpu" else prefetched(prepare, batches)
+    last: Tensor | None = None
     for pixels, tokens in prepared:
         with torch.inference_mode():
-            states = last_prompt_states(model, pixels, tokens, layers).cpu()
-        yield states
+            states = last_prompt_states(model, pixels, tokens, layers)
+        if last is not None:
+            yield last.cpu()  # waits for a GPU, which has the next batch to go on with
+        last = states
+    if last is not None:
+        yield last.cpu()

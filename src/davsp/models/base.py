@@ -216,8 +216,12 @@ class VisionLanguageModel(ABC):
 
     def inputs(self, pixels: Pixels, ids: Int[Tensor, "b t"], prompt: Bool[Tensor, "b t"]) -> dict[str, Tensor]:
         """All inputs of the model but attention masks, on its device."""
-        on_device = pixels.to(self.device) if isinstance(pixels, Tensor) else [p.to(self.device) for p in pixels]
-        packed = self.pack(on_device)
+        there = (
+            on_device(pixels, self.device)
+            if isinstance(pixels, Tensor)
+            else [on_device(p, self.device) for p in pixels]
+        )
+        packed = self.pack(there)
         return {"input_ids": ids, **packed, **self.token_inputs(ids, prompt, packed)}
 
     def forward(self, pixels: Pixels, tokens: Tokens) -> Float[Tensor, "b t hidden"]:

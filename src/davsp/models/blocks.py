@@ -53,8 +53,8 @@ class Blocks:
         try:
             yield
         finally:
-            for block, forward in zip(self._blocks, own, strict=True):
-                _restore(block, forward)
+            for block, before in zip(self._blocks, own, strict=True):
+                _restore(block, before)
 
 
 def _restore(block: nn.Module, forward: Callable[..., Any] | None) -> None:

@@ -36,9 +36,9 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
             projection is not None and request.watch is not None and request.watch.flags(projection)
             for projection, request in zip(self.projections, self.requests, strict=True)
         ]
-        rows = torch.tensor(flagged, device=scores.device)
-        if not bool(rows.any()):
+        if not any(flagged):
             return scores
+        rows = torch.tensor(flagged, device=scores.device)
         scores = scores.clone()
         scores[rows] = -torch.inf
         scores[rows, self.end] = 0

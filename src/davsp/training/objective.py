@@ -161,7 +161,8 @@ class Objective:
                 loss, figures = self.loss(prompt, malicious, indices, answered)
             return torch.autograd.grad(loss, prompt)[0], figures
         except self.blocks.failures as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            found = getattr(error, "inner_exception", error)
+            reason = (str(found).strip() or type(found).__name__).splitlines()[0]
             raise ModelError(f"{self.model.name} cannot be compiled ({reason}): set compile=false.") from error
 
     def _recompute_more(self, queries: int) -> None:

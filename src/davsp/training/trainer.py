@@ -122,9 +122,9 @@ class Trainer(Fitting):
         rate = self.optimizer.rate()
         self.optimizer.step(gradient.to(prompt.dtype))
         record: Record = {"rate": rate}
-        for facts in together.all_gather(self._numbers(own)):
-            for name, value in facts.items():
-                record[name] = record.get(name, 0.0) + value
+        for numbers in together.all_gather(self._numbers(own)):
+            for name, figure in numbers.items():
+                record[name] = record.get(name, 0.0) + figure
         return record | self._ascend(record, benign, size)
 
     def _ascend(self, record: Record, benign: Sequence[int], size: int) -> Record:
