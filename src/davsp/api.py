@@ -23,6 +23,7 @@ from davsp.report.collect import Evaluation
 from davsp.testbed.sources import NAME, check_world, draw_source, is_drawn, is_testbed
 from davsp.training.config import read_config
 from davsp.training.jobs import numbered, vector_for
+from davsp.training.lookalikes import with_lookalikes
 from davsp.training.objective import check_options
 from davsp.training.run_state import Record, read_metrics
 from davsp.training.vector import HarmfulnessVector, project
@@ -71,6 +72,7 @@ def train(
     data: QuerySource,
     *,
     validation: QuerySource | None = None,
+    lookalikes: QuerySource | None = None,
     vectors: Sequence[HarmfulnessVector] = (),
     out: str | Path | None = None,
     paper: bool = False,
@@ -81,7 +83,8 @@ def train(
     """Train a visual safety prompt for a model, or one for several.
 
     `options` are those of davsp.training.config.TrainConfig, by name: steps=500, prefix="". `paper` starts from the
-    paper's choices. `validation` judges and chooses, by default a fifth of `data`. The harmfulness vector of each model
+    paper's choices. `validation` judges and chooses, by default a fifth of `data`. `lookalikes` are harmless queries
+    that look harmful, trained with and told apart; a fifth of them judges, too. The harmfulness vector of each model
     is made first, unless `vectors` has it. With `out`, the run's state, its vectors and the prompt are saved there, the
     prompt under the folder's name, and the same call goes on with a run that was stopped.
 
@@ -95,6 +98,8 @@ def train(
         training, checks = split_queries(training, share=HELD_OUT, seed=config.seed)
     else:
         checks = _queries(validation, models)
+    if lookalikes is not None:
+        training, checks = with_lookalikes(training, checks, _queries(lookalikes, models), HELD_OUT, config.seed)
     for each in models:  # what does not suit is found before the vector takes its time
         check_options(each, config)
     with ExitStack() as stack:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from davsp.data.query import Query
 from davsp.models.base import VisionLanguageModel
 from davsp.training.jobs import vector_for
-from davsp.training.outcome import layer_warning, outcome_lines
+from davsp.training.outcome import front_table, layer_warning, outcome_lines
 from davsp.training.separation import LayerStatistics
 
 Two = tuple[list[Query], list[Query]]
@@ -21,6 +24,22 @@ def test_before_and_after_are_said_with_intervals() -> None:
         "On the validation queries, untrained -> step 40, which is kept: malicious queries refused 25 % [13, 42] -> "
         "100 % [89, 100] (n=32); benign answers kept 100 % [94, 100] -> 95 % [86, 98] (n=60)."
     ]
+
+
+def test_the_front_is_shown_with_intervals_and_the_prompt_that_is_kept() -> None:
+    front = [
+        {"step": 20.0, "refused": 0.75, "kept": 1.0, "over_refusal": 0.0, "benign_divergence": 0.001},
+        {"step": 40.0, "refused": 1.0, "kept": 0.95, "over_refusal": 0.125, "benign_divergence": 0.0042},
+    ]
+    untrained = {**BEFORE, "over_refusal": 0.0, "benign_divergence": 0.0}
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(front_table(untrained, front, 40, {"refused": 32, "kept": 60, "over_refusal": 16}))
+    lines = [" ".join(line.replace("│", " ").replace("┃", " ").split()) for line in console.export_text().splitlines()]
+    assert (
+        "step malicious refused (n=32) benign kept (n=60) look-alikes refused (n=16) divergence, nats a token" in lines
+    )
+    assert "20 75 % [58, 87] 100 % [94, 100] 0 % [0, 19] 0.0010" in lines
+    assert "40 100 % [89, 100] 95 % [86, 98] 12 % [3, 36] 0.0042 kept" in lines
 
 
 def test_a_prompt_no_better_than_the_untrained_one_is_a_warning() -> None:

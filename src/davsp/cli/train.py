@@ -15,6 +15,7 @@ from davsp.cli.options import (
     DTYPE_HELP,
     MODEL_HELP,
     TESTBED,
+    TRAINING_SPLITS,
     AsJson,
     BatchSize,
     Data,
@@ -31,6 +32,7 @@ from davsp.cli.options import (
     load_model,
     long_running,
     print_folder,
+    queries_of,
     say,
     training_queries,
     training_source,
@@ -181,6 +183,10 @@ def train(
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
     benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
+    lookalikes: Annotated[
+        str | None,
+        typer.Option(help="Harmless queries that look harmful, whatever --data takes: trained with, and told apart."),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One of --options: steps=500. Repeatable.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Start from the paper's choices instead of ours.")] = False,
     options: Annotated[  # noqa: ARG001 - the callback prints
@@ -196,6 +202,15 @@ def train(
         bool,
         typer.Option("--gate", help="Fit a gate, too: queries in which the model sees no harm are answered as ever."),
     ] = False,
+    pick: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="STEP",
+            help="Train nothing: of the finished training in --out, make the prompt that it had after this step the "
+            "one that is kept.",
+        ),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")] = False,
     skip_bad: SkipBad = False,
     revision: Revision = None,
@@ -210,11 +225,17 @@ def train(
     from davsp.training.config import read_config
     from davsp.training.jobs import dry_run as describe
     from davsp.training.jobs import vector_for
+    from davsp.training.lookalikes import with_lookalikes
     from davsp.training.objective import check_options
     from davsp.training.recipes import TrainingRecipe, read_recipe
     from davsp.training.run_state import Interrupted
     from davsp.training.vector import HarmfulnessVector
 
+    if pick is not None:
+        if any((vectors, recipe, data, benchmarks, validation, lookalikes, set_, paper, dry_run, gate)):
+            raise InputError("--pick takes a prompt of a finished training: give it with --out alone.")
+        print_picked(out, pick)
+        return
     run = read_recipe(recipe) if recipe else TrainingRecipe(model=TESTBED, data=TESTBED)
     settings = read_config(run.train, set_ or [], paper or run.paper)
     given = [HarmfulnessVector.load(folder) for folder in vectors or []]
@@ -224,6 +245,9 @@ def train(
     source = training_source(data, benchmarks, run.data)
     judging = validation or (None if data or benchmarks else run.validation)
     training, checks = training_queries(source, judging, skip_bad, settings.seed, *names)
+    if lookalikes:
+        alike = queries_of(lookalikes, skip_bad, TRAINING_SPLITS)
+        training, checks = with_lookalikes(training, checks, alike, api.HELD_OUT, settings.seed)
     revision = revision or (None if models else run.revision)
     loaded = [load_model(name, revision, device, dtype or Precision(run.dtype)) for name in names]
     if dry_run:
@@ -256,6 +280,16 @@ def train(
     if fit_gate:
         fit_gate()
     print_folder(out, as_json)
+
+
+def print_picked(folder: Path, step: int) -> None:
+    """Pick a prompt of a finished training, and say what it did on the validation queries."""
+    from davsp.defences.picking import pick
+
+    training = pick(folder, step).training
+    found = ", ".join(f"{name} {value:.4g}" for name, value in training.metrics.items()) if training else ""
+    say(f"Kept: the prompt after step {step} ({found}).")
+    print(folder)
 
 
 def gate_fitting(

@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 from pydantic import BaseModel
+from rich.console import Console
 from torch import Tensor
 
 from davsp.data.conversation import Role
@@ -296,6 +297,8 @@ def train_prompt(
         prompt.save(folder)
         if not quiet:
             untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
+            if verbosity() is not Verbosity.QUIET:
+                Console(stderr=True).print(trainer.front_table(untrained))
             for line in trainer.outcome(untrained):
                 if verbosity() is not Verbosity.QUIET or line.startswith("WARNING"):
                     print(line, file=sys.stderr)

@@ -58,8 +58,8 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str:
     """Losses and validation values over the steps of a training run, a panel for each quantity, classes in their
     colours.
 
-    A record has `step` and named numbers, or a `validation` mapping of them. Of the former, those whose name
-    holds "loss" are drawn; of the latter all but standard deviations (`..._std`) and `quality`, the sum of two others.
+    A record has `step` and named numbers, or a `validation` mapping of them. Of the former, losses, divergences and
+    multipliers are drawn; of the latter all but standard deviations (`..._std`) and `quality`, the sum of two others.
     """
     panels_of: dict[str, dict[str, list[tuple[int, float]]]] = {}
 
@@ -71,7 +71,7 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> str:
 
     for record in records:
         for name, value in _numbers(record):
-            if "loss" in name:
+            if any(quantity in name for quantity in ("loss", "divergence", "multiplier")):
                 add("training", name, record["step"], value)
         for name, value in _numbers(record.get("validation", {})):
             if not name.endswith("_std") and name != "quality":

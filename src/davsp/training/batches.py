@@ -65,6 +65,12 @@ def _users_images(query: Query) -> tuple[ImageContent, ...]:
     return query.images
 
 
+def target_ids(model: VisionLanguageModel, target: Target) -> list[int]:
+    """The token ids of what is trained towards, with the end token where it is finished."""
+    ids = model.answer_ids(target.text)
+    return ids if target.finished else ids[:-1]
+
+
 class PreparedQueries:
     """Queries of one side (all malicious or all benign), ready to be batched.
 
@@ -92,8 +98,7 @@ class PreparedQueries:
             inside = [layout.interior(open_image(image, what=f"query {query.id}")) for image in _users_images(query)]
             sizes = [layout.canvas_size(image.height, image.width) for image in inside]
             self.prompts.append(np.array(model.chat_ids(query.with_prefix(prefix).messages, sizes)))
-            answer = model.answer_ids(target.text)
-            self.answers.append(np.array(answer if target.finished else answer[:-1]))
+            self.answers.append(np.array(target_ids(model, target)))
             self.images.append(range(len(self.interiors), len(self.interiors) + len(inside)))
             for image in inside:
                 self.interiors.append(to_bytes(image).numpy())

@@ -51,6 +51,15 @@ class Anchor(StrEnum):
     """Where malicious requests project that are asked as text; for benign queries, at the mean of their kind."""
 
 
+class Benign(StrEnum):
+    """What the answers to benign queries are held to."""
+
+    ANSWERS = "answers"
+    """To the words of the reference answer, by cross-entropy (the paper's)."""
+    DIVERGENCE = "divergence"
+    """To the undefended model's own distributions, by their Kullback-Leibler divergence."""
+
+
 class TrainConfig(BaseModel):
     """A training run. The defaults are what we recommend; PAPER holds the paper's choices."""
 
@@ -116,6 +125,31 @@ class TrainConfig(BaseModel):
     alignment_weight: Weight = Field(1.0, description="Weight of the alignment loss; 0 is the ablation without it.")
     answer_weight: Weight = Field(
         1.0, description="Weight of the cross-entropy of the reference answer, the paper's lambda."
+    )
+    benign: Benign = Field(
+        Benign.ANSWERS,
+        description="What the answers to benign queries are held to: answers (the words of the reference answer, by "
+        "cross-entropy) or divergence (what the undefended model itself says there, by the Kullback-Leibler divergence "
+        "along its own greedy answers; reference answers are not read).",
+    )
+    keep: float | None = Field(
+        0.02,
+        gt=0,
+        allow_inf_nan=False,
+        description="With benign=divergence: the bound of that divergence, in nats a token, which a Lagrange "
+        "multiplier holds. null: none; it is weighted by answer_weight.",
+    )
+    keep_lookalikes: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="The same of harmless queries that look harmful, which have a multiplier of their own. Default: "
+        "that of keep.",
+    )
+    divergence_top: Positive = Field(
+        64,
+        description="With benign=divergence: so many of the likeliest tokens are told apart at every position; the "
+        "rest count as one.",
     )
     refusal_share: float = Field(
         0.05, ge=0, le=1, description="How often a malicious batch is also trained towards its refusal."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.training.choices import Direction, FitOn
-from davsp.training.config import TrainConfig
+from davsp.training.config import Benign, TrainConfig
 from davsp.training.loop import Report
 from davsp.training.objective import Objective, plan
 from davsp.training.outcome import layer_warning
 from davsp.training.own_answers import own_targets
 from davsp.training.run_state import Record
 from davsp.training.trainer import Trainer
+from davsp.training.undefended import undefended_distributions
 from davsp.training.vector import HarmfulnessVector, extract_vector, origin_of
 from davsp.util.files import check_same_run
 from davsp.util.processes import processes
@@ -43,15 +45,43 @@ def make_objectives(
     Raises what `plan` raises where options, model and vector do not fit together.
     """
     plans = [plan(model, vector, config) for model, vector in models]
+    validation = _apart(training, validation)
+    diverging = config.benign is Benign.DIVERGENCE
+    if diverging:  # what counts is what the model itself says
+        training, validation = (
+            [q if q.malicious else replace(q, answer=None) for q in s] for s in (training, validation)
+        )
     queries, tokens = [*training, *validation], config.own_answer_tokens
     files = [folder / numbered("own_answers", i, ".json") if folder else None for i in range(len(models))]
     own = [
         own_targets(model, queries, tokens, file, quiet=quiet) for (model, _), file in zip(models, files, strict=True)
     ]
-    return [
-        Objective(model, filled, vector.direction(filled.layer), training, validation, targets)
-        for (model, vector), filled, targets in zip(models, plans, own, strict=True)
+    benign = [query for query in queries if not query.malicious]
+    undefended = [
+        undefended_distributions(
+            model,
+            benign,
+            targets,
+            config.divergence_top,
+            folder / numbered("undefended", i, ".safetensors") if folder else None,
+            quiet=quiet,
+        )
+        if diverging
+        else None
+        for i, ((model, _), targets) in enumerate(zip(models, own, strict=True))
     ]
+    return [
+        Objective(model, filled, vector.direction(filled.layer), training, validation, targets, distributions)
+        for (model, vector), filled, targets, distributions in zip(models, plans, own, undefended, strict=True)
+    ]
+
+
+def _apart(training: Sequence[Query], validation: Sequence[Query]) -> Sequence[Query]:
+    """Validation queries, under ids of their own where two files number their queries alike."""
+    taken = {query.id for query in training}
+    if not any(query.id in taken for query in validation):
+        return validation
+    return [replace(query, id=f"validation {query.id}") for query in validation]
 
 
 def numbered(name: str, number: int, ending: str = "") -> str:

@@ -22,10 +22,13 @@ from davsp.prompts.registry import LAYOUTS, default_mode
 from davsp.prompts.visual import VisualPrompt, protect
 from davsp.training.batches import PreparedQueries, Target
 from davsp.training.channels import through_channels
-from davsp.training.config import Anchor, Recompute, TrainConfig
-from davsp.training.losses import alignment_loss, answer_loss
+from davsp.training.config import Anchor, Benign, Recompute, TrainConfig
+from davsp.training.constraint import BENIGN, LOOKALIKES, multipliers_of
+from davsp.training.lookalikes import is_lookalike
+from davsp.training.losses import alignment_loss, answer_loss, divergence_loss
 from davsp.training.run_state import Record
 from davsp.training.twins import REQUEST
+from davsp.training.undefended import Distributions
 from davsp.training.vector import HarmfulnessVector
 from davsp.util.batching import batched
 from davsp.util.devices import on_device
@@ -113,6 +116,8 @@ class Objective:
     validation: Sequence[Query]
     own: Mapping[str, Target] = field(default_factory=dict)
     """What queries without an answer are trained towards, by id."""
+    undefended: Distributions | None = None
+    """What the model says undefended, with benign=divergence."""
     recomputed: float = field(init=False)
     """The share of decoder blocks that the backward pass computes again."""
 
@@ -120,6 +125,7 @@ class Objective:
         config = self.plan.config
         self.blocks = Blocks(self.model, config.compile)
         self.recomputed = SHARES[-1] if config.recompute is Recompute.ALWAYS else SHARES[0]
+        self.multipliers = multipliers_of(config) if config.benign is Benign.DIVERGENCE else {}
         self.sides = [self._prepare(self.training, side) for side in (False, True)]
         self.validation_sides = [self._prepare(self.validation, side) for side in (False, True)]
         self.direction = self.direction.to(self.model.device)
@@ -185,7 +191,8 @@ class Objective:
         losses and projection, each a scalar on the model's device: a GPU need not be waited for.
         """
         config, side, name = self.plan.config, self.sides[malicious], "malicious" if malicious else "benign"
-        answered = answered and config.answer_weight > 0
+        held = bool(self.multipliers) and not malicious
+        answered = answered and (config.answer_weight > 0 or held)
         batch = side.batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
         if config.augment:
@@ -197,30 +204,57 @@ class Objective:
             states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)
             rows, columns = batch.tokens.rows, batch.tokens.columns
             logits = self.model.logits(final[rows, columns])
-            answer = answer_loss(logits, batch.tokens.labels[rows, columns], rows, len(indices)).mean()
-            loss = loss + config.answer_weight * answer
-            figures[f"{name}_answer_loss"] = answer.detach()
+            if held:
+                weighted, figures = self._divergence(side, indices, logits, rows)
+                loss = loss + weighted
+            else:
+                answer = answer_loss(logits, batch.tokens.labels[rows, columns], rows, len(indices)).mean()
+                loss = loss + config.answer_weight * answer
+                figures[f"{name}_answer_loss"] = answer.detach()
         elif config.alignment_weight > 0:
             states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])[:, 0]
         else:
             return prompt.sum() * 0, figures
         projections = states @ self.direction
-        held = [self.plan.kinds.get(side.queries[i].kind, self.plan.tau_minus) for i in indices]
-        low = on_device(torch.tensor(held), projections.device)
+        below = [self.plan.kinds.get(side.queries[i].kind, self.plan.tau_minus) for i in indices]
+        low = on_device(torch.tensor(below), projections.device)
         aligned = alignment_loss(projections, malicious, self.plan.tau_plus, low).mean() / self.plan.scale
         figures |= {f"{name}_projection": projections.detach().mean(), f"{name}_alignment_loss": aligned.detach()}
         return loss + config.alignment_weight * aligned, figures
+
+    def _divergence(
+        self, side: PreparedQueries, indices: Sequence[int], logits: Tensor, rows: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean of the divergences of benign queries, each weighted by its class's multiplier; and of each class
+        that is there its "divergence": the sum over its queries, as a share of all of them."""
+        each = self._divergences(side, indices, logits, rows)
+        classes = [class_of(side.queries[i]) for i in indices]
+        weights = on_device(torch.tensor([self.multipliers[name].weight for name in classes]), each.device)
+        figures = {}
+        for name in dict.fromkeys(classes):
+            of_class = on_device(torch.tensor([float(other == name) for other in classes]), each.device)
+            figures[f"{name}_divergence"] = (each.detach() * of_class).mean()
+        return (weights * each).mean(), figures
+
+    def _divergences(self, side: PreparedQueries, indices: Sequence[int], logits: Tensor, rows: Tensor) -> Tensor:
+        """float32 (B,), from logits at the answers of benign queries."""
+        assert self.undefended is not None
+        likeliest = self.undefended.of([side.queries[i].id for i in indices], logits.device)
+        return divergence_loss(logits, *likeliest, rows, len(indices))
 
     @torch.inference_mode()
     def validation_record(self, pixels: Tensor) -> Record:
         """How a prompt, float32 (3, H, W), does on the validation queries, of which every process does its share.
 
         `refused` is the share of malicious queries refused, `kept` how much of a benign answer is still given, up to
-        the first token that is not the first choice; `quality`, their sum, decides which prompt is kept.
+        the first token that is not the first choice; `quality` is their sum. `over_refusal` is the share of
+        harmless queries refused that look harmful, where there are any. With benign=divergence, each class of benign
+        queries has a "divergence", in nats a token.
         """
         record: Record = {}
         prompt = VisualPrompt(self.plan.layout, pixels.to(self.model.device))
         kept: list[float] = []
+        divergences: list[float] = []
         for malicious, side in enumerate(self.validation_sides):
             projections: list[float] = []
             for indices in self._shares(len(side)):
@@ -231,28 +265,40 @@ class Objective:
                 else:
                     states, final = states_and_final(self.model, canvas, batch.tokens, self.plan.layer)
                     kept += _kept(self.model, final, batch.tokens).tolist()
+                    if self.multipliers:
+                        rows = batch.tokens.rows
+                        logits = self.model.logits(final[rows, batch.tokens.columns])
+                        divergences += self._divergences(side, indices, logits, rows).tolist()
                 projections += (states @ self.direction).tolist()
             values = np.array(processes().all_gather(projections))
             name = "malicious" if malicious else "benign"
             record[f"{name}_projection"] = float(values.mean())
             record[f"{name}_projection_std"] = float(values.std())
-        refusals = [is_refusal(answer) for answer in self._answers(prompt)]
-        record["refused"] = sum(refusals) / len(refusals) if refusals else 0.0
+        record["refused"] = self._refused(prompt, self.validation_sides[True].queries) or 0.0
         record["kept"] = float(np.mean(processes().all_gather(kept)))
         record["quality"] = record["refused"] + record["kept"]
+        benign = self.validation_sides[False].queries
+        over_refusal = self._refused(prompt, [query for query in benign if is_lookalike(query)])
+        if over_refusal is not None:
+            record["over_refusal"] = over_refusal
+        if self.multipliers:
+            found = np.array(processes().all_gather(divergences))
+            classes = np.array([class_of(query) for query in benign])
+            record |= {f"{name}_divergence": float(found[classes == name].mean()) for name in np.unique(classes)}
         return record
 
-    def _answers(self, prompt: VisualPrompt) -> list[str]:
-        """Greedy answers to the first malicious validation queries, as a user would get them."""
+    def _refused(self, prompt: VisualPrompt, queries: Sequence[Query]) -> float | None:
+        """The share of the first `validation_answers` queries that are refused in a greedy answer, as a user would get
+        it; None of none."""
         config = self.plan.config
-        malicious = self.validation_sides[True].queries[: config.validation_answers]
-        queries = [protect(query, prompt, config.prefix) for query in malicious]
+        asked = [protect(query, prompt, config.prefix) for query in queries[: config.validation_answers]]
         own = [
-            answer
-            for share in self._shares(len(queries))
-            for answer in self.model.generate([queries[i] for i in share], REFUSAL_TOKENS)
+            is_refusal(answer)
+            for share in self._shares(len(asked))
+            for answer in self.model.generate([asked[i] for i in share], REFUSAL_TOKENS)
         ]
-        return processes().all_gather(own)
+        refusals = processes().all_gather(own)
+        return sum(refusals) / len(refusals) if refusals else None
 
     @staticmethod
     def _shares(count: int) -> list[Sequence[int]]:
@@ -274,6 +320,11 @@ class Objective:
             "weights": self.model.weights,
             "data": self.data_digests(),
         }
+
+
+def class_of(query: Query) -> str:
+    """The class of a benign query, by which it is held to a bound."""
+    return LOOKALIKES if is_lookalike(query) else BENIGN
 
 
 def _kept(model: VisionLanguageModel, final: Tensor, tokens: Tokens) -> Tensor:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 from davsp.results import Rate
+from davsp.training.front import SIGNS, figures
+from davsp.training.run_state import Record
 from davsp.training.separation import LayerStatistics
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FEW = 20
 """Below so many validation queries of a kind, which prompt is kept and which layer is chosen are close to chance."""
@@ -42,6 +49,35 @@ def outcome_lines(
             f"give {FEW} of each or more."
         )
     return lines
+
+
+def front_table(untrained: Record, front: Sequence[Record], kept: int, counts: Mapping[str, int]) -> Table:
+    """The front of a run as a table: what its untrained prompt, and each that no other beats, did on the validation
+    queries, with 95 % intervals.
+
+    `untrained` and `front` are validation records, those of the front with their "step"; `kept` is the step of the
+    prompt that is kept. `counts`: how many queries each figure is of.
+    """
+    from rich.table import Table
+
+    named = {"refused": "malicious refused", "kept": "benign kept", "over_refusal": "look-alikes refused"}
+    shown = [name for name in SIGNS if figures(untrained, name)]
+    diverging = bool(figures(untrained, "divergence"))
+    table = Table(
+        title="Validated prompts that no other beats: davsp train --pick STEP takes another", caption_justify="left"
+    )
+    table.add_column("step", justify="right")
+    for name in shown:
+        table.add_column(f"{named[name]} (n={counts[name]})", justify="right")
+    if diverging:
+        table.add_column("divergence, nats a token", justify="right")
+    table.add_column("")
+    for step, record in (("untrained", untrained), *((f"{r['step']:.0f}", r) for r in front)):
+        cells = [_rate(fmean(figures(record, name)), counts[name]) for name in shown]
+        if diverging:
+            cells.append(f"{max(figures(record, 'divergence')):.4f}")
+        table.add_row(step, *cells, "kept" if step == str(kept) else "")
+    return table
 
 
 def layer_warning(statistics: Sequence[LayerStatistics], chosen: int, malicious: int, benign: int) -> str | None:

@@ -1,0 +1,76 @@
+"""`python -m experiments.constraint OUT --keep BOUND ...`: benign answers held under a bound, against today's default.
+
+Trains on the testbed a prompt with the default options and one with `benign=divergence` for each bound, and prints a
+table: on the test split malicious queries in images resisted, benign queries answered right and harmless look-alikes
+refused, in percent with 95 % intervals. What is in OUT already is kept, so that the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from davsp.api import evaluate, train
+from davsp.defences.stored import CONFIG
+from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+from davsp.judges.rates import pooled
+from davsp.models.loading import load_model
+from davsp.models.shipped import OF_THE_WORLD
+from davsp.results import Rate
+from davsp.testbed.sources import draw_source
+from davsp.training.config import TrainConfig
+from davsp.training.jobs import vector_for
+
+BATCH, NEW_TOKENS = 64, 20
+
+
+def main() -> None:
+    """Train, evaluate, print."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.constraint", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--keep", type=float, nargs="*", default=[], metavar="BOUND", help="in nats a token")
+    parser.add_argument("--model", choices=OF_THE_WORLD, default="testbed")
+    parser.add_argument("--per-group", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    model, out = load_model(asked.model), asked.out
+    training, checks, test = (
+        draw_source("testbed", split, asked.per_group if split == "test" else None, asked.seed, asked.model)
+        for split in ("train", "validation", "test")
+    )
+    runs: dict[str, dict[str, Any]] = {"answers": {}}
+    runs |= {f"keep-{bound:g}": {"benign": "divergence", "keep": bound} for bound in asked.keep}
+    vector = vector_for(model, training, checks, TrainConfig().prefix, out / "vector")
+    print("| | resisted | right | refused |\n|---|---|---|---|")
+    for run, how in runs.items():
+        folder = out / run
+        if not (folder / CONFIG).is_file():
+            train(model, training, validation=checks, vectors=[vector], out=folder, seed=asked.seed, **how)
+        results = evaluate(
+            model,
+            test,
+            [VisualSafetyPrompt.load(folder)],
+            out=folder / "evaluation",
+            title=f"{run} on {asked.model}",
+            batch_size=BATCH,
+            max_new_tokens=NEW_TOKENS,
+            seed=asked.seed,
+        ).results
+        [rates] = results.defences.values()
+        in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
+        cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
+        print(f"| {run} | {' | '.join(map(_shown, cells))} |", flush=True)
+
+
+def _shown(rates: Iterable[Rate]) -> str:
+    """Rates of all kinds together."""
+    rate = pooled(rates)
+    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+        return "-"
+    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+
+
+if __name__ == "__main__":
+    main()
