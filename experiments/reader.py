@@ -25,8 +25,8 @@ from davsp.testbed.sources import LEAST_PUBLIC_SIDE, draw_source
 
 IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("xstest",)
 SKILLS = ("reading", "counting", "colours")
-BEHIND = ("prefix", "transcribe")
-"""What is evaluated alone, and behind the gate."""
+OTHERS = ("prefix", "transcribe")
+"""What the gate is compared with."""
 RATE = 0.1
 """Benign calibration queries that the gate may flag."""
 BATCH, NEW_TOKENS = 16, 24
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--per-group", type=int, default=100, help="test queries of each kind and seed")
     parser.add_argument("--train-per-group", type=int, default=200)
-    parser.add_argument("--defence", action="append", help=f"alone and behind the gate; default: {', '.join(BEHIND)}")
+    parser.add_argument("--defence", action="append", help=f"to compare with; default: {', '.join(OTHERS)}")
     parser.add_argument("--dtype", default="bfloat16", help="of the model")
     asked = parser.parse_args()
     model = load_model(SMOL, dtype=asked.dtype)
@@ -49,12 +49,12 @@ def main() -> None:
     for seed in asked.seeds:
         folder = asked.out / f"seed-{seed}"
         gate = _gate(model, name, seed, asked.train_per_group, folder / "gate")
-        others = [load_defence(each) for each in asked.defence or BEHIND]
+        others = [load_defence(each) for each in asked.defence or OTHERS]
         runs.append(
             evaluate(
                 model,
                 draw_source(name, "test", asked.per_group, seed, SMOL),
-                [None, gate, *others, *(gate.before(other) for other in others)],
+                [None, gate, *others],
                 out=folder / "evaluation",
                 title="Defences on the model that reads English",
                 batch_size=BATCH,
