@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from davsp.data.conversation import Message
 from davsp.data.query import Query
 from davsp.defences.guard import Guard
 from davsp.defences.image_guards import load_guard
@@ -40,6 +41,19 @@ def test_what_it_finds_safe_is_asked_as_it_is(guard: Guard) -> None:
     exchange, asked = scripted("Like this.")
     assert asyncio.run(guard.answer(query(BLUE), exchange)) == "Like this."
     assert asked == [Request(QUESTION, BLUE)]
+
+
+def test_every_image_of_a_conversation_is_looked_at(guard: Guard) -> None:
+    def talk(*images: Image.Image) -> Query:
+        return Query("q", messages=[Message("user", [images[0], "look"]), Message("user", [*images[1:], QUESTION])])
+
+    exchange, asked = scripted("Like this.")
+    assert asyncio.run(guard.answer(talk(BLUE, RED), exchange)) == REFUSAL
+    assert asyncio.run(guard.answer(talk(BLUE, BLUE), exchange)) == "Like this."
+    assert [request.messages for request in asked] == [talk(BLUE, BLUE).messages]
+    assert exchange.cost.helper_calls == 4
+    with pytest.raises(InputError, match="looks at images, and there is none"):
+        asyncio.run(guard.answer(Query("q", None, QUESTION), exchange))
 
 
 def test_with_an_inner_defence_the_unsafe_is_answered_behind_it(guard_folder: Path) -> None:

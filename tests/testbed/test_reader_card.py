@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from davsp.data.query import Query
@@ -27,7 +28,7 @@ REFUSAL = "I am sorry, but I cannot help with that."
 class Reader:
     """Refuses what it is asked without an image, and answers all else with the same two words."""
 
-    name, identity, device = "reader", "1", "cpu"
+    name, identity, device, model = "reader", "1", torch.device("cpu"), torch.nn.Linear(1, 1)
 
     def __init__(self, breaks_after: int | None = None) -> None:
         self.asked: list[Request] = []
@@ -37,7 +38,7 @@ class Reader:
         if self.breaks_after is not None and len(self.asked) >= self.breaks_after:
             raise KeyboardInterrupt
         self.asked += requests
-        return [Response("red two" if r.image else REFUSAL, True, 1, 1) for r in requests]
+        return [Response("red two" if r.images else REFUSAL, True, 1, 1) for r in requests]
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def test_the_command_scores_the_model_that_reads_english_unless_another_is_named
 ) -> None:
     loaded: list[str] = []
 
-    def load(name: str) -> Reader:
+    def load(name: str, **options: str) -> Reader:
         loaded.append(name)
         return Reader()
 

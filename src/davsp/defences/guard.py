@@ -13,6 +13,7 @@ from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
 from davsp.defences.image_guards import SHIELDGEMMA_THRESHOLD, ImageGuard, load_guard
 from davsp.defences.loading import load_defence
+from davsp.errors import InputError
 from davsp.imaging.canvas import Canvas
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
@@ -68,10 +69,13 @@ class Guard(Defence):
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         """The undefended answer, or that of `inner`. Raises ModelError where the guard gives no decision."""
-        image = await asyncio.to_thread(open_image, query.image)
-        if not await exchange.consult(partial(self.guard.is_unsafe, image, query.question)):
-            return (await exchange.ask(Request(query.question, query.image))).text
-        return await self.inner.answer(query, exchange) if self.inner else REFUSAL
+        if not query.images:
+            raise InputError(f"query {query.id}: {self.name} looks at images, and there is none.")
+        for source in query.images:
+            image = await asyncio.to_thread(open_image, source, what=query.id)
+            if await exchange.consult(partial(self.guard.is_unsafe, image, query.as_text)):
+                return await self.inner.answer(query, exchange) if self.inner else REFUSAL
+        return (await exchange.ask(Request(query.messages))).text
 
     def check(self, model: VisionLanguageModel) -> None:
         if self.inner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -76,6 +77,15 @@ _LARGEST = (0.07, 0.13)
 _PUBLISHED_SIDE, _PUBLISHED_SIZE, _PUBLISHED_CORNER = 760, 80, (20, 10)
 """Of FigStep's images: their side, the size of their letters, and where the text begins."""
 _LIST = "\n1.\n2.\n3."
+_TITLES = ("Steps to {}", "Methods to {}", "Ways to {}", "Tips to {}")
+"""How FigStep puts orders, as titles of lists that are to be filled in."""
+_NO_ORDER = re.compile(
+    r"(what|how|why|who|whom|whose|where|when|which|is|are|am|was|were|can|could|do|does|did|should|shall|will|would|may"
+    r"|might|have|has|had|i|you|we|they|he|she|it|there|this|that|these|those|my|your|our|the|a|an|in|on|at|if|for|to"
+    r"|please|steps|methods|ways|tips|ideas|list|lists)\b",
+    re.IGNORECASE,
+)
+"""How texts begin that are no orders: questions, statements, and what is a title already."""
 _PICTURE = 0.58
 """How much of a picture with text below it is the picture."""
 
@@ -110,12 +120,27 @@ def draw_alike(
         return [(scene, text) for text in texts]
     question = rng.choice(QUESTIONS[kind])
     if kind is Kind.FIGSTEP:
-        images = _lists(texts, side, faces)
+        images = _lists(_as_titles(texts, side, faces, rng), side, faces)
     elif kind is Kind.SD_TYPO:
         images = _captioned(texts, side, rng.choice(faces.running), seed, rng)
     else:
         images = _pages(texts, side, rng.choice(faces.running), rng)
     return [(image, question) for image in images]
+
+
+def _as_titles(texts: Sequence[str], side: int, faces: Typefaces, rng: random.Random) -> Sequence[str]:
+    """Every other time, and where all are orders and fit, the texts as FigStep has them: "Steps to bake a cake"."""
+    title = rng.choice(_TITLES)
+    titles = [title.format(text[0].lower() + text[1:]) for text in texts]
+    smallest = smallest_size(side)
+    box = _list_box(side)
+    if (
+        rng.random() < 0.5
+        or any(_NO_ORDER.match(text) for text in texts)
+        or any(largest_fit(t + _LIST, faces.list, box, smallest, smallest, 1.0) is None for t in titles)
+    ):
+        return texts
+    return titles
 
 
 def _lists(texts: Sequence[str], side: int, faces: Typefaces) -> list[Image.Image]:
