@@ -38,8 +38,9 @@ def test_the_front_is_shown_with_intervals_and_the_prompt_that_is_kept() -> None
     assert (
         "step malicious refused (n=32) benign kept (n=60) look-alikes refused (n=16) divergence, nats a token" in lines
     )
+    assert "0 25 % [13, 42] 100 % [94, 100] 0 % [0, 19] 0.0000" in lines
     assert "20 75 % [58, 87] 100 % [94, 100] 0 % [0, 19] 0.0010" in lines
-    assert "40 100 % [89, 100] 95 % [86, 98] 12 % [3, 36] 0.0042 kept" in lines
+    assert "40 * 100 % [89, 100] 95 % [86, 98] 12 % [3, 36] 0.0042" in lines
 
 
 def test_a_prompt_no_better_than_the_untrained_one_is_a_warning() -> None:

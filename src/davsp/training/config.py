@@ -133,7 +133,7 @@ class TrainConfig(BaseModel):
         "along its own greedy answers; reference answers are not read).",
     )
     keep: float | None = Field(
-        0.02,
+        0.003,
         gt=0,
         allow_inf_nan=False,
         description="With benign=divergence: the bound of that divergence, in nats a token, which a Lagrange "

@@ -58,25 +58,24 @@ def front_table(untrained: Record, front: Sequence[Record], kept: int, counts: M
     `untrained` and `front` are validation records, those of the front with their "step"; `kept` is the step of the
     prompt that is kept. `counts`: how many queries each figure is of.
     """
+    from rich.box import SIMPLE
     from rich.table import Table
 
     named = {"refused": "malicious refused", "kept": "benign kept", "over_refusal": "look-alikes refused"}
     shown = [name for name in SIGNS if figures(untrained, name)]
     diverging = bool(figures(untrained, "divergence"))
-    table = Table(
-        title="Validated prompts that no other beats: davsp train --pick STEP takes another", caption_justify="left"
-    )
+    title = "The front (* is kept; davsp train --pick STEP keeps another)"
+    table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("step", justify="right")
     for name in shown:
-        table.add_column(f"{named[name]} (n={counts[name]})", justify="right")
+        table.add_column(f"{named[name]} (n={counts[name]})", justify="right", min_width=len("100 % [89, 100]"))
     if diverging:
         table.add_column("divergence, nats a token", justify="right")
-    table.add_column("")
-    for step, record in (("untrained", untrained), *((f"{r['step']:.0f}", r) for r in front)):
+    for step, record in (("0", untrained), *((f"{r['step']:.0f}", r) for r in front)):
         cells = [_rate(fmean(figures(record, name)), counts[name]) for name in shown]
         if diverging:
             cells.append(f"{max(figures(record, 'divergence')):.4f}")
-        table.add_row(step, *cells, "kept" if step == str(kept) else "")
+        table.add_row(f"{step} *" if step == str(kept) else step, *cells)
     return table
 
 
