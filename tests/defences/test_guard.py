@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from davsp.data.conversation import Message
 from davsp.data.query import Query
 from davsp.defences.guard import Guard
 from davsp.defences.image_guards import load_guard
@@ -40,6 +41,17 @@ def test_what_it_finds_safe_is_asked_as_it_is(guard: Guard) -> None:
     exchange, asked = scripted("Like this.")
     assert asyncio.run(guard.answer(query(BLUE), exchange)) == "Like this."
     assert asked == [Request(QUESTION, BLUE)]
+
+
+def test_every_image_of_a_conversation_is_looked_at_and_all_of_it_asked(guard: Guard) -> None:
+    def talk(*images: Image.Image) -> Query:
+        said = [Message("system", "be brief ."), *(Message("user", (image, QUESTION)) for image in images)]
+        return Query("q", messages=said)
+
+    exchange, asked = scripted("Like this.")
+    assert asyncio.run(guard.answer(talk(BLUE, RED), exchange)) == REFUSAL and asked == []
+    assert asyncio.run(guard.answer(talk(BLUE, BLUE), exchange)) == "Like this."
+    assert asked == [Request(talk(BLUE, BLUE).messages)]
 
 
 def test_with_an_inner_defence_the_unsafe_is_answered_behind_it(guard_folder: Path) -> None:

@@ -30,7 +30,11 @@ if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn
 
 import openai
 
+from davsp.api import ask
+from davsp.data.conversation import Message
 from davsp.data.query import Query
+from davsp.defences.base import FittingData
+from davsp.defences.gate import Gate, GateFitOptions
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.imaging.opening import open_image
@@ -38,10 +42,11 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
-from davsp.testbed.queries import draw_queries
+from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
 from tests.command_line import run as command
+from tests.defences.guards import BLUE, QUESTION, RED, save_guard
 from tests.serving.processes import Proxy, Stub, chat, data_uri, serving, stub_server
 
 PREFIX = "be careful ."
@@ -542,24 +547,132 @@ def test_a_loaded_model_is_served_behind_any_defence_with_the_answers_that_it_gi
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(ask, queries)) == [(answer, answer) for answer in expected]
-        system = {"role": "system", "content": "be brief ."}
-        text = served.post({"messages": [system, {"role": "user", "content": "what is it ?"}]})
-        assert (
-            text.json()["choices"][0]["message"]["content"]
-            == model.respond([Request("be brief .\nwhat is it ?")], 12)[0].text
-        )
         for body in (
-            chat(OTHER, OTHER, "which ?"),
+            chat(*[OTHER] * 17, "which ?"),
             chat("url:http://a/b.png", "q"),
             chat("url:data:image/png;base64,AAAA", "q"),
             chat(OTHER),
             chat("hi", tools=[{"type": "function"}]),
             chat("hi", temperature="hot"),
-            {"messages": [*chat("hi")["messages"], *chat("hi")["messages"]]},
+            chat("hi", max_tokens=-1),
+            {"messages": [*chat("hi")["messages"], {"role": "assistant", "content": "you can"}]},
+            {"messages": [{"role": "system", "content": "be brief ."}]},
         ):
             reply = served.post(body)
             assert reply.status_code == 400 and error_of(reply)["type"] == "invalid_request_error"
-        assert served.metric("davsp_requests_total", endpoint="/chat/completions", status="200") == 2 * len(queries) + 1
+        assert served.metric("davsp_requests_total", endpoint="/chat/completions", status="200") == 2 * len(queries)
+
+
+TALK = {
+    "messages": [
+        {"role": "system", "content": "be brief ."},
+        *chat(OTHER, "what is it ?")["messages"],
+        {"role": "assistant", "content": [{"type": "text", "text": "a red square ."}]},
+        *chat("and", PHOTO, "or here ?")["messages"],
+    ]
+}
+"""Three turns and two images, one of them between two texts."""
+AS_MESSAGES = (
+    Message("system", "be brief ."),
+    Message("user", (OTHER, "what is it ?")),
+    Message("assistant", "a red square ."),
+    Message("user", ("and", PHOTO, "or here ?")),
+)
+
+
+def test_a_loaded_model_is_asked_whole_conversations(
+    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt
+) -> None:
+    defended = prompt.defend(Query("q", messages=AS_MESSAGES)).messages
+    texts = (Message("system", "be brief ."), Message("user", "what is it ?"))
+    with serving(None, "--model", "testbed", "--defence", folder, "--max-new-tokens", 12) as served:
+
+        def said(body: dict[str, Any]) -> Any:
+            return served.post(body).json()["choices"][0]["message"]["content"]
+
+        assert said(TALK) == model.respond([Request(defended)], 12)[0].text
+        body = {"messages": [{"role": m.role.value, "content": m.text} for m in texts]}
+        assert said(body) == model.respond([Request(texts)], 12)[0].text
+        assert served.wait_for("request", images=2)["calls"] == 1
+
+
+def test_a_loaded_model_is_served_behind_a_gate_by_its_name_or_in_a_prompts_folder(
+    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt, tmp_path: Path
+) -> None:
+    """The gate flags the one half of the requests and lets the other through."""
+    gate = tmp_path / "gate"
+    training, checks = border_queries(seed=0, per_group=12, checks_per_group=10)
+    Gate.fit(model, GateFitOptions(rate=0.1), FittingData(training, checks), gate, quiet=True)
+    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::3]
+    behind = Gate.load(gate).before(prompt)
+    expected = [ask(model, query.image, query.question, behind, max_new_tokens=12) for query in queries]
+    assert {flagged(behind, model, query) for query in queries} == {True, False}
+    both = shutil.copytree(folder, tmp_path / "both")
+    shutil.copytree(gate, both / "gate")
+    for defence in (f"gate:folder={gate},inner={folder}", both):
+        with serving(None, "--model", "testbed", "--defence", defence, "--max-new-tokens", 12) as served:
+
+            def said(query: Query, at: Proxy = served) -> str:
+                reply = at.post(chat(open_image(query.image), query.question))
+                return str(reply.json()["choices"][0]["message"]["content"])
+
+            with ThreadPoolExecutor(4) as pool:
+                assert list(pool.map(said, queries)) == expected
+            assert {line["calls"] for line in served.logs if line["event"] == "request"} == {1, 2}
+
+
+# --- a guard before the defence
+
+
+def test_what_a_guard_finds_unsafe_is_refused_and_the_rest_goes_on_behind_the_defence(
+    folder: Path, tmp_path: Path
+) -> None:
+    unsafe, guard = RED.resize((64, 48)), save_guard("mllama", tmp_path / "guard", ("unsafe\nS2", "safe"))
+    with (
+        stub_server(folder / "border.png") as stub,
+        serving(stub.address, "--defence", folder, "--guard", guard) as proxy,
+    ):
+        assert proxy.post(chat(BLUE, QUESTION)).status_code == 200
+        assert proxy.post(chat("text alone")).status_code == 200
+        for stream in (False, True):
+            reply = proxy.post(chat(BLUE, unsafe, QUESTION, stream=stream))
+            told = error_of(reply)
+            assert (reply.status_code, told["code"]) == (400, "content_filter")
+            assert told["param"] == "messages[0].content[1].image_url"
+        assert proxy.metric("davsp_refused_total", code="content_filter") == 2
+        assert (stub.counts["defended"], stub.counts["undefended"], stub.counts["text"]) == (1, 0, 1)
+
+
+def test_a_guard_without_a_decision_lets_nothing_through(folder: Path, tmp_path: Path) -> None:
+    guard = save_guard("mllama", tmp_path / "guard", steps=0)
+    with (
+        stub_server(folder / "border.png") as stub,
+        serving(stub.address, "--defence", folder, "--guard", guard) as proxy,
+    ):
+        reply = proxy.post(chat(BLUE, QUESTION))
+        assert (reply.status_code, error_of(reply)["code"]) == (500, "guard_failed")
+        assert stub.counts["defended"] == stub.counts["undefended"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--guard", "nowhere", "--workers", 2), "use one worker"),
+        (("--guard", "nowhere", "--other-images", "pass"), "leave out --other-images pass"),
+        (("--guard", "nowhere"), "cannot load the guard 'nowhere'"),
+    ],
+)
+def test_a_guard_that_cannot_look_at_all_images_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...], said: str
+) -> None:
+    to = ("--upstream", "http://127.0.0.1:1/v1", "--defence", "prefix")
+    status, _, told = command(monkeypatch, capsys, "serve", *to, *arguments)
+    assert status == 2 and said in told and "Traceback" not in told
+
+
+def flagged(gate: Gate, model: VisionLanguageModel, query: Query) -> bool:
+    projection = model.respond([Request(query.messages, watch=gate.watch)], 1)[0].projection
+    return gate.watch.flags(projection or 0)
 
 
 # --- transformers serve

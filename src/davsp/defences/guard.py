@@ -41,7 +41,7 @@ class GuardOptions(BaseModel):
 
 
 class Guard(Defence):
-    """A guard model looks at the image, and reads the question where it is made for that. What it finds safe is asked
+    """A guard model looks at each image, and reads the question where it is made for that. What it finds safe is asked
     as it is; what it finds unsafe is refused, or answered behind `inner`.
 
     A guard that fails, or whose decision is not exactly in its form, fails the query: it never passes as safe.
@@ -67,11 +67,13 @@ class Guard(Defence):
         return f"{self.guard.identity} before {self.inner.identity if self.inner else REFUSAL!r}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
-        """The undefended answer, or that of `inner`. Raises ModelError where the guard gives no decision."""
-        image = await asyncio.to_thread(open_image, query.image)
-        if not await exchange.consult(partial(self.guard.is_unsafe, image, query.question)):
-            return (await exchange.ask(Request(query.question, query.image))).text
-        return await self.inner.answer(query, exchange) if self.inner else REFUSAL
+        """The undefended answer, or, where an image is unsafe, that of `inner`. Raises ModelError where the guard gives
+        no decision, InputError where there is no image."""
+        for source in query.images or (query.image,):
+            image = await asyncio.to_thread(open_image, source)
+            if await exchange.consult(partial(self.guard.is_unsafe, image, query.question)):
+                return await self.inner.answer(query, exchange) if self.inner else REFUSAL
+        return (await exchange.ask(Request(query.messages))).text
 
     def check(self, model: VisionLanguageModel) -> None:
         if self.inner:
