@@ -318,7 +318,7 @@ def test_a_server_that_is_not_there_gives_502_and_is_not_ready(folder: Path, stu
 
 
 def test_under_random_faults_nothing_undefended_is_sent_and_nothing_is_left_behind(stub: Stub, proxy: Proxy) -> None:
-    from bench.serving import fault_storm
+    from bench.faults import fault_storm
 
     process = psutil.Process(proxy.process.pid)
     before, connections = stub.counts, len(process.net_connections())
