@@ -22,7 +22,6 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-import torch
 from PIL import Image
 
 if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn", "prometheus_client", "openai")):
@@ -30,44 +29,15 @@ if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn
 
 import openai
 
-from davsp.api import ask
-from davsp.data.conversation import Message
 from davsp.data.query import Query
-from davsp.defences.base import FittingData
-from davsp.defences.gate import Gate, GateFitOptions
-from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
-from davsp.models.requests import Request
-from davsp.prompts.layouts import BorderLayout
-from davsp.prompts.visual import VisualPrompt
-from davsp.testbed.queries import border_queries, draw_queries
+from davsp.testbed.queries import draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
 from tests.command_line import run as command
-from tests.defences.guards import BLUE, QUESTION, RED, save_guard
-from tests.serving.processes import Proxy, Stub, chat, data_uri, serving, stub_server
-
-PREFIX = "be careful ."
-PHOTO = Image.effect_noise((64, 48), 60).convert("RGB")
-OTHER = Image.new("RGB", (30, 40), (200, 30, 30))
-
-
-@pytest.fixture(scope="module")
-def prompt(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> VisualSafetyPrompt:
-    """A border of noise for the testbed's model; saved in `folder(prompt)`."""
-    layout = BorderLayout(112, 112, border=14)
-    pixels = torch.rand(3, *layout.size, generator=torch.manual_seed(0))
-    layout.project_(pixels)
-    return VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), PREFIX, base_model=BaseModelFacts.of(model))
-
-
-@pytest.fixture(scope="module")
-def folder(prompt: VisualSafetyPrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("prompt")
-    prompt.save(path)
-    return path
+from tests.serving.processes import OTHER, PHOTO, PREFIX, Proxy, Stub, chat, data_uri, error_of, serving, stub_server
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +57,6 @@ def proxy(stub: Stub, folder: Path) -> Iterator[Proxy]:
 def image_in(uri: str) -> np.ndarray:
     assert uri.startswith("data:image/png;base64,")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
-
-
-def error_of(reply: httpx.Response) -> dict[str, Any]:
-    found: dict[str, Any] = reply.json()["error"]
-    assert found.keys() == {"message", "type", "param", "code"}
-    return found
 
 
 # --- what is sent on
@@ -523,156 +487,6 @@ def test_a_gate_is_refused_before_a_server(
     monkeypatch.setattr("davsp.defences.visual_safety_prompt.VisualSafetyPrompt.reads_states", True)
     status, _, told = command(monkeypatch, capsys, "serve", "--upstream", "http://127.0.0.1:1/v1", "--defence", folder)
     assert status == 2 and "reads the model's hidden states, which servers keep" in told
-
-
-# --- a loaded model
-
-
-def test_a_loaded_model_is_served_behind_any_defence_with_the_answers_that_it_gives_here(
-    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt
-) -> None:
-    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::4]
-    expected = [prompt.ask(model, query.image, query.question, 12) for query in queries]
-    with serving(None, "--model", "testbed", "--defence", folder, "--max-new-tokens", 12) as served:
-        client = openai.OpenAI(base_url=served.address, api_key="none")
-        [listed] = client.models.list().data
-
-        def ask(query: Query) -> tuple[str, str]:
-            asked: Any = chat(open_image(query.image), query.question, model=listed.id)
-            whole = client.chat.completions.create(**asked, temperature=0)
-            pieces = client.chat.completions.create(**asked, stream=True)
-            said = whole.choices[0].message.content or ""
-            assert whole.usage is not None and whole.usage.prompt_tokens > 20
-            return said, "".join(piece.choices[0].delta.content or "" for piece in pieces)
-
-        with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(ask, queries)) == [(answer, answer) for answer in expected]
-        for body in (
-            chat(*[OTHER] * 17, "which ?"),
-            chat("url:http://a/b.png", "q"),
-            chat("url:data:image/png;base64,AAAA", "q"),
-            chat(OTHER),
-            chat("hi", tools=[{"type": "function"}]),
-            chat("hi", temperature="hot"),
-            chat("hi", max_tokens=-1),
-            {"messages": [*chat("hi")["messages"], {"role": "assistant", "content": "you can"}]},
-            {"messages": [{"role": "system", "content": "be brief ."}]},
-        ):
-            reply = served.post(body)
-            assert reply.status_code == 400 and error_of(reply)["type"] == "invalid_request_error"
-        assert served.metric("davsp_requests_total", endpoint="/chat/completions", status="200") == 2 * len(queries)
-
-
-TALK = {
-    "messages": [
-        {"role": "system", "content": "be brief ."},
-        *chat(OTHER, "what is it ?")["messages"],
-        {"role": "assistant", "content": [{"type": "text", "text": "a red square ."}]},
-        *chat("and", PHOTO, "or here ?")["messages"],
-    ]
-}
-"""Three turns and two images, one of them between two texts."""
-AS_MESSAGES = (
-    Message("system", "be brief ."),
-    Message("user", (OTHER, "what is it ?")),
-    Message("assistant", "a red square ."),
-    Message("user", ("and", PHOTO, "or here ?")),
-)
-
-
-def test_a_loaded_model_is_asked_whole_conversations(
-    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt
-) -> None:
-    defended = prompt.defend(Query("q", messages=AS_MESSAGES)).messages
-    texts = (Message("system", "be brief ."), Message("user", "what is it ?"))
-    with serving(None, "--model", "testbed", "--defence", folder, "--max-new-tokens", 12) as served:
-
-        def said(body: dict[str, Any]) -> Any:
-            return served.post(body).json()["choices"][0]["message"]["content"]
-
-        assert said(TALK) == model.respond([Request(defended)], 12)[0].text
-        body = {"messages": [{"role": m.role.value, "content": m.text} for m in texts]}
-        assert said(body) == model.respond([Request(texts)], 12)[0].text
-        assert served.wait_for("request", images=2)["calls"] == 1
-
-
-def test_a_loaded_model_is_served_behind_a_gate_by_its_name_or_in_a_prompts_folder(
-    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt, tmp_path: Path
-) -> None:
-    """The gate flags the one half of the requests and lets the other through."""
-    gate = tmp_path / "gate"
-    training, checks = border_queries(seed=0, per_group=12, checks_per_group=10)
-    Gate.fit(model, GateFitOptions(rate=0.1), FittingData(training, checks), gate, quiet=True)
-    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::3]
-    behind = Gate.load(gate).before(prompt)
-    expected = [ask(model, query.image, query.question, behind, max_new_tokens=12) for query in queries]
-    assert {flagged(behind, model, query) for query in queries} == {True, False}
-    both = shutil.copytree(folder, tmp_path / "both")
-    shutil.copytree(gate, both / "gate")
-    for defence in (f"gate:folder={gate},inner={folder}", both):
-        with serving(None, "--model", "testbed", "--defence", defence, "--max-new-tokens", 12) as served:
-
-            def said(query: Query, at: Proxy = served) -> str:
-                reply = at.post(chat(open_image(query.image), query.question))
-                return str(reply.json()["choices"][0]["message"]["content"])
-
-            with ThreadPoolExecutor(4) as pool:
-                assert list(pool.map(said, queries)) == expected
-            assert {line["calls"] for line in served.logs if line["event"] == "request"} == {1, 2}
-
-
-# --- a guard before the defence
-
-
-def test_what_a_guard_finds_unsafe_is_refused_and_the_rest_goes_on_behind_the_defence(
-    folder: Path, tmp_path: Path
-) -> None:
-    unsafe, guard = RED.resize((64, 48)), save_guard("mllama", tmp_path / "guard", ("unsafe\nS2", "safe"))
-    with (
-        stub_server(folder / "border.png") as stub,
-        serving(stub.address, "--defence", folder, "--guard", guard) as proxy,
-    ):
-        assert proxy.post(chat(BLUE, QUESTION)).status_code == 200
-        assert proxy.post(chat("text alone")).status_code == 200
-        for stream in (False, True):
-            reply = proxy.post(chat(BLUE, unsafe, QUESTION, stream=stream))
-            told = error_of(reply)
-            assert (reply.status_code, told["code"]) == (400, "content_filter")
-            assert told["param"] == "messages[0].content[1].image_url"
-        assert proxy.metric("davsp_refused_total", code="content_filter") == 2
-        assert (stub.counts["defended"], stub.counts["undefended"], stub.counts["text"]) == (1, 0, 1)
-
-
-def test_a_guard_without_a_decision_lets_nothing_through(folder: Path, tmp_path: Path) -> None:
-    guard = save_guard("mllama", tmp_path / "guard", steps=0)
-    with (
-        stub_server(folder / "border.png") as stub,
-        serving(stub.address, "--defence", folder, "--guard", guard) as proxy,
-    ):
-        reply = proxy.post(chat(BLUE, QUESTION))
-        assert (reply.status_code, error_of(reply)["code"]) == (500, "guard_failed")
-        assert stub.counts["defended"] == stub.counts["undefended"] == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--guard", "nowhere", "--workers", 2), "use one worker"),
-        (("--guard", "nowhere", "--other-images", "pass"), "leave out --other-images pass"),
-        (("--guard", "nowhere"), "cannot load the guard 'nowhere'"),
-    ],
-)
-def test_a_guard_that_cannot_look_at_all_images_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...], said: str
-) -> None:
-    to = ("--upstream", "http://127.0.0.1:1/v1", "--defence", "prefix")
-    status, _, told = command(monkeypatch, capsys, "serve", *to, *arguments)
-    assert status == 2 and said in told and "Traceback" not in told
-
-
-def flagged(gate: Gate, model: VisionLanguageModel, query: Query) -> bool:
-    projection = model.respond([Request(query.messages, watch=gate.watch)], 1)[0].projection
-    return gate.watch.flags(projection or 0)
 
 
 # --- transformers serve
