@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from bench import answering, applying, gpu, growth, quality, reading, requests, scaling, serving, training
+from bench import answering, applying, faults, gpu, growth, quality, reading, requests, scaling, serving, training
 from bench.measuring import Row, line, machine, markdown, versions
 from davsp.util.files import write_json, write_text
 
@@ -33,7 +33,7 @@ PARTS = {
     "apply": (applying.rows, ("testbed",)),
     "request": (requests.rows, ("testbed", "slim")),
     "serving": (serving.rows, ("testbed",)),
-    "faults": (serving.faulty, ("testbed",)),
+    "faults": (faults.rows, ("testbed",)),
     "scaling": (scaling.rows, ("testbed",)),
 }
 GROWN = "growth"

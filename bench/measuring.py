@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 PAIRS = 5
@@ -46,6 +47,11 @@ def finish() -> None:
 def spread(values: list[float], aim: float | None = None) -> dict[str, float | None]:
     """Median, lowest and highest of some ratios, and what they should reach."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "aim": aim}
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """What `percent` % of the values are at most."""
+    return float(np.percentile(values, percent))
 
 
 def row(

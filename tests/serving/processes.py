@@ -22,6 +22,10 @@ from PIL import Image
 
 from davsp.imaging.opening import png_bytes
 
+PREFIX = "be careful ."
+PHOTO = Image.effect_noise((64, 48), 60).convert("RGB")
+OTHER = Image.new("RGB", (30, 40), (200, 30, 30))
+
 
 def data_uri(image: Image.Image, kind: str = "png") -> str:
     """An image as clients send it."""
@@ -43,6 +47,12 @@ def chat(*contents: Any, model: str = "small", **fields: Any) -> dict[str, Any]:
         for one in contents
     ]
     return {"model": model, "messages": [{"role": "user", "content": parts}], **fields}
+
+
+def error_of(reply: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = reply.json()["error"]
+    assert found.keys() == {"message", "type", "param", "code"}
+    return found
 
 
 class Stub:

@@ -42,23 +42,24 @@ def test_every_image_of_every_turn_is_found_in_its_order() -> None:
     assert body["messages"][1]["content"][2]["image_url"] == "data:new"
 
 
-def test_the_last_text_is_rewritten_in_place_and_several_become_one() -> None:
-    def prefixed(text: str) -> str:
-        return f"careful .\n{text}"
+def test_the_last_texts_are_replaced_where_they_stand() -> None:
+    def filled(*parts: Any, texts: list[str]) -> Any:
+        body = {"messages": [user(*copy.deepcopy(parts))]}
+        last = read_chat(body).last
+        assert last is not None
+        last.fill(texts)
+        return body["messages"][0]["content"]
 
+    where = {"type": "text", "text": "where ?"}
+    assert filled(TEXT, IMAGE, where, texts=["a", "b"]) == [TEXT | {"text": "a"}, IMAGE, where | {"text": "b"}]
+    assert filled(TEXT, IMAGE, where, texts=["a"]) == [TEXT | {"text": "a"}, IMAGE]
+    assert filled(IMAGE, texts=["a"]) == [IMAGE, {"type": "text", "text": "a"}]
+    assert filled(IMAGE, texts=[]) == [IMAGE]
     plain = {"messages": [{"role": "user", "content": "hello"}]}
-    several = {"messages": [user(dict(TEXT), IMAGE, {"type": "text", "text": "where ?"})]}
-    none = {"messages": [user(IMAGE)]}
-    for body in (plain, several, none):
-        found = read_chat(body)
-        assert found.last is not None
-        found.last.apply(prefixed)
-    assert plain["messages"][0]["content"] == "careful .\nhello"
-    assert several["messages"][0]["content"] == [
-        {"type": "text", "text": "careful .\nwhat is it ?\nwhere ?"},
-        IMAGE,
-    ]
-    assert none["messages"][0]["content"] == [IMAGE, {"type": "text", "text": "careful .\n"}]
+    last = read_chat(plain).last
+    assert last is not None and last.texts == ["hello"]
+    last.fill(["a"])
+    assert plain["messages"][0]["content"] == "a"
 
 
 def test_responses_bring_images_in_messages_outputs_of_tools_and_screenshots() -> None:
@@ -76,7 +77,7 @@ def test_responses_bring_images_in_messages_outputs_of_tools_and_screenshots() -
     text: dict[str, Any] = {"input": "hello", "previous_response_id": "r"}
     found = read_responses(text)
     assert found.goes_on and found.last is not None
-    found.last.apply(str.upper)
+    found.last.fill(["HELLO"])
     assert text["input"] == "HELLO"
 
 

@@ -22,7 +22,6 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-import torch
 from PIL import Image
 
 if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn", "prometheus_client", "openai")):
@@ -31,38 +30,14 @@ if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn
 import openai
 
 from davsp.data.query import Query
-from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
-from davsp.models.requests import Request
-from davsp.prompts.layouts import BorderLayout
-from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
 from tests.command_line import run as command
-from tests.serving.processes import Proxy, Stub, chat, data_uri, serving, stub_server
-
-PREFIX = "be careful ."
-PHOTO = Image.effect_noise((64, 48), 60).convert("RGB")
-OTHER = Image.new("RGB", (30, 40), (200, 30, 30))
-
-
-@pytest.fixture(scope="module")
-def prompt(model: VisionLanguageModel, tmp_path_factory: pytest.TempPathFactory) -> VisualSafetyPrompt:
-    """A border of noise for the testbed's model; saved in `folder(prompt)`."""
-    layout = BorderLayout(112, 112, border=14)
-    pixels = torch.rand(3, *layout.size, generator=torch.manual_seed(0))
-    layout.project_(pixels)
-    return VisualSafetyPrompt("mine", VisualPrompt(layout, pixels), PREFIX, base_model=BaseModelFacts.of(model))
-
-
-@pytest.fixture(scope="module")
-def folder(prompt: VisualSafetyPrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("prompt")
-    prompt.save(path)
-    return path
+from tests.serving.processes import OTHER, PHOTO, PREFIX, Proxy, Stub, chat, data_uri, error_of, serving, stub_server
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +57,6 @@ def proxy(stub: Stub, folder: Path) -> Iterator[Proxy]:
 def image_in(uri: str) -> np.ndarray:
     assert uri.startswith("data:image/png;base64,")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
-
-
-def error_of(reply: httpx.Response) -> dict[str, Any]:
-    found: dict[str, Any] = reply.json()["error"]
-    assert found.keys() == {"message", "type", "param", "code"}
-    return found
 
 
 # --- what is sent on
@@ -313,7 +282,7 @@ def test_a_server_that_is_not_there_gives_502_and_is_not_ready(folder: Path, stu
 
 
 def test_under_random_faults_nothing_undefended_is_sent_and_nothing_is_left_behind(stub: Stub, proxy: Proxy) -> None:
-    from bench.serving import fault_storm
+    from bench.faults import fault_storm
 
     process = psutil.Process(proxy.process.pid)
     before, connections = stub.counts, len(process.net_connections())
@@ -518,48 +487,6 @@ def test_a_gate_is_refused_before_a_server(
     monkeypatch.setattr("davsp.defences.visual_safety_prompt.VisualSafetyPrompt.reads_states", True)
     status, _, told = command(monkeypatch, capsys, "serve", "--upstream", "http://127.0.0.1:1/v1", "--defence", folder)
     assert status == 2 and "reads the model's hidden states, which servers keep" in told
-
-
-# --- a loaded model
-
-
-def test_a_loaded_model_is_served_behind_any_defence_with_the_answers_that_it_gives_here(
-    model: VisionLanguageModel, folder: Path, prompt: VisualSafetyPrompt
-) -> None:
-    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::4]
-    expected = [prompt.ask(model, query.image, query.question, 12) for query in queries]
-    with serving(None, "--model", "testbed", "--defence", folder, "--max-new-tokens", 12) as served:
-        client = openai.OpenAI(base_url=served.address, api_key="none")
-        [listed] = client.models.list().data
-
-        def ask(query: Query) -> tuple[str, str]:
-            asked: Any = chat(open_image(query.image), query.question, model=listed.id)
-            whole = client.chat.completions.create(**asked, temperature=0)
-            pieces = client.chat.completions.create(**asked, stream=True)
-            said = whole.choices[0].message.content or ""
-            assert whole.usage is not None and whole.usage.prompt_tokens > 20
-            return said, "".join(piece.choices[0].delta.content or "" for piece in pieces)
-
-        with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(ask, queries)) == [(answer, answer) for answer in expected]
-        system = {"role": "system", "content": "be brief ."}
-        text = served.post({"messages": [system, {"role": "user", "content": "what is it ?"}]})
-        assert (
-            text.json()["choices"][0]["message"]["content"]
-            == model.respond([Request("be brief .\nwhat is it ?")], 12)[0].text
-        )
-        for body in (
-            chat(OTHER, OTHER, "which ?"),
-            chat("url:http://a/b.png", "q"),
-            chat("url:data:image/png;base64,AAAA", "q"),
-            chat(OTHER),
-            chat("hi", tools=[{"type": "function"}]),
-            chat("hi", temperature="hot"),
-            {"messages": [*chat("hi")["messages"], *chat("hi")["messages"]]},
-        ):
-            reply = served.post(body)
-            assert reply.status_code == 400 and error_of(reply)["type"] == "invalid_request_error"
-        assert served.metric("davsp_requests_total", endpoint="/chat/completions", status="200") == 2 * len(queries) + 1
 
 
 # --- transformers serve

@@ -79,7 +79,7 @@ class Stage:
         """Raises InputError for a defence that cannot be seen through, as its `rewrite` does for one that changes
         images in a way of its own."""
         if isinstance(defence, PromptDefence):
-            return cls(defence.visual, lambda query: defence.apply_to_text(query.question))
+            return cls(defence.visual, lambda query: defence.apply_to_texts([query.question])[0])
         if isinstance(defence, RewritingDefence):
             return cls(None, lambda query: _question(defence, query))
         raise InputError(

@@ -29,6 +29,7 @@ from davsp.errors import InputError
 from davsp.serving.settings import ImageFormat, Limits, Mode, OtherImages, ServeSettings, TextOnly
 
 if TYPE_CHECKING:
+    from davsp.defences.image_guards import ImageGuard
     from davsp.serving.service import Service
 
     Make = Callable[[ServeSettings], Service]
@@ -49,6 +50,13 @@ def serve(
             "-m",
             help=f"Instead of --upstream: a model to load and to serve, for trying. {MODEL_HELP}",
             autocompletion=completion.models,
+        ),
+    ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option(
+            help="An image guard to load: what it finds unsafe is refused. A hub id or folder, and its options, "
+            "such as FOLDER,policy=policy.txt."
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for all networks.")] = "127.0.0.1",
@@ -159,13 +167,17 @@ def serve(
         log_content=log_content,
     )
     if model is not None:
+        if guard is not None:
+            raise InputError(
+                "--guard goes with --upstream: with --model, use --defence guard:model=NAME,inner=DEFENCE."
+            )
         service = _local(settings, model, revision, device, dtype, batch_size, max_new_tokens, workers)
     else:
-        service = _proxy(settings)
+        service = _proxy(settings, guard, workers)
     _run(service, settings, host, port, workers, drain, upstream or f"{model}")
 
 
-def _proxy(settings: ServeSettings) -> Make:
+def _proxy(settings: ServeSettings, guard: str | None, workers: int) -> Make:
     """The proxy; what is wrong is said before anything is served."""
     from davsp.serving.fetching import AllowedHost
     from davsp.serving.hardening import load_served
@@ -184,7 +196,26 @@ def _proxy(settings: ServeSettings) -> Make:
         )
     if settings.mode is Mode.OBSERVE:
         say(f"Clients get undefended answers; {settings.sample:.0%} are compared with those behind {defence.name}.")
-    return Proxy
+    return Proxy if guard is None else partial(Proxy, guard=_guard(settings, guard, workers))
+
+
+def _guard(settings: ServeSettings, name: str, workers: int) -> ImageGuard:
+    """The guard before the defence. Raises InputError where it could not look at all images."""
+    from davsp.defences import load_defence
+    from davsp.defences.guard import Guard
+
+    if workers > 1:
+        raise InputError("--guard loads a model into the process: use one worker, and more proxies if need be.")
+    if settings.other_images is OtherImages.PASS:
+        raise InputError("--guard looks at images that are put behind the defence: leave out --other-images pass.")
+    loaded = load_defence(f"{Guard.kind}:model={name}")
+    assert isinstance(loaded, Guard)
+    if loaded.inner:
+        raise InputError(
+            "--guard refuses what is unsafe: leave out inner, and give what stands behind it as --defence."
+        )
+    say(f"Images that {loaded.guard.name} finds unsafe are refused.")
+    return loaded.guard
 
 
 def _local(
@@ -205,12 +236,12 @@ def _local(
     if workers > 1 or replace(settings, limits=plain.limits, threads=plain.threads) != plain:
         raise InputError(
             "a loaded model is served by one process and has its own limits of pixels: of the options, --host, --port, "
-            "--max-body, --max-megapixels, --max-requests, --body-timeout and --drain go with --model."
+            "--max-body, --max-images, --max-megapixels, --max-requests, --body-timeout and --drain go with --model."
         )
     defence = load_defence(settings.defence)
     model = load_model(name, revision, device, dtype)
     defence.check(model)
-    say("One question about one image at a time, in batches: for trying, and for small loads.")
+    say("Requests are answered in batches: for trying, and for small loads.")
     return partial(LocalService, model, defence.on_canvas(model.canvas), batch_size, max_new_tokens)
 
 

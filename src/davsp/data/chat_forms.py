@@ -61,7 +61,7 @@ def read_turns(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[RawTurn]
         if "images" in record or isinstance(record.get("image"), list | tuple):
             columns["image"] = images[0] if len(images) == 1 else images
         return columns, []
-    read = [_turn(turn) for turn in _listed(turns)]
+    read = [read_turn(turn) for turn in _listed(turns)]
     answer = read.pop().text if read and read[-1].role is Role.ASSISTANT else ""
     check_roles([turn.role for turn in read])
     if answer:
@@ -73,6 +73,19 @@ def read_turns(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[RawTurn]
         return columns, []
     columns.pop("image", None)
     return columns, _with_images(read, images)
+
+
+def read_turn(turn: Any) -> RawTurn:
+    """One turn as it stands there. Raises InputError for what is no turn, or says more than texts and images."""
+    if not isinstance(turn, Mapping):
+        raise InputError(f"a turn of the conversation is no object but {type(turn).__name__}")
+    name = turn.get("role", turn.get("from"))
+    role = _ROLES.get(str(name).lower())
+    if role is None:
+        raise InputError(f"a turn of the conversation is of role {name!r}, none of {', '.join(_ROLES)}")
+    if any(turn.get(calls) for calls in _CALLS):
+        raise InputError("a turn of the conversation calls tools, and only what is said is read")
+    return RawTurn(role, _parts(turn.get("content", turn.get("value"))))
 
 
 def as_openai(messages: Messages) -> list[dict[str, Any]]:
@@ -120,18 +133,6 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
-
-
-def _turn(turn: Any) -> RawTurn:
-    if not isinstance(turn, Mapping):
-        raise InputError(f"a turn of the conversation is no object but {type(turn).__name__}")
-    name = turn.get("role", turn.get("from"))
-    role = _ROLES.get(str(name).lower())
-    if role is None:
-        raise InputError(f"a turn of the conversation is of role {name!r}, none of {', '.join(_ROLES)}")
-    if any(turn.get(calls) for calls in _CALLS):
-        raise InputError("a turn of the conversation calls tools, and only what is said is read")
-    return RawTurn(role, _parts(turn.get("content", turn.get("value"))))
 
 
 def _parts(content: Any) -> list[str | RawImage]:

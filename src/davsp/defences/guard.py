@@ -42,7 +42,7 @@ class GuardOptions(BaseModel):
 
 
 class Guard(Defence):
-    """A guard model looks at the image, and reads the question where it is made for that. What it finds safe is asked
+    """A guard model looks at each image, and reads the question where it is made for that. What it finds safe is asked
     as it is; what it finds unsafe is refused, or answered behind `inner`.
 
     A guard that fails, or whose decision is not exactly in its form, fails the query: it never passes as safe.
@@ -68,7 +68,8 @@ class Guard(Defence):
         return f"{self.guard.identity} before {self.inner.identity if self.inner else REFUSAL!r}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
-        """The undefended answer, or that of `inner`. Raises ModelError where the guard gives no decision."""
+        """The undefended answer, or, where an image is unsafe, that of `inner`. Raises ModelError where the guard gives
+        no decision, InputError where there is no image."""
         if not query.images:
             raise InputError(f"query {query.id}: {self.name} looks at images, and there is none.")
         for source in query.images:

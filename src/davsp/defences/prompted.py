@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import copy
 from typing import Self
 
 from PIL import Image
 
-from davsp.data.conversation import Role, with_text_after
+from davsp.data.conversation import Message, Role, with_text_after
 from davsp.data.query import Query
 from davsp.defences.base import RewritingDefence
 from davsp.defences.stored import BaseModelFacts
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas
-from davsp.prompts.text import with_prefix
 from davsp.prompts.visual import VisualPrompt, protect
 
 
@@ -49,10 +48,10 @@ class PromptDefence(RewritingDefence):
         """The RGB image as it is sent: on the model's canvas, or as it is when there is no visual prompt."""
         return image if self.visual is None else self.visual.apply_to_image(image)
 
-    def apply_to_text(self, question: str) -> str:
-        """The question between the texts."""
-        prefixed = with_prefix(question, self.prefix)
-        return f"{prefixed}\n{self.suffix}" if self.suffix else prefixed
+    def apply_to_texts(self, texts: Sequence[str]) -> list[str]:
+        """The texts of the last user message as `defend` makes them: between the defence's own."""
+        said = self.defend(Query("the texts", messages=[Message(Role.USER, texts)])).messages[0]
+        return [part for part in said.parts if isinstance(part, str)]
 
     def check_canvas(self, canvas: Canvas, model: str) -> None:
         """Raise ArtefactError when what is composed would be resampled by a model with this canvas, border and all."""

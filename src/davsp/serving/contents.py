@@ -6,11 +6,12 @@ change one, is refused: what the server makes of it is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from davsp.serving.refused import bad_request
+from davsp.serving.settings import Limits
 
 Json = dict[str, Any]
 
@@ -74,20 +75,25 @@ class TextSlot:
     @property
     def text(self) -> str:
         """All of it, a line for each part."""
-        content = self.holder[self.key]
-        return content if isinstance(content, str) else "\n".join(part["text"] for part in self.parts)
+        return "\n".join(self.texts)
 
-    def apply(self, rewrite: Callable[[str], str]) -> None:
-        """Rewrite the text: in place where it is one; several become one, where the first was."""
-        text, content = rewrite(self.text), self.holder[self.key]
+    @property
+    def texts(self) -> list[str]:
+        """Its parts of text."""
+        content = self.holder[self.key]
+        return [content] if isinstance(content, str) else [part["text"] for part in self.parts]
+
+    def fill(self, texts: Sequence[str]) -> None:
+        """Put others in their places: as many, or fewer; or one where there was none, after all else."""
+        content = self.holder[self.key]
         if isinstance(content, str):
-            self.holder[self.key] = text
-        elif self.parts:
-            self.parts[0]["text"] = text
-            others = [id(part) for part in self.parts[1:]]
-            self.holder[self.key] = [part for part in content if id(part) not in others]
-        elif text:
-            content.append({"type": self.text_type, "text": text})
+            [self.holder[self.key]] = texts
+            return
+        for part, text in zip(self.parts, texts, strict=False):
+            part["text"] = text
+        dropped = [id(part) for part in self.parts[len(texts) :]]
+        added = [{"type": self.text_type, "text": text} for text in texts[len(self.parts) :]]
+        self.holder[self.key] = [part for part in content if id(part) not in dropped] + added
 
 
 @dataclass
@@ -133,6 +139,15 @@ def read_responses(body: Json) -> Contents:
             raise _not_understood(kind, where)
     _check_rest(body, {"input"})
     return found
+
+
+def check_number(contents: Contents, limits: Limits) -> None:
+    """Raise RequestRefused for more images than a request may have."""
+    if len(contents.images) > limits.images:
+        raise bad_request(
+            f"a request may have {limits.images} images here, and this one has {len(contents.images)}.",
+            "too_many_images",
+        )
 
 
 def read_completions(body: Json) -> Contents:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +30,10 @@ class Hardened(NamedTuple):
 
     uri: str
     text: str | None
+
+
+Known = tuple[Hardened, bool]
+"""An image behind the defence, and whether it was known."""
 
 
 def load_served(settings: ServeSettings) -> RewritingDefence:
@@ -71,7 +75,7 @@ class ImageCache:
         self._in_work: dict[str, Future[Hardened]] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: str, make: Callable[[], Hardened]) -> tuple[Hardened, bool]:
+    def get(self, key: str, make: Callable[[], Hardened]) -> Known:
         """What is kept under a key, or what `make` gives; and whether it was there. Raises what `make` raises."""
         with self._lock:
             if key in self._kept:
@@ -114,7 +118,7 @@ class Hardener:
     settings: ServeSettings
     cache: ImageCache
 
-    def image(self, content: bytes, question: str) -> tuple[Hardened, bool]:
+    def image(self, content: bytes, question: str) -> Known:
         """An image file behind the defence, and whether it was known. `question`: the user's last text.
 
         Raises InputError for a file that is no usable image.
@@ -123,10 +127,10 @@ class Hardener:
         made_of = (self.identity, hashlib.sha256(content).hexdigest(), "" if visual else question)
         return self.cache.get(repr(made_of), lambda: self._make(content, question))
 
-    def text(self, question: str) -> str:
-        """A text behind the defence, where that does not depend on an image."""
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        """The texts of the last user message behind the defence, where they do not depend on an image."""
         assert isinstance(self.defence, PromptDefence)
-        return self.defence.apply_to_text(question)
+        return self.defence.apply_to_texts(texts)
 
     @cached_property
     def identity(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from davsp.data.chat_forms import RawImage, read_turn
+from davsp.data.conversation import Message, Messages, Part, check_roles, last_user
 from davsp.data.query import Query, check_question
 from davsp.defences.base import Defence, Exchange
 from davsp.errors import DavspError, InputError
@@ -16,65 +19,73 @@ from davsp.evaluation.batching import Batcher, LocalModel
 from davsp.imaging.data_uris import from_data_uri
 from davsp.imaging.opening import open_image
 from davsp.models.requests import Request, Response
-from davsp.prompts.text import with_prefix
 from davsp.serving import exchange as http
-from davsp.serving.contents import Json, read_chat
+from davsp.serving.contents import Json, check_number, read_chat
 from davsp.serving.refused import RequestRefused, bad_request
 from davsp.serving.service import CHAT, MODELS, Fields, Service, milliseconds, parsed
-from davsp.serving.settings import ServeSettings
+from davsp.serving.settings import Limits, ServeSettings
 
 _TAKEN = {
     *("model", "messages", "temperature", "seed", "max_tokens", "max_completion_tokens", "stream", "stream_options"),
     *("user", "metadata", "store"),
 }
 """Fields of a request that are understood, or that an answer does not depend on."""
-_INSTRUCTING = ("system", "developer")
 _JSON = [(b"content-type", b"application/json")]
 _EVENTS = [(b"content-type", b"text/event-stream")]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One question, about an image or about none, and how it is to be answered."""
+    """A conversation, and how it is to be answered."""
 
-    image: bytes | None
-    question: str
+    query: Query
     max_new_tokens: int
     temperature: float
     seed: int
     stream: bool
 
     @classmethod
-    def read(cls, body: Json, max_new_tokens: int) -> Asked:
-        """What a request asks. Raises RequestRefused for what a loaded model is not asked."""
+    def read(cls, body: Json, max_new_tokens: int, limits: Limits) -> Asked:
+        """What a request asks, its images opened. Raises RequestRefused for what a loaded model is not asked."""
         if unknown := sorted(name for name in body.keys() - _TAKEN if body[name] is not None):
             raise bad_request(
                 f"{unknown[0]} is not known to a loaded model: leave it out.", "unsupported_field", unknown[0]
             )
-        contents = read_chat(body)
-        roles = [message.get("role") for message in body["messages"]]
-        system = [m["content"] for m in body["messages"] if m.get("role") in _INSTRUCTING]
-        if roles.count("user") != 1 or len(roles) != 1 + len(system) or not all(isinstance(s, str) for s in system):
-            raise bad_request(
-                "a loaded model takes one user message here, and system messages of text.", "unsupported_content"
-            )
-        if len(contents.images) > 1 or contents.last is None:
-            raise bad_request("a loaded model takes one image at most here, and a text.", "unsupported_content")
+        check_number(read_chat(body), limits)
         try:
-            check_question(contents.last.text, "the request")
-            image = from_data_uri(contents.images[0].url) if contents.images else None
+            limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or max_new_tokens)
+            if limit < 1:
+                raise bad_request("max_tokens is 1 or more.", "invalid_request", "max_tokens")
             return cls(
-                image,
-                with_prefix(contents.last.text, "\n".join(system)),
-                int(body.get("max_completion_tokens") or body.get("max_tokens") or max_new_tokens),
+                Query("the request", messages=_messages(body["messages"], limits.image_pixels)),
+                limit,
                 float(body.get("temperature") or 0),
                 int(body.get("seed") or 0),
                 bool(body.get("stream")),
             )
-        except InputError as error:
-            raise bad_request("the image, or the text, is damaged or empty.", "invalid_content") from error
         except (TypeError, ValueError, OverflowError) as error:
             raise bad_request("temperature, seed and max_tokens are numbers.", "invalid_request") from error
+
+
+def _messages(turns: list[Any], most_pixels: int) -> Messages:
+    """The conversation, its images opened. Raises RequestRefused for one that cannot be answered."""
+
+    def part_of(part: str | RawImage) -> Part:
+        if isinstance(part, str):
+            return part
+        try:
+            return open_image(from_data_uri(part.value or ""), max_pixels=most_pixels)
+        except InputError as error:
+            raise bad_request("an image is damaged, too large, or no data URI.", "invalid_image") from error
+
+    try:
+        read = [read_turn(turn) for turn in turns]
+        check_roles([turn.role for turn in read])
+        messages = tuple(Message(turn.role, map(part_of, turn.parts)) for turn in read)
+        check_question(messages[last_user(messages)].text, "the request")
+    except InputError as error:
+        raise bad_request(str(error), "invalid_messages") from error
+    return messages
 
 
 class LocalService(Service):
@@ -104,11 +115,11 @@ class LocalService(Service):
             entry = {"id": self.model.name, "object": "model", "created": 0, "owned_by": "davsp"}
             await exchange.whole(200, _JSON, json.dumps({"object": "list", "data": [entry]}).encode())
             return
-        asked = Asked.read(parsed(body), self.max_new_tokens)
+        asked = await asyncio.to_thread(Asked.read, parsed(body), self.max_new_tokens, self.limits)
         begun = time.perf_counter()
         text, finished, exchanged = await self._ask(asked)
         record |= {
-            "images": int(asked.image is not None),
+            "images": len(asked.query.images),
             "calls": exchanged.cost.calls,
             "model_ms": milliseconds(begun),
         }
@@ -143,12 +154,11 @@ class LocalService(Service):
 
         exchanged = Exchange(send)
         try:
-            if asked.image is None:  # as a proxy does: untouched
-                return (await exchanged.ask(Request(asked.question))).text, finished, exchanged
-            image = open_image(asked.image, max_pixels=self.limits.image_pixels)
-            answer = await self.defence.answer(Query("the request", image, asked.question), exchanged)
+            if not asked.query.images:  # as a proxy does: untouched
+                return (await exchanged.ask(Request(asked.query.messages))).text, finished, exchanged
+            answer = await self.defence.answer(asked.query, exchanged)
         except InputError as error:
-            raise bad_request(str(error), "invalid_image") from error
+            raise bad_request(str(error), "unsupported_content") from error
         except DavspError as error:
             raise RequestRefused(500, "defence_failed", str(error)) from error
         return answer, finished, exchanged

@@ -10,27 +10,35 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
 from davsp.errors import InputError
 from davsp.imaging.data_uris import from_data_uri
+from davsp.imaging.opening import open_image
 from davsp.serving.answers import answer_text
-from davsp.serving.contents import Contents, ImageSlot, Json, read_chat, read_completions, read_responses
+from davsp.serving.contents import Contents, ImageSlot, Json, check_number, read_chat, read_completions, read_responses
 from davsp.serving.exchange import Exchange
 from davsp.serving.fetching import AllowedHost, ImageFetcher
-from davsp.serving.hardening import Hardener, ImageCache, load_served
+from davsp.serving.hardening import Hardener, ImageCache, Known, load_served
 from davsp.serving.observing import Answer, Observer
 from davsp.serving.refused import RequestRefused, bad_request
 from davsp.serving.reloading import Reloader
 from davsp.serving.service import CHAT, COMPLETIONS, MODELS, RESPONSES, Fields, Service, milliseconds, parsed
 from davsp.serving.settings import Mode, OtherImages, ServeSettings, TextOnly
 from davsp.serving.upstream import Upstream, failure
+from davsp.training.batches import REFUSAL
+
+if TYPE_CHECKING:
+    from davsp.defences.image_guards import ImageGuard
 
 Read = Callable[[Json], Contents]
 READERS: dict[str, Read] = {CHAT: read_chat, RESPONSES: read_responses, COMPLETIONS: read_completions}
 """By the path of an endpoint under /v1: what finds the images in a request to it."""
+
+FILTERED = "content_filter"
+"""What OpenAI-compatible services call a request that they do not let through."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +48,10 @@ class Proxy(Service):
 
     endpoints: ClassVar[Mapping[str, str]] = dict.fromkeys(READERS, "POST") | {MODELS: "GET"}
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, guard: ImageGuard | None = None) -> None:
+        """With a `guard`, images that it finds unsafe are refused, before any defence."""
         super().__init__(settings)
+        self.guard = guard
         self.upstream = Upstream(settings.upstream, self.limits)
         self.fetcher = ImageFetcher([AllowedHost.parse(text) for text in settings.allow_urls], self.limits)
         self.observer = Observer(settings.sample, self.metrics, settings.log_content)
@@ -127,7 +137,7 @@ class Proxy(Service):
         last = contents.last
         if not contents.images and not contents.goes_on:
             if self.settings.text_only is TextOnly.PREFIX and last is not None:
-                last.apply(hardener.text)
+                last.fill(hardener.texts(last.texts))
             return
         if last is None and not contents.goes_on:
             raise bad_request("there is an image and no message of the user's.", "no_user_message")
@@ -140,7 +150,7 @@ class Proxy(Service):
             with self.place(self.metrics.hardening, self.limits.hardening):
                 loop = asyncio.get_running_loop()
                 jobs = [
-                    loop.run_in_executor(self._threads, _hardened, hardener, s, f, question)
+                    loop.run_in_executor(self._threads, self._hardened, hardener, s, f, question)
                     for s, f in zip(wanted, files, strict=True)
                 ]
                 try:
@@ -154,15 +164,11 @@ class Proxy(Service):
                 text = hardened.text if slot.from_user or text is None else text
             record |= {"images": len(done), "cached": sum(cached for _, cached in done)}
         if last is not None:
-            last.apply(hardener.text if text is None else lambda _: text)
+            last.fill(hardener.texts(last.texts) if text is None else [text])
 
     def _to_harden(self, contents: Contents) -> list[ImageSlot]:
         """The images that are put behind the defence. Raises RequestRefused for too many, and for some that are not."""
-        if len(contents.images) > self.limits.images:
-            raise bad_request(
-                f"a request may have {self.limits.images} images here, and this one has {len(contents.images)}.",
-                "too_many_images",
-            )
+        check_number(contents, self.limits)
         others = [slot for slot in contents.images if not slot.from_user]
         if others and self.settings.other_images is OtherImages.REFUSE:
             raise bad_request(
@@ -179,6 +185,26 @@ class Proxy(Service):
         fetched = iter(await self.fetcher.fetch([slot.url for slot in named]) if named else [])
         return [next(fetched) if slot in named else slot.url for slot in slots]
 
+    def _hardened(self, hardener: Hardener, slot: ImageSlot, file: str | bytes, question: str) -> Known:
+        """The image of a slot behind the defence, and whether it was known. Raises RequestRefused."""
+        step = "guard"
+        try:
+            content = file if isinstance(file, bytes) else from_data_uri(file)
+            if self.guard is not None:
+                image = open_image(content, max_pixels=self.limits.image_pixels)
+                if self.guard.is_unsafe(image, question):
+                    raise bad_request(f"{slot.where}: the guard found it unsafe.", FILTERED, slot.where)
+            step = "defence"
+            return hardener.image(content, question)
+        except RequestRefused:
+            raise
+        except InputError as error:
+            message = str(error).replace(repr(slot.url[:60]), "it")  # nothing of what was sent
+            raise bad_request(f"{slot.where}: {message}", "invalid_image", slot.where) from error
+        except Exception as error:
+            log.exception(f"{step}_failed")
+            raise RequestRefused(500, f"{step}_failed", f"the {step} failed ({type(error).__name__}).") from error
+
     async def _ask_defended(
         self, path: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str
     ) -> str | None:
@@ -189,7 +215,12 @@ class Proxy(Service):
         if path == RESPONSES:
             request["store"] = False
         plain = json.dumps(request, separators=(",", ":")).encode("ascii")
-        defended = await self._defended(path, plain, {})
+        try:
+            defended = await self._defended(path, plain, {})
+        except RequestRefused as refused:
+            if refused.code == FILTERED:
+                return REFUSAL
+            raise
         if defended == plain:
             return None
         response = await self.upstream.open("POST", target, headers, defended, f"{request_id}-defended")
@@ -200,18 +231,6 @@ class Proxy(Service):
         if response.status_code != 200:
             raise RequestRefused(502, "upstream_refused", f"the server answered with {response.status_code}.")
         return answer_text(answer, is_stream=False)
-
-
-def _hardened(hardener: Hardener, slot: ImageSlot, file: str | bytes, question: str) -> Any:
-    """The image of a slot behind the defence, and whether it was known. Raises RequestRefused."""
-    try:
-        return hardener.image(file if isinstance(file, bytes) else from_data_uri(file), question)
-    except InputError as error:
-        message = str(error).replace(repr(slot.url[:60]), "it")  # nothing of what was sent
-        raise bad_request(f"{slot.where}: {message}", "invalid_image", slot.where) from error
-    except Exception as error:
-        log.exception("defence_failed")
-        raise RequestRefused(500, "defence_failed", f"the defence failed ({type(error).__name__}).") from error
 
 
 async def _pass(response: httpx.Response, exchange: Exchange, observed: Answer | None) -> None:
