@@ -58,4 +58,4 @@ class DavspGuardrail(CustomGuardrail):
             hardened, _ = self._hardener.image(from_data_uri(slot.url), question)
             slot.fill(hardened.uri)
             text = hardened.text
-        contents.last.apply(self._hardener.text if text is None else lambda _: text)
+        contents.last.fill(self._hardener.texts(contents.last.texts) if text is None else [text])

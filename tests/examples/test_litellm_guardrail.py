@@ -59,7 +59,7 @@ def test_the_model_gets_the_image_behind_the_border_and_the_prefix(guardrail: An
     image, text = data["messages"][0]["content"]
     sent = open_image(from_data_uri(image["image_url"]["url"]))
     assert sent.tobytes() == prompt.apply_to_image(PHOTO).tobytes()
-    assert text["text"] == prompt.apply_to_text("what is it ?")
+    assert [text["text"]] == prompt.apply_to_texts(["what is it ?"])
     assert data["metadata"] == {"headers": {}}
 
 
