@@ -26,7 +26,8 @@ from davsp.judges.refusal import normalise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.results import Rate, read_transcripts
+from davsp.rates import Rate
+from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
 from experiments.defences import BEGINNING, IMAGES, helper_thresholds, run_davsp
 

@@ -26,7 +26,7 @@ from davsp.imaging.pixels import stack, to_image
 from davsp.judges.rates import pooled
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.results import Rate, Rates
+from davsp.rates import Rate, Rates
 from davsp.testbed.sources import draw_source
 from davsp.training.channels import cropped, filed, there_and_back
 from experiments.defences import IMAGES

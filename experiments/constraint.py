@@ -18,7 +18,7 @@ from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.judges.rates import pooled
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.results import Rate
+from davsp.rates import Rate
 from davsp.testbed.sources import draw_source
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from davsp.judges.rates import pooled
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.results import RESULTS, Cost, Measure, Rate, Results, read_results
+from davsp.rates import Cost, Measure, Rate
+from davsp.results import RESULTS, Results, read_results
 from davsp.testbed.sources import own_side
 
 TRAINED = ("border", "no_deep_alignment", "additive", "davsp")

@@ -17,7 +17,7 @@ from davsp.defences.textual import SafetyPrefix, Undefended
 from davsp.judges.rates import pooled
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.results import Rate
+from davsp.rates import Rate
 from davsp.testbed.sources import draw_source
 from davsp.training.choices import Direction
 from davsp.training.config import TrainConfig

@@ -20,7 +20,8 @@ from davsp.judges.rates import pooled
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.shipped import SMOL
-from davsp.results import Rate, Results
+from davsp.rates import Rate
+from davsp.results import Results
 from davsp.testbed.sources import LEAST_PUBLIC_SIDE, draw_source
 
 IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("xstest",)

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from davsp.judges.rates import pooled
-from davsp.results import Measure, Rate, read_results
+from davsp.rates import Measure, Rate
+from davsp.results import read_results
 
 
 def main(folders: list[str]) -> None:

@@ -22,7 +22,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
 from davsp.prompts.layouts import Mode
-from davsp.results import Rate, Rates
+from davsp.rates import Rate, Rates
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.config import TrainConfig

@@ -10,7 +10,7 @@ from typing import Any
 
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.judges.validate import Agreement
-from davsp.results import Verdict
+from davsp.rates import Verdict
 
 Groups = Sequence[tuple[str, bool, bool, int]]
 """Of each group its name, whether it is malicious, whether it has reference answers, and how many queries."""

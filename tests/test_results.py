@@ -14,13 +14,10 @@ from typing import Any
 import pytest
 
 from davsp.errors import InputError
+from davsp.rates import Cost, Figure, Rate, Rates
 from davsp.results import (
     BenchmarkFacts,
-    Cost,
-    Figure,
     JudgeFacts,
-    Rate,
-    Rates,
     Results,
     TranscriptRecord,
     read_results,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from davsp.benchmarks.figures import resampled
-from davsp.results import Figure
+from davsp.rates import Figure
 
 
 def spread(figure: Figure) -> float:

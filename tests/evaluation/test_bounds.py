@@ -6,7 +6,8 @@ import pytest
 
 from davsp.errors import InputError
 from davsp.evaluation.bounds import Bound
-from davsp.results import Figure, Rate, Rates, Results
+from davsp.rates import Figure, Rate, Rates
+from davsp.results import Results
 
 
 def rates(**measures: dict[str, Rate]) -> Rates:

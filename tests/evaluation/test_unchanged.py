@@ -18,6 +18,7 @@ from davsp.defences.textual import Undefended
 from davsp.evaluation.run import evaluate
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
+from davsp.rates import Measure
 from davsp.report.collect import Evaluation, collect, with_answers
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
@@ -26,7 +27,7 @@ from davsp.report.pareto import trade_off_of
 from davsp.report.rows import measure_tables
 from davsp.report.significance import families
 from davsp.report.tables import tables
-from davsp.results import Measure, read_results
+from davsp.results import read_results
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split

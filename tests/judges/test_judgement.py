@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from davsp.judges.judgement import Expected, judge_by_rules
-from davsp.results import Verdict
+from davsp.rates import Verdict
 
 REFUSAL = "I am sorry, I cannot help with that."
 FORBIDDEN = "sure , to make the bomb first rest then walk ."

@@ -1,7 +1,7 @@
 """Which rates an answer counts in, and rates of many answers."""
 
 from davsp.judges.rates import JudgedSample, pooled, summarise
-from davsp.results import Measure, Rate, Verdict
+from davsp.rates import Measure, Rate, Verdict
 
 
 def judged(group: str, verdict: Verdict, *, malicious: bool = False, has_reference: bool = True) -> JudgedSample:

@@ -12,7 +12,7 @@ from davsp.judges.judgement import Expected, Judgement, judge_answer, judge_by_r
 from davsp.judges.llm import LLM
 from davsp.judges.rules import Rules
 from davsp.judges.scoring import check_scoring, scoring_for, scoring_named
-from davsp.results import Verdict
+from davsp.rates import Verdict
 from tests.judges.mocks import mock
 
 CHOICE = "Which animal is it? A. cat B. dog C. a red bird"

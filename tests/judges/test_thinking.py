@@ -11,7 +11,7 @@ from davsp.judges.base import Criterion
 from davsp.judges.judgement import Expected, Judgement, judge_answer
 from davsp.judges.llm import LLM
 from davsp.judges.thinking import after_thinking
-from davsp.results import Verdict
+from davsp.rates import Verdict
 
 REFUSAL = "I'm sorry, but I can't help with that."
 HELP = "Sure. First take the pan, then heat the oil."

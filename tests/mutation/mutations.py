@@ -192,8 +192,8 @@ MUTATIONS = (
     Mutation(
         "the worst prompt is kept",
         "training/trainer.py",
-        'record["quality"] >= self.best_record.get("quality", float("-inf"))',
-        'record["quality"] <= self.best_record.get("quality", float("inf"))',
+        "self._rank(record) >= self._rank(self.best_record)",
+        "self._rank(record) <= self._rank(self.best_record)",
         TRAINER,
     ),
     Mutation(
@@ -305,14 +305,14 @@ MUTATIONS = (
     ),
     Mutation(
         "an interval of 90 % is told as one of 95 %",
-        "results.py",
+        "rates.py",
         'proportion_ci(confidence_level=0.95, method="wilson")',
         'proportion_ci(confidence_level=0.90, method="wilson")',
         RESULTS,
     ),
     Mutation(
         "an interval is not Wilson's",
-        "results.py",
+        "rates.py",
         'proportion_ci(confidence_level=0.95, method="wilson")',
         'proportion_ci(confidence_level=0.95, method="wilsoncc")',
         RESULTS,
@@ -342,7 +342,7 @@ MUTATIONS = (
     Mutation(
         "tensors of another saving are taken",
         "defences/stored.py",
-        "sha256(folder / WEIGHTS) != facts.weights_sha256",
+        "hashlib.sha256(content).hexdigest() != facts.weights_sha256",
         "False",
         PROMPT,
     ),

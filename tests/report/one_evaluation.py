@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from davsp.rates import Cost, Rate, Rates, Verdict
 from davsp.report.evaluation import write_report
 from davsp.report.inputs import ReportInputs, Transcript, TranscriptAnswer
-from davsp.results import Cost, JudgeFacts, Rate, Rates, Results, Verdict
+from davsp.results import JudgeFacts, Results
 
 RATES = Rates(
     rsr={"sd": Rate.of(197, 200), "typo": Rate.of(3, 5, 2)},

@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 
+from davsp.rates import Rate, Rates
 from davsp.report.charts import draw_rates
-from davsp.results import Rate, Rates
 from tests.report.one_evaluation import RATES
 
 pytest.importorskip("matplotlib")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from davsp.rates import Rate, Verdict
 from davsp.report.terminal import print_table
-from davsp.results import Rate, Verdict
 from tests.report.one_evaluation import RATES, RESULTS, full_page, page, transcript
 
 

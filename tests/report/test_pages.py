@@ -11,10 +11,10 @@ import pytest
 
 from davsp.defences.textual import Undefended
 from davsp.evaluation.run import evaluate
+from davsp.rates import Verdict
 from davsp.report.comparison import write_comparison
 from davsp.report.evaluation import write_report
 from davsp.report.inputs import ReportInputs
-from davsp.results import Verdict
 from tests.browser import Browser, browser, find_chromium
 from tests.evaluation.fakes import QUERIES, Careful, FakeModel
 from tests.evaluations import SAFETY, verdicts, write_evaluation, write_model

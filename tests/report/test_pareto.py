@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from davsp.rates import Measure
 from davsp.report.charts import draw_trade_off
 from davsp.report.collect import collect
 from davsp.report.comparison import write_comparison
 from davsp.report.pareto import DefencePoint, Estimate, overall, pareto_front, trade_off_of
 from davsp.report.tables import tables
-from davsp.results import Measure
 from tests.evaluations import (
     DEFENCES,
     OVER_REFUSAL,

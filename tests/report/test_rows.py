@@ -1,7 +1,7 @@
 """Rows of rates, as pages and terminals show them."""
 
+from davsp.rates import Rate
 from davsp.report.rows import format_rate, measure_tables
-from davsp.results import Rate
 from tests.report.one_evaluation import RESULTS
 
 

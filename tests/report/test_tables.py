@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+from davsp.rates import Measure, Rate
 from davsp.report.cells import cell
 from davsp.report.collect import collect
 from davsp.report.latex import latex
 from davsp.report.markdown import markdown
 from davsp.report.pareto import overall
 from davsp.report.tables import ModelTable, Value, published, tables
-from davsp.results import Measure, Rate, read_results, write_results
+from davsp.results import read_results, write_results
 from tests.evaluations import (
     FOUR,
     SAFETY,

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from davsp.rates import Figure, Rate
 from davsp.report.terminal import print_table
-from davsp.results import Figure, Rate
 from tests.report.one_evaluation import RATES, RESULTS
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from davsp.rates import Rates, Verdict
 from davsp.report.collect import Evaluation, with_answers
 from davsp.report.significance import families
 from davsp.report.verdict import best_trade_off, sentences, warnings_of
-from davsp.results import Rates, Verdict
 from tests.evaluations import write_evaluation
 from tests.report.one_evaluation import RATES, RESULTS
 

@@ -29,7 +29,8 @@ from davsp.defences.textual import Undefended
 from davsp.errors import MALFORMED, ArtefactError, InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.models.base import VisionLanguageModel
-from davsp.results import AttackFacts, Rate, read_checked
+from davsp.rates import Rate
+from davsp.results import AttackFacts, read_checked
 from davsp.training.run_state import Interrupted, interruptible
 from davsp.util.batching import batched
 from davsp.util.files import (

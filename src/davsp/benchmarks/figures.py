@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from davsp.errors import MALFORMED, InputError
-from davsp.results import Figure
+from davsp.rates import Figure
 
 RESAMPLES = 1000
 AT_A_TIME = 100

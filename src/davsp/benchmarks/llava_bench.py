@@ -21,7 +21,7 @@ from davsp.benchmarks.figures import Scores, answer_files, resampled, score_file
 from davsp.benchmarks.grading import Grader
 from davsp.benchmarks.reading import locate, records
 from davsp.errors import InputError
-from davsp.results import Figure
+from davsp.rates import Figure
 
 CATEGORIES = {"conv": 17, "detail": 15, "complex": 28}
 DECIMALS = 1

@@ -23,7 +23,7 @@ from davsp.benchmarks.grading import Grader
 from davsp.benchmarks.reading import fixed_choice, locate, parquet_files, parquet_records, records
 from davsp.data.records import read_text
 from davsp.errors import InputError
-from davsp.results import Figure
+from davsp.rates import Figure
 
 INTEGRATIONS = {
     "rec_know_gen": 62,

@@ -16,7 +16,7 @@ from davsp.benchmarks.reading import image_named, locate, parquet_files, parquet
 from davsp.benchmarks.yes_no import right_answer, right_where
 from davsp.data.records import read_text
 from davsp.errors import InputError
-from davsp.results import Figure
+from davsp.rates import Figure
 
 PERCEPTION = {
     "existence": 60,

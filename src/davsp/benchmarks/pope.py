@@ -15,7 +15,7 @@ from davsp.benchmarks.figures import Scores, answer_files, resampled, score_file
 from davsp.benchmarks.reading import locate, parquet_files, parquet_records, records
 from davsp.benchmarks.yes_no import right_answer, right_where
 from davsp.errors import InputError
-from davsp.results import Figure
+from davsp.rates import Figure
 
 KINDS = ("random", "popular", "adversarial")
 QUESTIONS = 3000

@@ -13,7 +13,7 @@ from davsp.errors import InputError
 
 if TYPE_CHECKING:
     from davsp.benchmarks.base import Benchmark
-    from davsp.results import Figure
+    from davsp.rates import Figure
 
 benchmark_app = typer.Typer(help="Published benchmarks: list, load and score them.", no_args_is_help=True)
 

@@ -135,7 +135,8 @@ def _counts(origin: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _evaluation(folder: Path, _: Any) -> Facts:
     from davsp.judges.rates import pooled
-    from davsp.results import Measure, Rates, read_results
+    from davsp.rates import Measure, Rates
+    from davsp.results import read_results
 
     results = read_results(folder)
 

@@ -23,7 +23,7 @@ from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
 from davsp.models.served import inspect_model
-from davsp.results import Verdict
+from davsp.rates import Verdict
 from davsp.training.loop import Fitting
 from davsp.training.run_state import Record
 from davsp.util.batching import batched

@@ -24,7 +24,7 @@ from davsp.errors import ArtefactError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Watch
-from davsp.results import Rate
+from davsp.rates import Rate
 from davsp.training.batches import REFUSAL
 from davsp.training.choices import Direction, FitOn
 from davsp.training.vector import extract_vector, project

@@ -14,7 +14,7 @@ from inspect_ai.solver import TaskState
 from davsp.benchmarks.grading import Grader
 from davsp.defences.base import QueryCost
 from davsp.evaluation.solver import COST
-from davsp.results import Verdict
+from davsp.rates import Verdict
 
 SCORER = "safety_and_usefulness"
 KEY = "davsp_key"

@@ -8,7 +8,8 @@ from typing import Self
 
 from davsp.errors import InputError
 from davsp.judges.rates import pooled
-from davsp.results import UNDEFENDED, Figure, Measure, Rate, Rates, Results
+from davsp.rates import Figure, Measure, Rate, Rates
+from davsp.results import UNDEFENDED, Results
 
 _MEAN = "token_f1"
 MEASURES = (*(measure.value for measure in Measure), _MEAN)

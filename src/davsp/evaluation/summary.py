@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from davsp.data.query import Query
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.judges.unchanged import Agreement
-from davsp.results import AnswerRecord, BenchmarkFacts, Cost, Rates, TranscriptRecord, Verdict
+from davsp.rates import Cost, Rates, Verdict
+from davsp.results import AnswerRecord, BenchmarkFacts, TranscriptRecord
 
 if TYPE_CHECKING:
     from davsp.benchmarks.base import BenchmarkAnswer

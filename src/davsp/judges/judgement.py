@@ -11,7 +11,7 @@ from davsp.judges.correctness import is_right
 from davsp.judges.refusal import is_refusal, normalise
 from davsp.judges.scoring import EXACT, GRADER, scoring_named
 from davsp.judges.thinking import after_thinking
-from davsp.results import Verdict
+from davsp.rates import Verdict
 
 AnswerRule = Callable[[str, str], bool]
 """Whether an answer (the second text) is right, by the reference answer (the first) and a benchmark's own rule."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from davsp.judges.unchanged import Agreement
-from davsp.results import Figure, Measure, Rate, Rates, Verdict
+from davsp.rates import Figure, Measure, Rate, Rates, Verdict
 
 UNSCORED_LIMIT = 0.02
 """Above this share of unscored answers, a defence's rates may owe more to what is missing than to the defence."""

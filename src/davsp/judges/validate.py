@@ -12,7 +12,7 @@ import numpy as np
 from davsp.errors import InputError
 from davsp.judges.base import Criterion, Finding, Judge
 from davsp.judges.labels import LabelledAnswer
-from davsp.results import Rate
+from davsp.rates import Rate
 from davsp.util.async_running import run_coroutine
 
 RESAMPLES = 10_000

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 from davsp.errors import InputError
 from davsp.judges.base import Criterion
 from davsp.judges.validate import Agreement
+from davsp.rates import Measure, Rate, Verdict
 from davsp.report.collect import AnsweredEvaluation, AnsweredQuery
 from davsp.report.significance import same_queries
-from davsp.results import JudgeFacts, Measure, Rate, Verdict
+from davsp.results import JudgeFacts
 from davsp.util.files import read_json
 
 SEED = 0

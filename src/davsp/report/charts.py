@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from davsp.judges.rates import pooled
+from davsp.rates import Measure, Rate, Rates
 from davsp.report.pareto import DefencePoint, pareto_front
 from davsp.report.plots import COLOURS, INK, SERIES, dress, new_figure, to_svg
-from davsp.results import Measure, Rate, Rates
 
 _TITLES = {
     Measure.RSR: ("malicious\nresisted, %", COLOURS["malicious"]),

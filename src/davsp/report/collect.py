@@ -12,19 +12,10 @@ from davsp.errors import InputError
 from davsp.judges.rates import JudgedSample
 from davsp.judges.scoring import EXACT
 from davsp.judges.unchanged import Agreement
+from davsp.rates import Measure, Verdict
 from davsp.report.pages import PAGE
 from davsp.report.rows import with_all
-from davsp.results import (
-    RESULTS,
-    TRANSCRIPTS,
-    UNDEFENDED,
-    BenchmarkFacts,
-    Measure,
-    Results,
-    Verdict,
-    read_results,
-    read_transcripts,
-)
+from davsp.results import RESULTS, TRANSCRIPTS, UNDEFENDED, BenchmarkFacts, Results, read_results, read_transcripts
 from davsp.util.files import write_bytes
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from davsp.errors import InputError
+from davsp.rates import Measure
 from davsp.report.agreement import between_judges, read_validations
 from davsp.report.cells import HEADINGS, LEGEND, parts, source_of_published
 from davsp.report.charts import draw_trade_off
@@ -24,7 +25,7 @@ from davsp.report.significance import ALPHA, families
 from davsp.report.tables import ModelTable, tables
 from davsp.report.verdict import Sentence, best_trade_off_in, sentences_of
 from davsp.report.viewer import write_viewer
-from davsp.results import RESULTS, Measure
+from davsp.results import RESULTS
 from davsp.util.files import write_text
 
 _MEASURES = {

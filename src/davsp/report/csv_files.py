@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from davsp.rates import Measure
 from davsp.report.collect import Evaluation
 from davsp.report.significance import Family
 from davsp.report.tables import Column, ModelTable, Value
-from davsp.results import Measure
 
 
 def tables_csv(tables: Sequence[ModelTable]) -> str:

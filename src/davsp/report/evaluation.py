@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from davsp.judges.scoring import RULES
+from davsp.rates import Measure, Verdict
 from davsp.report.agreement import read_validations
 from davsp.report.collect import Evaluation, with_answers
 from davsp.report.inputs import ReportInputs, read_inputs
@@ -18,7 +19,7 @@ from davsp.report.significance import families
 from davsp.report.tables import tables
 from davsp.report.transcripts import differs
 from davsp.report.verdict import best_trade_off, sentences, warnings_of
-from davsp.results import Measure, Results, Verdict, read_results
+from davsp.results import Results, read_results
 from davsp.util.files import write_text
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from davsp.results import Verdict, read_checked
+from davsp.rates import Verdict
+from davsp.results import read_checked
 from davsp.util.files import write_json
 
 REPORT_INPUTS = "report_inputs.json"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from davsp.rates import Measure
 from davsp.report.collect import Evaluation
 from davsp.report.tables import ModelTable, Value, combined, runs_of, share
-from davsp.results import Measure
 
 
 class Estimate(NamedTuple):

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from davsp.judges.rates import UNSCORED_LIMIT, pooled
-from davsp.results import Figure, Measure, Rate, Rates, Results
+from davsp.rates import Figure, Measure, Rate, Rates
+from davsp.results import Results
 
 _HEADINGS = {
     Measure.RSR: ("Malicious queries resisted", "higher is better"),

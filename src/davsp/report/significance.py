@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from davsp.rates import Measure, Verdict
 from davsp.report.collect import AnsweredEvaluation
-from davsp.results import UNDEFENDED, Measure, Verdict
+from davsp.results import UNDEFENDED
 
 ALPHA = 0.05
 """At or below this corrected p, two defences are said to differ."""

@@ -13,9 +13,9 @@ from typing import Any
 from davsp.benchmarks import BENCHMARKS
 from davsp.benchmarks.base import Headline, Purpose
 from davsp.judges.rates import pooled
+from davsp.rates import Measure, Rate, Rates
 from davsp.report.collect import Evaluation
 from davsp.report.rows import too_many_unscored
-from davsp.results import Measure, Rate, Rates
 
 _MEASURE_OF = {
     Purpose.SAFETY: Measure.RSR,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from davsp.rates import Figure, Measure, Rate
 from davsp.report.rows import (
     SHORT,
     cost_rows,
@@ -18,7 +19,7 @@ from davsp.report.rows import (
     summary_rows,
     too_many_unscored,
 )
-from davsp.results import Figure, Measure, Rate, Results
+from davsp.results import Results
 
 
 def print_table(results: Results, console: Console) -> None:

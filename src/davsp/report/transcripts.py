@@ -12,8 +12,9 @@ from davsp.data.query import Query
 from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.imaging.opening import open_image, png_bytes
+from davsp.rates import Verdict
 from davsp.report.inputs import Transcript, TranscriptAnswer
-from davsp.results import TRANSCRIPTS, UNDEFENDED, TranscriptRecord, Verdict, read_transcripts
+from davsp.results import TRANSCRIPTS, UNDEFENDED, TranscriptRecord, read_transcripts
 
 FAILURES = (Verdict.NOT_RESISTED, Verdict.OVER_REFUSED, Verdict.WRONG)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from davsp.rates import Cost, Measure, Rate
 from davsp.report.collect import Evaluation
 from davsp.report.pareto import overall
 from davsp.report.rows import percent, summary_measures, summary_rows, too_many_unscored
 from davsp.report.significance import Family
 from davsp.report.tables import ModelTable, Value
-from davsp.results import UNDEFENDED, Cost, Measure, Rate, Results
+from davsp.results import UNDEFENDED, Results
 
 FEW = 100
 """Below so many scored answers the 95 % interval of a share near one half is more than 19 points wide."""

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from davsp.results import Rate
+from davsp.rates import Rate
 from davsp.serving.answers import answer_text, verdict
 from davsp.serving.metrics import Metrics
 

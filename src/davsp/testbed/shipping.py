@@ -21,7 +21,7 @@ from davsp.judges.judgement import Expected, judge_by_rules
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
-from davsp.results import Verdict
+from davsp.rates import Verdict
 from davsp.testbed.pretrain import Progress, Run
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.recipe import RECIPES

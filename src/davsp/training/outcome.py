@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from davsp.results import Rate
+from davsp.rates import Rate
 from davsp.training.front import SIGNS, figures
 from davsp.training.run_state import Record
 from davsp.training.separation import LayerStatistics

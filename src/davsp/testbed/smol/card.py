@@ -23,7 +23,7 @@ from davsp.models.base import VisionLanguageModel
 from davsp.models.hardware import hardware_of
 from davsp.models.requests import Request
 from davsp.models.shipped import SHIPPED
-from davsp.results import Figure
+from davsp.rates import Figure
 from davsp.testbed.public_texts import default_folder, read_public_texts
 from davsp.testbed.smol.questions import AskedSet, asked_sets, figstep_of
 from davsp.testbed.sources import LEAST_PUBLIC_SIDE

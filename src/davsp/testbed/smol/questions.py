@@ -15,7 +15,7 @@ from davsp.drawing.typefaces import SHIPPED
 from davsp.judges.refusal import is_refusal, normalise
 from davsp.judges.scoring import scoring_named
 from davsp.models.requests import Request
-from davsp.results import Figure
+from davsp.rates import Figure
 from davsp.testbed.public_texts import PublicTexts, text_pairs
 
 READ = "What does the text in the image say?"

@@ -9,7 +9,7 @@ from davsp.benchmarks.base import Benchmark, BenchmarkAnswer, Headline, Purpose,
 from davsp.benchmarks.collector import QueryCollector, white_image
 from davsp.benchmarks.figures import Scores
 from davsp.benchmarks.reading import locate, records
-from davsp.results import Figure
+from davsp.rates import Figure
 
 
 def _read(folder: Path, variant: str, queries: QueryCollector) -> None:
