@@ -1,7 +1,7 @@
 """The models for lmms-eval and VLMEvalKit: what these ask is answered behind the defence.
 
 Their own base classes where they are installed; else ones that have of their interfaces what the examples use
-(lmms-eval 0.7.3, lmms_eval/api/model.py; VLMEvalKit 0.2rc1, vlmeval/vlm/base.py).
+(lmms-eval 0.7.2, lmms_eval/api/model.py; VLMEvalKit 0.2rc1, vlmeval/vlm/base.py).
 """
 
 from __future__ import annotations
