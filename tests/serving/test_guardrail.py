@@ -71,6 +71,12 @@ def test_what_cannot_be_put_behind_the_defence_is_blocked(proxy: Proxy, messages
     assert proxy.metric("davsp_refused_total") == before + 1
 
 
+def test_a_proxy_that_observes_is_no_guardrail(folder: Path) -> None:
+    with serving("http://127.0.0.1:9/v1", "--defence", folder, "--mode", "observe") as observing:
+        answer = told(observing, chat(PHOTO, "what is it ?")["messages"])
+        assert answer["action"] == "BLOCKED" and "observes" in answer["blocked_reason"]
+
+
 def litellm_guardrail(proxy: Proxy) -> Any:
     """LiteLLM's own, by the config in the guide."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched
