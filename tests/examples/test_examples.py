@@ -29,7 +29,7 @@ def run(name: str, **options: Any) -> Any:
 def test_every_example_is_run_by_a_test() -> None:
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     names = [path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")]
-    assert len(names) == 7, names
+    assert len(names) == 9, names
     assert all(f'"{name}"' in tests for name in names)
 
 

@@ -21,6 +21,7 @@ from davsp.serving.answers import answer_text
 from davsp.serving.contents import Contents, ImageSlot, Json, check_number, read_chat, read_completions, read_responses
 from davsp.serving.exchange import Exchange
 from davsp.serving.fetching import AllowedHost, ImageFetcher
+from davsp.serving.guardrail import BLOCKED, GUARDRAIL, INTERVENED, NONE, read_guardrail
 from davsp.serving.hardening import Hardener, ImageCache, Known, load_served
 from davsp.serving.observing import Answer, Observer
 from davsp.serving.refused import RequestRefused, bad_request
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 class Proxy(Service):
     """All that the requests of one worker process share."""
 
-    endpoints: ClassVar[Mapping[str, str]] = dict.fromkeys(READERS, "POST") | {MODELS: "GET"}
+    endpoints: ClassVar[Mapping[str, str]] = dict.fromkeys((*READERS, GUARDRAIL), "POST") | {MODELS: "GET"}
 
     def __init__(self, settings: ServeSettings, guard: ImageGuard | None = None) -> None:
         """With a `guard`, images that it finds unsafe are refused, before any defence."""
@@ -99,8 +100,13 @@ class Proxy(Service):
         content = body
         if path in READERS and self.settings.mode is Mode.ENFORCE:
             content = await self._defended(path, body, record)
+        elif path == GUARDRAIL:
+            content = await self._guarded(body, record)
         record["own_ms"] = milliseconds(begun)
         self.metrics.own.labels(path).observe(time.perf_counter() - begun)
+        if path == GUARDRAIL:
+            await exchange.whole(200, [(b"content-type", b"application/json")], content)
+            return
         sent = time.perf_counter()
         target = path + (f"?{exchange.query.decode('latin-1')}" if exchange.query else "")
         is_compared = path in (CHAT, RESPONSES) and self.settings.mode is Mode.OBSERVE and self.observer.is_chosen()
@@ -127,10 +133,23 @@ class Proxy(Service):
         if contents.last is not None and self.settings.log_content:
             record["text"] = contents.last.text
         await self._harden(hardener, contents, record)
+        return _written(request)
+
+    async def _guarded(self, body: bytes, record: Fields) -> bytes:
+        """What LiteLLM is told of the messages that it asks about: themselves behind the defence, or why not."""
         try:
-            return json.dumps(request, separators=(",", ":"), allow_nan=False).encode("ascii")
-        except ValueError as error:
-            raise bad_request("the request holds a number that JSON does not have.", "invalid_json") from error
+            if self.settings.mode is Mode.OBSERVE:
+                raise bad_request("the proxy observes, and is no guardrail.", "unsupported_endpoint")
+            asked = read_guardrail(parsed(body))
+            if asked is None:
+                return _written(NONE)
+            messages, contents = asked
+            await self._harden(self.reloader.hardener, contents, record)
+            return _written(INTERVENED | {"structured_messages": messages})
+        except RequestRefused as refused:
+            record["code"] = refused.code
+            self._count_refused(refused)
+            return _written(BLOCKED | {"blocked_reason": str(refused)})
 
     async def _harden(self, hardener: Hardener, contents: Contents, record: Fields) -> None:
         wanted = self._to_harden(contents)
@@ -255,3 +274,10 @@ async def _pass(response: httpx.Response, exchange: Exchange, observed: Answer |
 
 def _is_stream(response: httpx.Response) -> bool:
     return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+
+
+def _written(request: Json) -> bytes:
+    try:
+        return json.dumps(request, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except ValueError as error:
+        raise bad_request("the request holds a number that JSON does not have.", "invalid_json") from error
