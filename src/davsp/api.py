@@ -77,6 +77,7 @@ def train(
     out: str | Path | None = None,
     paper: bool = False,
     tensorboard: bool = False,
+    trackio: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> VisualSafetyPrompt:
@@ -123,7 +124,9 @@ def train(
         for each, vector in zip(models, made, strict=True):
             vector.check(each, config.prefix)
         pairs = list(zip(models, made, strict=True))
-        return train_prompt(pairs, config, training, checks, folder, tensorboard=tensorboard, quiet=not progress)
+        return train_prompt(
+            pairs, config, training, checks, folder, tensorboard=tensorboard, trackio=trackio, quiet=not progress
+        )
 
 
 def ask(

@@ -212,6 +212,7 @@ def train(
         ),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard logs.")] = False,
+    trackio: Annotated[bool, typer.Option("--trackio", help="Also log to trackio, project davsp.")] = False,
     skip_bad: SkipBad = False,
     revision: Revision = None,
     device: Device = "auto",
@@ -273,7 +274,16 @@ def train(
     chosen = settings.model_dump()
     fit_gate = gate_fitting(loaded, training, checks, settings.seed, out) if gate else None
     try:
-        api.train(loaded, training, validation=checks, vectors=given, out=out, tensorboard=tensorboard, **chosen)
+        api.train(
+            loaded,
+            training,
+            validation=checks,
+            vectors=given,
+            out=out,
+            tensorboard=tensorboard,
+            trackio=trackio,
+            **chosen,
+        )
     except Interrupted as stop:
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop

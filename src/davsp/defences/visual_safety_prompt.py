@@ -35,8 +35,9 @@ from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
-from davsp.training.jobs import make_objectives, tensorboard_writer
+from davsp.training.jobs import make_objectives
 from davsp.training.run_state import read_metrics
+from davsp.training.tracking import tracked
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
 from davsp.util.files import write_bytes
@@ -265,6 +266,7 @@ def train_prompt(
     folder: Path,
     *,
     tensorboard: bool = False,
+    trackio: bool = False,
     quiet: bool = False,
 ) -> VisualSafetyPrompt:
     """Train a prompt for one model or several in `folder`, going on from the state saved there, and save it there
@@ -274,8 +276,9 @@ def train_prompt(
     state saved, and what `Trainer` and `plan` raise.
     """
     trainer = Trainer(make_objectives(models, config, training, validation, folder, quiet=quiet))
-    report = tensorboard_writer(folder) if tensorboard and processes().is_main else lambda record: None
-    visual = trainer.run(folder, quiet=quiet, report=report)
+    is_main = processes().is_main
+    with tracked(folder, tensorboard=tensorboard and is_main, trackio=trackio and is_main) as report:
+        visual = trainer.run(folder, quiet=quiet, report=report)
     first, *further = trainer.objectives
     prompt = VisualSafetyPrompt(
         folder.resolve().name,
@@ -293,7 +296,7 @@ def train_prompt(
         ),
         direction=first.direction.cpu(),
     )
-    if processes().is_main:
+    if is_main:
         prompt.save(folder)
         if not quiet:
             untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)

@@ -14,15 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from davsp.data.query import Query
-from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.training.choices import Direction, FitOn
 from davsp.training.config import Benign, TrainConfig
-from davsp.training.loop import Report
 from davsp.training.objective import Objective, plan
 from davsp.training.outcome import layer_warning
 from davsp.training.own_answers import own_targets
-from davsp.training.run_state import Record
 from davsp.training.trainer import Trainer
 from davsp.training.undefended import undefended_distributions
 from davsp.training.vector import HarmfulnessVector, extract_vector, origin_of
@@ -187,23 +184,3 @@ def _described(objective: Objective) -> dict[str, Any]:
             for name, sides in (("training", objective.sides), ("validation", objective.validation_sides))
         },
     }
-
-
-def tensorboard_writer(folder: Path) -> Report:
-    """What writes a training run's records for TensorBoard, in `folder`. Raises InputError without TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError("TensorBoard is not installed. Run: pip install 'davsp[train]'") from error
-    writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(record: Record) -> None:
-        values = record.get("validation", record)
-        stage = "validation" if "validation" in record else "training"
-        for name, value in values.items():
-            if name != "step":
-                writer.add_scalar(f"{stage}/{name}", value, record["step"])
-        if "validation" in record:
-            writer.flush()
-
-    return write
