@@ -57,7 +57,9 @@ COMMANDS: dict[str, str] = {
     "judge validate": "judge validate rules --labels {out}/xstest_v2_completions_a.csv",
     "judge validate, by a model": "judge validate llm --judge-model davsp/testbed --labels "
     "{out}/xstest_v2_completions_a.csv",
-    "testbed score": "testbed score --per-group 1",
+    "testbed score": "testbed score --per-group 1 --device {device}",
+    "attack": "attack pgd --data {out}/test --limit 6 --set steps=2 --against {out}/border --out {out}/attacked "
+    "--device {device}",
     "official vector": "official export {out}/vector {out}/vector.pt",
     "fit gate": "fit gate --set rate=0.1 --out {out}/gate --device {device}",
     "testbed pretrain smol": "testbed pretrain smol --tiny --decoder {decoder} --out {out}/smol --device {device}",
