@@ -29,6 +29,7 @@ from davsp.models.shipped import OF_THE_WORLD
 from davsp.rates import Rate
 from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
+from experiments.cells import rate_cell
 from experiments.defences import BEGINNING, IMAGES, helper_thresholds, run_davsp
 
 UNKNOWING: Mapping[str, str] = {
@@ -101,7 +102,7 @@ class Setting:
                 wanted = forbidden[record.id]
                 given[name] += bool(wanted) and normalise(wanted) in normalise(answer.text)
         return {
-            name: f"{_share(pooled(results.defences[d.name].rsr.values()))}; {given[d.name]}"
+            name: f"{rate_cell(pooled(results.defences[d.name].rsr.values()), 0)}; {given[d.name]}"
             for name, d in zip(defences, behind, strict=True)
         }
 
@@ -163,7 +164,7 @@ def _curves(out: Path) -> None:
     for folder in sorted(out.glob("knowing/PGD*/*/attack.json")):
         facts = json.loads(folder.read_text())
         rates = {int(step): Rate.model_validate(rate) for step, rate in facts["withstood"].items()}
-        told = ", ".join(f"{step}: {_share(rate)}" for step, rate in rates.items())
+        told = ", ".join(f"{step}: {rate_cell(rate, 0)}" for step, rate in rates.items())
         print(f"\n{folder.parts[-3]}, {folder.parts[-2]}: withstood by steps: {told}", flush=True)
 
 
@@ -186,12 +187,6 @@ def _made(model: str, seed: int, out: Path, eta: bool) -> Iterator[tuple[str, st
     yield from ((name, str(out / name)) for name in ("border", "davsp"))
     for inner in ("border", "davsp"):
         yield f"gate + {inner}", f"gate:folder={out / 'gate'},inner={out / inner}"
-
-
-def _share(rate: Rate | None) -> str:
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
-        return "no score"
-    return f"{100 * rate.rate:.0f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
 
 
 if __name__ == "__main__":

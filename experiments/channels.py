@@ -26,9 +26,10 @@ from davsp.imaging.pixels import stack, to_image
 from davsp.judges.rates import pooled
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.rates import Rate, Rates
+from davsp.rates import Rates
 from davsp.testbed.sources import draw_source
 from davsp.training.channels import cropped, filed, there_and_back
+from experiments.cells import rate_cell
 from experiments.defences import IMAGES
 
 CHANNELS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -97,13 +98,7 @@ def _cell(rates: Rates) -> str:
         list(rates.benign_accuracy.values()),
         list(rates.over_refusal.values()),
     ]
-    return " / ".join(_share(pooled(part)) for part in parts)
-
-
-def _share(rate: Rate | None) -> str:
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
-        return "no score"
-    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+    return " / ".join(rate_cell(pooled(part)) for part in parts)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,18 @@ refused, in percent with 95 % intervals. What is in OUT already is kept, so that
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from davsp.api import evaluate, train
 from davsp.defences.stored import CONFIG
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
-from davsp.judges.rates import pooled
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.rates import Rate
 from davsp.testbed.sources import draw_source
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
+from experiments.cells import pooled_cell
 
 BATCH, NEW_TOKENS = 64, 20
 
@@ -61,15 +59,7 @@ def main() -> None:
         [rates] = results.defences.values()
         in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
         cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
-        print(f"| {run} | {' | '.join(map(_shown, cells))} |", flush=True)
-
-
-def _shown(rates: Iterable[Rate]) -> str:
-    """Rates of all kinds together."""
-    rate = pooled(rates)
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
-        return "-"
-    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+        print(f"| {run} | {' | '.join(map(pooled_cell, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

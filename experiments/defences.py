@@ -129,12 +129,13 @@ def _asked(runs: Sequence[Results], measure: Measure) -> int:
 def _rate(by_seed: Sequence[Sequence[Rate]]) -> str:
     """The rates of all kinds and seeds taken together."""
     rate = pooled(rate for rates in by_seed for rate in rates)
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
+    shown = rate and rate.in_percent()
+    if rate is None or not shown:
         return "no score"
     each = [seed.rate for rates in by_seed if (seed := pooled(rates)) and seed.rate is not None]
     spread = f" ({100 * min(each):.1f} to {100 * max(each):.1f})" if min(each) < max(each) else ""
     unscored = f", {rate.unscored} unscored" if rate.unscored else ""
-    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{spread}{unscored}"
+    return f"{shown}{spread}{unscored}"
 
 
 def _costs(cost: Cost) -> list[str]:

@@ -8,20 +8,18 @@ benign queries answered right and harmless ones refused, in percent with 95 % in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from davsp.api import evaluate, train
 from davsp.defences.textual import SafetyPrefix, Undefended
-from davsp.judges.rates import pooled
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
-from davsp.rates import Rate
 from davsp.testbed.sources import draw_source
 from davsp.training.choices import Direction
 from davsp.training.config import TrainConfig
 from davsp.training.vector import HarmfulnessVector
+from experiments.cells import pooled_cell
 
 BATCH, NEW_TOKENS = 64, 20
 
@@ -68,15 +66,7 @@ def main() -> None:
             rates = results.defences[defence]
             in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
             cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
-            print(f"| {defence} | {measured} | {' | '.join(map(_shown, cells))} |")
-
-
-def _shown(rates: Iterable[Rate]) -> str:
-    """Rates of all kinds together."""
-    rate = pooled(rates)
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
-        return "-"
-    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+            print(f"| {defence} | {measured} | {' | '.join(map(pooled_cell, cells))} |")
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from davsp.api import evaluate
 from davsp.defences.base import FittingData
 from davsp.defences.gate import Gate, GateFitOptions
 from davsp.defences.loading import load_defence
-from davsp.judges.rates import pooled
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
 from davsp.models.shipped import SMOL
 from davsp.rates import Rate
 from davsp.results import Results
 from davsp.testbed.sources import LEAST_PUBLIC_SIDE, draw_source
+from experiments.cells import pooled_cell
 
 IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("xstest",)
 SKILLS = ("reading", "counting", "colours")
@@ -93,10 +93,7 @@ def _table(runs: list[Results]) -> str:
 
 def _of(kinds: Iterable[str], rates: list[dict[str, Rate]]) -> str:
     """Rates of these kinds and of all runs together."""
-    rate = pooled(own[kind] for own in rates for kind in kinds if kind in own)
-    if rate is None or rate.rate is None or rate.low is None or rate.high is None:
-        return "-"
-    return f"{100 * rate.rate:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+    return pooled_cell(own[kind] for own in rates for kind in kinds if kind in own)
 
 
 if __name__ == "__main__":

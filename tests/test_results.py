@@ -138,6 +138,12 @@ def test_a_score_that_is_no_number_is_kept(tmp_path: Path) -> None:
     assert math.isnan(figure.value) and figure.low is not None and math.isnan(figure.low)
 
 
+def test_a_rate_is_written_with_its_interval_or_not_at_all() -> None:
+    rate = Rate.of(229, 240)
+    assert (rate.in_percent(), rate.in_percent(0, " %")) == ("95.4 [92.0, 97.4]", "95 % [92, 97]")
+    assert Rate.of(0, 0).in_percent() is None
+
+
 def test_a_judge_is_told_with_its_model() -> None:
     assert str(JudgeFacts(name="rules", model=None)) == "rules"
     assert str(JudgeFacts(name="llm", model="openai/x")) == "llm (openai/x)"

@@ -75,6 +75,13 @@ class Rate(Part):
         low, high = _wilson(successes, n)
         return cls(rate=successes / n, n=n, low=low, high=high, unscored=unscored, blocked=blocked)
 
+    def in_percent(self, places: int = 1, sign: str = "") -> str | None:
+        """`95.4 [92.0, 97.4]`: the rate, followed by `sign`, and its interval; None where nothing was scored."""
+        if self.rate is None or self.low is None or self.high is None:
+            return None
+        share, low, high = (f"{100 * value:.{places}f}" for value in (self.rate, self.low, self.high))
+        return f"{share}{sign} [{low}, {high}]"
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if len({value is None for value in (self.rate, self.low, self.high, self.n or None)}) > 1:

@@ -144,9 +144,8 @@ def _evaluation(folder: Path, _: Any) -> Facts:
         parts = []
         for measure in Measure:
             rate = pooled(rates[measure].values())
-            if rate and rate.rate is not None and rate.low is not None and rate.high is not None:
-                shown = f"{100 * rate.rate:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
-                parts.append(f"{measure} {shown}")
+            if rate and (shown := rate.in_percent(sign=" %")):
+                parts.append(f"{measure} {shown} n={rate.n}")
         return ", ".join([*parts, *([f"{results.unscored[name]} unscored"] if results.unscored[name] else [])])
 
     asked = f"{results.queries}, chosen by seed {results.seed}, digest {_short(results.data)}"

@@ -274,6 +274,5 @@ def _card(about: str, facts: GateFacts) -> str:
 
 
 def _shown(rate: Rate) -> str:
-    if rate.rate is None or rate.low is None or rate.high is None:
-        return "-"
-    return f"{100 * rate.rate:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] n={rate.n}"
+    share = rate.in_percent(sign=" %")
+    return f"{share} n={rate.n}" if share else "-"

@@ -93,6 +93,6 @@ def layer_warning(statistics: Sequence[LayerStatistics], chosen: int, malicious:
 
 
 def _rate(share: float, n: int) -> str:
-    rate = Rate.of(round(share * n), n)
-    assert rate.rate is not None and rate.low is not None and rate.high is not None
-    return f"{100 * rate.rate:.0f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+    shown = Rate.of(round(share * n), n).in_percent(0, " %")
+    assert shown is not None
+    return shown

@@ -1,0 +1,20 @@
+"""How experiments write rates in their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from davsp.judges.rates import pooled
+from davsp.rates import Rate
+
+
+def pooled_cell(rates: Iterable[Rate]) -> str:
+    """Rates taken together, in percent, with their 95 % interval and N: `95.4 [92.0, 97.4] n=240`."""
+    rate = pooled(rates)
+    share = rate and rate.in_percent()
+    return f"{share} n={rate.n}" if rate and share else "-"
+
+
+def rate_cell(rate: Rate | None, places: int = 1) -> str:
+    """The same of one rate, without N."""
+    return (rate and rate.in_percent(places)) or "no score"
