@@ -14,6 +14,7 @@ from davsp.attacks.pgd import Pgd, PgdOptions
 from davsp.attacks.running import DONE, QUERIES, read_attack, run_attack
 from davsp.attacks.variants import VariantOptions
 from davsp.attacks.wording import Wording
+from davsp.data.conversation import Message
 from davsp.data.query import Query
 from davsp.data.sources import read_source
 from davsp.defences.textual import SafetyPrefix
@@ -117,3 +118,10 @@ def test_what_cannot_be_attacked_so_is_told(
     benign = replace(malicious[0], malicious=False)
     with pytest.raises(InputError, match=told):
         run_attack(kind, kind.Options(), [benign], tmp_path / "a", against=[SafetyPrefix()], quiet=True)
+
+
+def test_earlier_turns_are_not_lost_in_silence(malicious: list[Query], tmp_path: Path) -> None:
+    talk = malicious[0].saying((Message("user", "hello"), Message("assistant", "yes ?"), *malicious[0].messages))
+    with pytest.raises(InputError, match="has 3 turns: attacks rewrite single questions"):
+        run_attack(Wording, Wording.Options(), [malicious[1], talk], tmp_path / "a", quiet=True)
+    assert not (tmp_path / "a").exists()

@@ -47,7 +47,6 @@ from davsp.util.progress import bar
 from davsp.util.provenance import Provenance
 
 QUERIES, FACTS, DONE = "queries.jsonl", "attack.json", "attacked.jsonl"
-_OWN = ("id", "image", "question", "answer", "malicious", "group", "scoring")
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,12 @@ def run_attack(
 
 
 def attacked_by(kind: type[Attack], queries: Sequence[Query]) -> list[Query]:
-    """The queries that an attack rewrites: the malicious ones, or all. Raises InputError where there is none."""
+    """The queries that an attack rewrites: the malicious ones, or all. Raises InputError where there is none, and for
+    one of several turns, of which a rewritten one would keep the last alone."""
     chosen = [query for query in queries if query.malicious or not kind.reads_model]
+    for query in chosen:
+        if len(query.messages) > 1:
+            raise InputError(f"query {query.id} has {len(query.messages)} turns: attacks rewrite single questions.")
     if not chosen:
         raise InputError(f"there is no malicious query among {len(queries)}: {kind.kind} has nothing to attack.")
     return chosen
@@ -161,17 +164,9 @@ def _entry(
         source = rewritten.image
         content = source if isinstance(source, bytes) else png_bytes(open_image(source, what=query.id))
         write_bytes(folder / image, content)
-        own = {
-            "id": rewritten.id,
-            "image": image,
-            "question": rewritten.question,
-            "answer": rewritten.answer,
-            "malicious": rewritten.malicious,
-            "group": rewritten.group,
-            "scoring": rewritten.scoring,
-        }
-        more = {k: v for k, v in {**rewritten.metadata, "attack": attack.kind}.items() if k not in _OWN}
-        records.append({**{k: v for k, v in own.items() if v is not None}, **more})
+        own = rewritten.as_record(image)
+        more = {k: v for k, v in {**rewritten.metadata, "attack": attack.kind}.items() if k not in own}
+        records.append({k: v for k, v in (own | more).items() if v is not None})
     return {
         "id": query.id,
         "steps": attacked.steps,

@@ -114,6 +114,19 @@ class Query(Conversation):
         """What its group and those that are like it but for their harm share: the group's name after any slash."""
         return self.group.rpartition("/")[2]
 
+    def as_record(self, image: str) -> dict[str, str | bool | None]:
+        """Its own columns in a file of queries, as one question about the image at a path: what `read_queries` reads.
+        The metadata are columns beside these."""
+        return {
+            "id": self.id,
+            "image": image,
+            "question": self.question,
+            "answer": self.answer,
+            "malicious": self.malicious,
+            "group": self.group,
+            "scoring": self.scoring,
+        }
+
     def without_answer(self) -> Query:
         """The same query, to the answers of which no reference is compared: it stands in the metadata, `reference`."""
         if self.answer is None:

@@ -58,13 +58,8 @@ def _written(queries: Sequence[Query], folder: Path) -> Iterator[dict[str, Any]]
         image = f"images/{query.id}.png"
         (folder / image).write_bytes(query.image)
         yield {
-            "id": query.id,
-            "image": image,
-            "question": query.question,
+            **query.as_record(image),
             "answer": query.answer or "",
-            "malicious": query.malicious,
-            "group": query.group,
-            "scoring": query.scoring,
             **{name: query.metadata.get(name, "") for name in _METADATA},
         }
 

@@ -26,16 +26,6 @@ def export_queries(folder: Path, split: str, per_group: int, seed: int, side: in
         assert isinstance(query.image, Image.Image)
         with replacing(folder / "images" / f"{query.id}.png") as partial:
             query.image.save(partial, format="PNG")
-        record = {
-            "id": query.id,
-            "image": f"images/{query.id}.png",
-            "question": query.question,
-            "answer": query.answer,
-            "malicious": query.malicious,
-            "group": query.group,
-            "scoring": query.scoring,
-            **query.metadata,
-        }
-        lines.append(json.dumps(record))
+        lines.append(json.dumps({**query.as_record(f"images/{query.id}.png"), **query.metadata}))
     write_text(folder / "queries.jsonl", "\n".join(lines) + "\n")
     return folder / "queries.jsonl"
