@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from PIL import Image, ImageDraw, ImageOps
 
-from davsp.attacks.lookalikes import HOMOGLYPHS, mixed
+from davsp.attacks.homoglyphs import HOMOGLYPHS, mixed
 from davsp.attacks.variants import Rewrite, VariantAttack
 from davsp.data.conversation import one_turn
 from davsp.data.query import Query

@@ -7,7 +7,7 @@ import codecs
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from davsp.attacks.lookalikes import HOMOGLYPHS, mixed
+from davsp.attacks.homoglyphs import HOMOGLYPHS, mixed
 from davsp.attacks.variants import Rewrite, VariantAttack
 
 LEET = str.maketrans("aeiost", "431057")

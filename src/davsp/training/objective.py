@@ -264,10 +264,10 @@ class Objective:
                     states = last_prompt_states(self.model, canvas, batch.tokens, [self.plan.layer])[:, 0]
                 else:
                     states, final = states_and_final(self.model, canvas, batch.tokens, self.plan.layer)
-                    kept += _kept(self.model, final, batch.tokens).tolist()
+                    rows = batch.tokens.rows
+                    logits = self.model.logits(final[rows, batch.tokens.columns])
+                    kept += _kept(logits, batch.tokens).tolist()
                     if self.multipliers:
-                        rows = batch.tokens.rows
-                        logits = self.model.logits(final[rows, batch.tokens.columns])
                         divergences += self._divergences(side, indices, logits, rows).tolist()
                 projections += (states @ self.direction).tolist()
             values = np.array(processes().all_gather(projections))
@@ -327,11 +327,11 @@ def class_of(query: Query) -> str:
     return LOOKALIKES if is_lookalike(query) else BENIGN
 
 
-def _kept(model: VisionLanguageModel, final: Tensor, tokens: Tokens) -> Tensor:
+def _kept(logits: Tensor, tokens: Tokens) -> Tensor:
     """float32 (B,): the share of each answer's tokens before the first that is not the first choice, which is what of
-    the answer a greedy one gives."""
+    the answer a greedy one gives. logits: (N, vocabulary) at the answers."""
     rows, columns, labels = tokens.rows, tokens.columns, tokens.labels
     wrong = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
-    wrong[rows, columns] = model.logits(final[rows, columns]).argmax(-1) != labels[rows, columns]
+    wrong[rows, columns] = logits.argmax(-1) != labels[rows, columns]
     answer = labels != NO_LABEL
     return ((wrong.cumsum(1) == 0) & answer).sum(1) / answer.sum(1)
