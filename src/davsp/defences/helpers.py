@@ -20,6 +20,7 @@ from transformers import (
 
 from davsp.errors import ModelError
 from davsp.models.loading import check_complete, check_device
+from davsp.util.failures import reason
 
 
 class Clip:
@@ -98,6 +99,4 @@ def _read(kind: Any, name: str, **options: Any) -> Any:
 
 
 def _unreadable(name: str, error: Exception) -> ModelError:
-    text = str(error).strip()
-    reason = text.splitlines()[0] if text else type(error).__name__
-    return ModelError(f"cannot load {name!r}: {reason}\nGive a local folder, or a hub id that can be reached.")
+    return ModelError(f"cannot load {name!r}: {reason(error)}\nGive a local folder, or a hub id that can be reached.")

@@ -26,6 +26,7 @@ from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
 from davsp.models.processors import load_processor
 from davsp.models.requests import Request
 from davsp.models.shipped import SHIPPED
+from davsp.util.failures import reason
 from davsp.util.processes import processes
 from davsp.util.registry import Registry
 
@@ -222,8 +223,7 @@ def _processor(name: str, source: str, config: PreTrainedConfig, revision: str |
 
 def _reason(error: Exception) -> str:
     """The first sentence of what a library says."""
-    text = str(error).strip()
-    return text.splitlines()[0].partition(". ")[0] if text else type(error).__name__
+    return reason(error).partition(". ")[0]
 
 
 def _precision(dtype: str, target: str) -> dict[str, Any]:

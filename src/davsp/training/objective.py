@@ -32,6 +32,7 @@ from davsp.training.undefended import Distributions
 from davsp.training.vector import HarmfulnessVector
 from davsp.util.batching import batched
 from davsp.util.devices import on_device
+from davsp.util.failures import reason
 from davsp.util.processes import processes
 
 VALIDATION_BATCH = 32
@@ -162,9 +163,8 @@ class Objective:
                 loss, figures = self.loss(prompt, malicious, indices, answered, number)
             return torch.autograd.grad(loss, prompt)[0], figures
         except self.blocks.failures as error:
-            found = getattr(error, "inner_exception", error)
-            reason = (str(found).strip() or type(found).__name__).splitlines()[0]
-            raise ModelError(f"{self.model.name} cannot be compiled ({reason}): set compile=false.") from error
+            found = reason(getattr(error, "inner_exception", error))
+            raise ModelError(f"{self.model.name} cannot be compiled ({found}): set compile=false.") from error
 
     def _recompute_more(self, queries: int) -> None:
         more = [share for share in SHARES if share > self.recomputed]

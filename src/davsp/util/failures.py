@@ -15,10 +15,16 @@ def cause_of(error: Exception) -> Exception:
     return cause if isinstance(cause, Exception) else error
 
 
-def first_line(error: Exception) -> str:
-    """An error in one line: its message's first, or its kind where it has none."""
+def reason(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
     text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line: its kind, and its message's first line where it has one."""
+    kind = type(error).__name__
+    return f"{kind}: {reason(error)[:300]}" if str(error).strip() else kind
 
 
 def in_one_line(error: Exception) -> str:

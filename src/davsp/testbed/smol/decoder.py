@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from davsp.errors import ModelError
+from davsp.util.failures import reason
 
 GGUF_NAMES = {
     "token_embd": "embed_tokens",
@@ -57,9 +58,9 @@ def decoder_of_checkpoint(folder: Path) -> Decoder:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         weights = model.model.state_dict()
     except Exception as error:  # whatever transformers stumbles over in a checkpoint
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{folder} holds no language model with its tokenizer ({reason}): name a folder of SmolLM2-135M-Instruct."
+            f"{folder} holds no language model with its tokenizer ({reason(error)}): name a folder of "
+            "SmolLM2-135M-Instruct."
         ) from error
     return Decoder(weights, tokenizer, f"{folder.resolve().name}, as transformers reads it")
 

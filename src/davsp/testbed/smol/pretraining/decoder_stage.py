@@ -16,6 +16,7 @@ from davsp.testbed.smol.pretraining.samples import DOUBLE, LENGTHS, PATCHES, SIN
 from davsp.testbed.smol.pretraining.stage import Stage, memory
 from davsp.testbed.smol.pretraining.tower import Tower
 from davsp.testbed.smol.pretraining.workers import Sample, Supply, on_device
+from davsp.util.failures import reason
 
 SURE = 1.2
 """Answers of more weight than this are either right or wrong, and counted in the log."""
@@ -47,7 +48,7 @@ class DecoderStage:
             self._gradients(sample, with_figures=False)
         except Exception as error:  # whatever a compiler says: nothing depends on it
             self.language.block.give_up()
-            self.stage.log(f"the decoder is not compiled: {(str(error) or type(error).__name__).splitlines()[0][:200]}")
+            self.stage.log(f"the decoder is not compiled: {reason(error)[:200]}")
         self.tower.zero_grad(set_to_none=True)
         self.language.zero_grad(set_to_none=True)
         if self.device.type == "cuda":

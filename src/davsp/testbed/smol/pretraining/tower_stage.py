@@ -15,6 +15,7 @@ from davsp.testbed.smol.pretraining.samples import TOWER
 from davsp.testbed.smol.pretraining.stage import Stage, memory
 from davsp.testbed.smol.pretraining.tower import WIDTH, Tower
 from davsp.testbed.smol.pretraining.workers import Sample, Supply, on_device
+from davsp.util.failures import reason
 
 NO_LETTER = 0.1
 """Weight of a place that has no letter, beside 1 for one that has: most have none."""
@@ -45,7 +46,7 @@ class TowerStage:
             out.float().mean().backward()
         except Exception as error:  # whatever a compiler says: nothing depends on it
             self.tower.block.give_up()
-            self.stage.log(f"the tower is not compiled: {(str(error) or type(error).__name__).splitlines()[0][:200]}")
+            self.stage.log(f"the tower is not compiled: {reason(error)[:200]}")
         self.tower.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
