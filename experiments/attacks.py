@@ -30,7 +30,7 @@ from davsp.rates import Rate
 from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
 from experiments.cells import rate_cell
-from experiments.defences import BEGINNING, IMAGES, helper_thresholds, run_davsp
+from experiments.defences import IMAGES, eta_with, helper_thresholds, run_davsp
 
 UNKNOWING: Mapping[str, str] = {
     "none": "",
@@ -178,12 +178,8 @@ def _made(model: str, seed: int, out: Path, eta: bool) -> Iterator[tuple[str, st
         run_davsp("fit", "gate", *common, "--seed", str(seed), "--out", str(out / "gate"))
     yield from (("none", "none"), ("prefix", "prefix"), ("adashield-s", "adashield-s"), ("ecso", "ecso"))
     if eta:
-        helpers, thresholds = out / "helpers", helper_thresholds(out / "helpers")
-        yield (
-            "eta",
-            f"eta:reward={helpers}/reward,clip={helpers}/clip,reward_threshold={thresholds['reward']},"
-            f"clip_threshold={thresholds['clip']},prefix={BEGINNING}",
-        )
+        helpers = out / "helpers"
+        yield "eta", eta_with(helpers, helper_thresholds(helpers))
     yield from ((name, str(out / name)) for name in ("border", "davsp"))
     for inner in ("border", "davsp"):
         yield f"gate + {inner}", f"gate:folder={out / 'gate'},inner={out / inner}"

@@ -8,8 +8,6 @@ undefended model sees the same channels, at the size at which it sees images. Wh
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,7 +28,7 @@ from davsp.rates import Rates
 from davsp.testbed.sources import draw_source
 from davsp.training.channels import cropped, filed, there_and_back
 from experiments.cells import rate_cell
-from experiments.defences import IMAGES
+from experiments.defences import IMAGES, run_davsp
 
 CHANNELS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "plain": lambda pixels: pixels,
@@ -78,7 +76,7 @@ def main() -> None:
         if not (out / name / "config.json").exists():
             options = ["--set", f"seed={asked.seed}", "--set", f"augment={share}"]
             command = ["train", "--model", asked.model, "--data", "testbed", *options, "--out", str(out / name)]
-            subprocess.run([sys.executable, "-m", "davsp", *command], check=True, stdout=subprocess.DEVNULL)
+            run_davsp(*command)
     model = load_model(asked.model)
     queries = draw_source("testbed", "test", asked.per_group, asked.seed, asked.model)
     defences = [load_defence(name).on_canvas(model.canvas) for name in ("none", *(str(out / name) for name in trained))]

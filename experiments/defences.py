@@ -63,6 +63,14 @@ def helper_thresholds(folder: Path) -> dict[str, float]:
     return {name: part["threshold"] for name, part in json.loads(report.read_text()).items()}
 
 
+def eta_with(helpers: Path, thresholds: dict[str, float]) -> str:
+    """ETA's name, with the stand-ins in a folder as its helper models."""
+    return (
+        f"eta:reward={helpers}/reward,clip={helpers}/clip,"
+        f"reward_threshold={thresholds['reward']},clip_threshold={thresholds['clip']},prefix={BEGINNING}"
+    )
+
+
 def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[str, float]) -> Results:
     """The results of every defence on one model with one seed."""
     folder, helpers = out / f"{model}-{seed}", out / "helpers"
@@ -76,10 +84,7 @@ def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[
         if not (folder / name / "config.json").exists():
             filled = [o.format(helpers=helpers, side=own_side(model)) for o in options]
             run_davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
-    eta = (
-        f"eta:reward={helpers}/reward,clip={helpers}/clip,"
-        f"reward_threshold={thresholds['reward']},clip_threshold={thresholds['clip']},prefix={BEGINNING}"
-    )
+    eta = eta_with(helpers, thresholds)
     fitted = [str(folder / name) for name in FITTED]
     trained = [str(folder / "demo" / name) for name in TRAINED]
     names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained, str(folder / GENTLE)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from davsp.errors import InputError
-from davsp.imaging.opening import png_uri
+from davsp.imaging.data_uris import png_uri
 
 pytest.importorskip("inspect_ai")
 

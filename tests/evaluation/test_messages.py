@@ -11,7 +11,8 @@ from PIL import Image
 
 from davsp.data.conversation import Message, Messages, one_turn, with_images
 from davsp.errors import InputError
-from davsp.imaging.opening import open_image, png_uri
+from davsp.imaging.data_uris import png_uri
+from davsp.imaging.opening import open_image
 from davsp.models.requests import Request
 
 pytest.importorskip("inspect_ai")

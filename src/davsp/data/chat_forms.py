@@ -9,7 +9,8 @@ from typing import Any
 
 from davsp.data.conversation import Message, Messages, Role, check_roles
 from davsp.errors import InputError
-from davsp.imaging.opening import open_image, png_uri
+from davsp.imaging.data_uris import png_uri
+from davsp.imaging.opening import open_image
 
 _ROLES = {
     "human": Role.USER,

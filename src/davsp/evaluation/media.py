@@ -22,8 +22,8 @@ from PIL import Image
 from davsp.data.conversation import ImageContent, Message, Messages, Role
 from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.imaging.data_uris import from_data_uri, to_data_uri
-from davsp.imaging.opening import open_image, png_uri
+from davsp.imaging.data_uris import from_data_uri, png_uri, to_data_uri
+from davsp.imaging.opening import open_image
 from davsp.judges.judgement import request_of
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}

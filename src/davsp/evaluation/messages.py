@@ -20,7 +20,8 @@ from davsp.data.conversation import Message, Messages, Part, Role, check_roles
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.evaluation.media import decode_image, to_chat
-from davsp.imaging.opening import open_image, png_uri
+from davsp.imaging.data_uris import png_uri
+from davsp.imaging.opening import open_image
 from davsp.models.requests import BLOCKED, Request, Response
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 
+from PIL import Image
+
 from davsp.errors import InputError
+from davsp.imaging.opening import png_bytes
 
 
 def from_data_uri(uri: str) -> bytes:
@@ -21,3 +24,8 @@ def from_data_uri(uri: str) -> bytes:
 def to_data_uri(content: bytes, kind: str) -> str:
     """A data URI of an image file of a media type, such as image/png."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def png_uri(image: Image.Image) -> str:
+    """The image as a PNG file in a data URI: nothing of its pixels is lost."""
+    return to_data_uri(png_bytes(image), "image/png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import struct
 import threading
@@ -166,11 +165,6 @@ def stored_png(image: Image.Image) -> bytes:
         struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
         for kind, content in chunks
     )
-
-
-def png_uri(image: Image.Image) -> str:
-    """The image as a PNG file in a data URI: nothing of its pixels is lost."""
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
 
 
 def was_made_by(path: Path, maker: str) -> bool:

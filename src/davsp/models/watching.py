@@ -26,19 +26,18 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
         self.requests, self.states, self.end = requests, states, end
         self.projections: list[float | None] = [None] * len(requests)
         """By row; None before the prompts are read, and of requests without a watch."""
-        self._is_read = False
+        self._flagged: list[bool] | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - the library's interface
-        if not self._is_read:
+        if self._flagged is None:
             self.projections = [self._project(row, request) for row, request in enumerate(self.requests)]
-            self._is_read = True
-        flagged = [
-            projection is not None and request.watch is not None and request.watch.flags(projection)
-            for projection, request in zip(self.projections, self.requests, strict=True)
-        ]
-        if not any(flagged):
+            self._flagged = [
+                projection is not None and request.watch is not None and request.watch.flags(projection)
+                for projection, request in zip(self.projections, self.requests, strict=True)
+            ]
+        if not any(self._flagged):
             return scores
-        rows = torch.tensor(flagged, device=scores.device)
+        rows = torch.tensor(self._flagged, device=scores.device)
         scores = scores.clone()
         scores[rows] = -torch.inf
         scores[rows, self.end] = 0

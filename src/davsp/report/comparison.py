@@ -36,7 +36,7 @@ _MEASURES = {
 }
 
 
-class Verdict(NamedTuple):
+class InShort(NamedTuple):
     """One model's defences in words."""
 
     table: ModelTable
@@ -82,7 +82,7 @@ def write_comparison(
         title=_title(evaluations),
         tables=model_tables,
         verdicts=[
-            Verdict(table, best_trade_off_in(table, compared), sentences_of(table, evaluations))
+            InShort(table, best_trade_off_in(table, compared), sentences_of(table, evaluations))
             for table in model_tables
             if any(not row.published for row in table.rows)
         ],

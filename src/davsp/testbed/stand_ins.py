@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from davsp.errors import InputError
 from davsp.testbed.corpora import corpus_of
 from davsp.testbed.queries import SKILL_KINDS, Kind, ask_about, ask_skill
 from davsp.testbed.world import Activity, Harm, Split, activities
-from davsp.util.files import new_folder, write_text
+from davsp.util.files import new_folder, write_json, write_text
 
 PER_SCENARIO = 20
 """Questions of each of MM-SafetyBench's 13 scenarios: 260, of which 200 train as in the paper."""
@@ -67,7 +66,7 @@ def _mm_safetybench(folder: Path, rng: np.random.Generator) -> None:
             image = ask_about(activity, picture, Harm.MALICIOUS, rng).scene.draw()
             _save(image, folder / "imgs" / scenario / kind / f"{number}.png")
     for scenario, content in records.items():
-        _write(folder / "processed_questions" / f"{scenario}.json", content)
+        write_json(folder / "processed_questions" / f"{scenario}.json", content)
 
 
 def _mm_vet(folder: Path, rng: np.random.Generator) -> None:
@@ -85,7 +84,7 @@ def _mm_vet(folder: Path, rng: np.random.Generator) -> None:
         _save(asked.scene.draw(), folder / "images" / f"{name}.png")
         columns = {"question": asked.question, "answer": asked.right, "capability": needed}
         records[name] = {"imagename": f"{name}.png"} | columns
-    _write(folder / "mm-vet.json", records)
+    write_json(folder / "mm-vet.json", records)
 
 
 def _figstep(folder: Path, rng: np.random.Generator) -> None:
@@ -112,7 +111,3 @@ def _malicious(split: Split, rng: np.random.Generator) -> Iterator[Activity]:
 def _save(image: Image.Image, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     image.save(file)
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    write_text(file, json.dumps(content, indent=1) + "\n")
