@@ -14,7 +14,7 @@ from davsp.cli.train import gate_fitting
 from davsp.data.query import Query
 from davsp.defences.base import Exchange, FittingData
 from davsp.defences.calibration import conformal_threshold, needed
-from davsp.defences.gate import Gate, GateFitOptions
+from davsp.defences.gate import STATES, Gate, GateFitOptions
 from davsp.defences.loading import check_served, load_defence
 from davsp.defences.textual import SafetyPrefix
 from davsp.errors import ArtefactError, InputError, ModelError
@@ -175,3 +175,26 @@ def test_gates_are_named_on_the_command_line_and_stand_in_the_folders_of_others(
     both = load_defence(inner)
     assert isinstance(both, Gate) and both.inner is not None and (both.name, both.inner.name) == ("prefix", "prefix")
     both.check(model)
+
+
+def test_a_fit_that_was_stopped_goes_on_and_leaves_no_states_behind(
+    model: VisionLanguageModel, queries: Two, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, checks = queries[0], border_queries(seed=0, per_group=4, checks_per_group=8)[1]
+    options, data = GateFitOptions(rate=0.2), FittingData(training, checks)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("davsp.defences.gate.project", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Gate.fit(model, options, data, tmp_path / "gate", quiet=True)
+    read = sum(path.is_file() for path in (tmp_path / "gate" / STATES).rglob("*"))
+    assert read == len(training)
+    gone_on = Gate.fit(model, options, data, tmp_path / "gate", quiet=True)
+    assert not (tmp_path / "gate" / STATES).exists()
+    at_once = Gate.fit(model, options.model_copy(update={"states": tmp_path / "kept"}), data, tmp_path / "other")
+    assert torch.allclose(gone_on.direction, at_once.direction, atol=1e-4)
+    assert sum(path.is_file() for path in (tmp_path / "kept").rglob("*")) == len(training) + len(checks)
+    assert "kept" not in (tmp_path / "other" / "config.json").read_text()

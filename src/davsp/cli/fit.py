@@ -16,6 +16,7 @@ from davsp.cli.options import (
     Dtype,
     ModelName,
     Out,
+    PerGroup,
     Precision,
     Revision,
     SkipBad,
@@ -32,6 +33,7 @@ from davsp.errors import InputError
 from davsp.testbed.sources import check_world, is_testbed
 
 if TYPE_CHECKING:
+    from davsp.data.query import Query
     from davsp.defences.base import Defence
 
 
@@ -48,6 +50,7 @@ def fit(
     data: Data = None,
     benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
+    per_group: PerGroup = None,
     corpus: Annotated[
         Path | None,
         typer.Option(
@@ -78,7 +81,12 @@ def fit(
     if defence.fits_corpus is None and corpus is not None:
         raise InputError(f"{name} is fitted to queries, and sees no corpus: leave out --corpus.")
     sentences = _sentences(defence, corpus, source, model)
-    training, checks = training_queries(source, validation, skip_bad, seed, model) if defence.fits_queries else ([], [])
+    training: list[Query] = []
+    checks: list[Query] = []
+    if defence.fits_queries:
+        training, checks = training_queries(source, validation, skip_bad, seed, model, per_group=per_group)
+    elif per_group:
+        raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out --per-group.")
     try:
         defence.fit(load_model(model, revision, device, dtype), options, FittingData(training, checks, sentences), out)
     except Interrupted as stop:

@@ -94,6 +94,12 @@ TrainingBenchmarks = Annotated[
 Validation = Annotated[
     str | None, typer.Option(help="Queries that judge and choose; by default one in five of those to train on.")
 ]
+PerGroup = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Of data that is drawn: queries of each kind and side to train with; half as many judge and choose."
+    ),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unusable records out, and say how many.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder.")]
 Seed = Annotated[int, typer.Option(min=0, envvar="DAVSP_SEED")]
@@ -224,13 +230,20 @@ def training_source(data: str | None, benchmarks: Sequence[str] | None, default:
 
 
 def training_queries(
-    source: str | list[str], validation: str | None, skip_bad: bool, seed: int, *models: str
+    source: str | list[str],
+    validation: str | None,
+    skip_bad: bool,
+    seed: int,
+    *models: str,
+    per_group: int | None = None,
 ) -> tuple[list[Query], list[Query]]:
     """Training and validation queries of data or of benchmarks, which share no id; the testbed's at the size of the
-    first of the models."""
+    first of the models. `per_group`: how many are drawn of each kind to train with, and half as many to validate."""
     from davsp.api import HELD_OUT
     from davsp.data.query import split_queries
 
+    if per_group and not (isinstance(source, str) and is_drawn(source)):
+        raise InputError("--per-group says how many queries are drawn, and these are read: leave it out.")
     if not isinstance(source, str):
         return _of_benchmarks(source, validation, skip_bad, seed)
     if is_drawn(source):
@@ -238,7 +251,8 @@ def training_queries(
             for model in models:
                 check_world(model)
         reads(source)
-        train, checks = (draw_source(source, split, None, seed, models[0]) for split in ("train", "validation"))
+        sizes = {"train": per_group, "validation": per_group and max(1, per_group // 2)}
+        train, checks = (draw_source(source, split, size, seed, models[0]) for split, size in sizes.items())
         return train, checks
     queries = queries_of(source, skip_bad, TRAINING_SPLITS)
     if validation is None:

@@ -23,6 +23,7 @@ from davsp.cli.options import (
     Dtype,
     ModelName,
     Out,
+    PerGroup,
     Precision,
     Revision,
     Seed,
@@ -56,6 +57,7 @@ def vector(
     data: Data = None,
     benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
+    per_group: PerGroup = None,
     prefix: Annotated[str | None, typer.Option(help="Safety prefix before every question; '' for none.")] = None,
     layer: Annotated[
         int | None,
@@ -96,7 +98,9 @@ def vector(
     from davsp.util.processes import processes
     from davsp.util.progress import bar
 
-    training, checks = training_queries(training_source(data, benchmarks), validation, skip_bad, seed, model)
+    training, checks = training_queries(
+        training_source(data, benchmarks), validation, skip_bad, seed, model, per_group=per_group
+    )
     loaded = load_model(model, revision, device, dtype)
     read = len(checks) if directions else len(training) + len(checks)
     with bar("Reading hidden states", read) as advance:
@@ -183,6 +187,7 @@ def train(
     data: Annotated[str | None, typer.Option("--data", "-d", help=DATA_HELP)] = None,
     benchmarks: TrainingBenchmarks = None,
     validation: Validation = None,
+    per_group: PerGroup = None,
     lookalikes: Annotated[
         str | None,
         typer.Option(help="Harmless queries that look harmful, whatever --data takes: trained with, and told apart."),
@@ -233,7 +238,7 @@ def train(
     from davsp.training.vector import HarmfulnessVector
 
     if pick is not None:
-        if any((vectors, recipe, data, benchmarks, validation, lookalikes, set_, paper, dry_run, gate)):
+        if any((vectors, recipe, data, benchmarks, validation, per_group, lookalikes, set_, paper, dry_run, gate)):
             raise InputError("--pick takes a prompt of a finished training: give it with --out alone.")
         print_picked(out, pick)
         return
@@ -245,7 +250,7 @@ def train(
         raise InputError(f"{len(names)} models and {len(given)} vectors: give a --vector for each --model, in order.")
     source = training_source(data, benchmarks, run.data)
     judging = validation or (None if data or benchmarks else run.validation)
-    training, checks = training_queries(source, judging, skip_bad, settings.seed, *names)
+    training, checks = training_queries(source, judging, skip_bad, settings.seed, *names, per_group=per_group)
     if lookalikes:
         alike = queries_of(lookalikes, skip_bad, TRAINING_SPLITS)
         training, checks = with_lookalikes(training, checks, alike, api.HELD_OUT, settings.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -24,15 +25,19 @@ from davsp.errors import ArtefactError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Watch
+from davsp.models.state_store import StateStore
 from davsp.rates import Rate
 from davsp.training.batches import REFUSAL
 from davsp.training.choices import Direction, FitOn
 from davsp.training.vector import extract_vector, project
+from davsp.util.batching import batched
 from davsp.util.options import Count, Positive
 from davsp.util.progress import bar
 
 SELECTION = 0.25
 """Of the training queries: those that choose the layer."""
+STATES = "states"
+"""Of a gate's folder: hidden states that were read, until the gate is fitted."""
 CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Shares of benign queries at which the card says how many malicious ones are caught."""
 
@@ -59,6 +64,11 @@ class GateFitOptions(BaseModel):
     )
     batch_size: Positive = Field(16, description="Queries that are read at once.")
     seed: Count = Field(0, description="Of which training queries are held out.")
+    states: Path | None = Field(
+        None,
+        description="A folder in which the hidden states that are read are kept, where fits with other options find "
+        "them. Default: they are kept beside the gate until it is fitted, so that a fit that was stopped goes on.",
+    )
 
     @field_validator("refusal_rate")
     @classmethod
@@ -185,6 +195,7 @@ class Gate(Defence):
         """
         if options.layer:
             model.check_layer(options.layer)
+        store = StateStore(options.states or folder / STATES, model)
         fitting, selection = split_queries(data.training, SELECTION, options.seed)
         calibration = data.validation
         with bar("Gate", len(data.training) + len(calibration), quiet=quiet) as advance:
@@ -197,12 +208,15 @@ class Gate(Defence):
                 advance=advance,
                 direction=options.direction,
                 fit_on=options.fit_on,
+                store=store,
             )
             seeing = vector.statistics[model.first_seeing_layer - 1 :]
             layer = options.layer or max(seeing, key=lambda s: s.separation).layer
             direction = vector.direction(layer)
-            scores = project(model, calibration, direction, layer, batch_size=options.batch_size).tolist()
-            advance(len(calibration))
+            scores: list[float] = []
+            for batch in batched(calibration, options.batch_size):
+                scores += project(model, batch, direction, layer, batch_size=options.batch_size, store=store).tolist()
+                advance(len(batch))
         benign = [score for score, query in zip(scores, calibration, strict=True) if not query.malicious]
         malicious = [score for score, query in zip(scores, calibration, strict=True) if query.malicious]
         threshold = conformal_threshold(benign, options.rate, options.confidence)
@@ -211,7 +225,7 @@ class Gate(Defence):
             kind=cls.kind,
             name=folder.resolve().name,
             base_model=BaseModelFacts.of(model),
-            config=options.model_dump(mode="json"),
+            config=options.model_dump(mode="json", exclude={"states"}),
             data={"training": digest(data.training), "calibration": digest(calibration)},
             metrics={"auroc": vector.at(layer).auroc, "separation": vector.at(layer).separation},
             layer=layer,
@@ -222,6 +236,7 @@ class Gate(Defence):
             curve={f"{share:g}": _above(malicious, _quantile(benign, share)) for share in CURVE},
         )
         fitted.save(folder, facts, {"direction": direction}, _card(cls.about, facts))
+        shutil.rmtree(folder / STATES, ignore_errors=True)
         return cls(facts, direction)
 
     @classmethod

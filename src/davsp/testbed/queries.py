@@ -63,6 +63,8 @@ MARGIN = (200, 200, 200)
 """Colour beside the scene in an image that is not square."""
 OUT_OF_DISTRIBUTION = (Kind.FIGSTEP, Kind.COUNTING)
 """Kinds that border training never sees."""
+BORDER_PER_GROUP = {Split.BORDER: 48, Split.VALIDATION: 12}
+"""What a border is trained and validated on, where nothing else is said."""
 
 QUESTIONS: dict[Kind, tuple[str, ...]] = {
     Kind.SD: (
@@ -222,14 +224,19 @@ def draw_queries(
 
 
 def border_queries(
-    seed: int, per_group: int = 48, checks_per_group: int = 12, side: int | range = SIZE
+    seed: int, per_group: int | None = None, checks_per_group: int | None = None, side: int | range = SIZE
 ) -> tuple[list[Query], list[Query]]:
     """What a border is trained on, and what it is validated on while it is trained; neither is out of distribution."""
-    in_distribution = frozenset(Kind) - set(OUT_OF_DISTRIBUTION)
     return (
-        draw_queries(Split.BORDER, per_group, seed, in_distribution, side),
-        draw_queries(Split.VALIDATION, checks_per_group, seed, in_distribution, side),
+        border_split(Split.BORDER, per_group, seed, side),
+        border_split(Split.VALIDATION, checks_per_group, seed, side),
     )
+
+
+def border_split(split: Split, per_group: int | None, seed: int, side: int | range = SIZE) -> list[Query]:
+    """One of the two, by default with BORDER_PER_GROUP queries of a group."""
+    in_distribution = frozenset(Kind) - set(OUT_OF_DISTRIBUTION)
+    return draw_queries(split, per_group or BORDER_PER_GROUP[split], seed, in_distribution, side)
 
 
 def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -73,14 +73,13 @@ def draw_source(name: str, split: str, per_group: int | None = None, seed: int =
         raise InputError(f"{_base(name)} has no split {split!r}. Choose from {', '.join(SPLITS)}.")
     if not is_testbed(name):
         return _draw_public(name, split, per_group, seed, model)
-    from davsp.testbed.queries import border_queries, draw_queries
+    from davsp.testbed.queries import border_split, draw_queries
     from davsp.testbed.world import Split
 
     side = side_of(name, model)
     if split == "test":
         return draw_queries(Split.TEST, per_group or TEST_PER_GROUP, seed, side=side)
-    sizes = {} if per_group is None else {"per_group": per_group, "checks_per_group": max(1, per_group // 2)}
-    return border_queries(seed, side=side, **sizes)[SPLITS.index(split)]
+    return border_split(Split.BORDER if split == "train" else Split.VALIDATION, per_group, seed, side)
 
 
 def _draw_public(name: str, split: str, per_group: int | None, seed: int, model: str) -> list[Query]:
