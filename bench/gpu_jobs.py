@@ -20,6 +20,7 @@ from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.evaluation.run import evaluate
 from davsp.models.loading import load_model
+from davsp.models.probe import Probe
 from davsp.models.requests import Request, Watch
 from davsp.models.shipped import SHIPPED, SMOL
 from davsp.prompts.visual import VisualPrompt
@@ -106,7 +107,7 @@ def gate_row(place: Place) -> Row:
     """A query that the gate lets pass, asked for an answer, beside the same without a gate."""
     bench, tokens = place.bench, place.chosen(NEW_TOKENS // 2, 4)
     query = bench.objective.sides[False].queries[0]
-    watch = Watch(bench.objective.plan.layer, bench.objective.direction.cpu(), threshold=1e9)
+    watch = Watch(Probe.at(bench.objective.plan.layer, bench.objective.direction.cpu()), threshold=1e9)
 
     def ask(watched: Watch | None) -> None:
         bench.vlm.respond([Request(query.question, query.image, watch=watched)], tokens)

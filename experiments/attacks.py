@@ -1,6 +1,7 @@
 """`python -m experiments.attacks OUT`: every defence under every attack on one of the testbed's models, as tables.
 
-The defences are trained and fitted with the commands that users have. An attacker knows the model alone, and what he
+The defences are trained and fitted with the commands that users have; on the model that reads English they are the
+prefix and the gate that comes with it. An attacker knows the model alone, and what he
 made is asked behind every defence; or he knows the defence behind which he is asked, where it has a gradient. What is
 in OUT already is kept, so that the same command goes on.
 """
@@ -25,12 +26,12 @@ from davsp.judges.rates import pooled
 from davsp.judges.refusal import normalise
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
-from davsp.models.shipped import OF_THE_WORLD
+from davsp.models.shipped import OF_THE_WORLD, SMOL
 from davsp.rates import Rate
 from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
 from experiments.cells import rate_cell
-from experiments.defences import IMAGES, eta_with, helper_thresholds, run_davsp
+from experiments.defences import GATED_PER_GROUP, GATED_RATE, IMAGES, eta_with, helper_thresholds, run_davsp
 
 UNKNOWING: Mapping[str, str] = {
     "none": "",
@@ -53,6 +54,8 @@ KNOWING: Mapping[str, str] = {
     "random search": "random-search:steps={words},candidates=32",
 }
 """Attacks that know the defence."""
+SHIPPED_WITH_IT: Mapping[str, str] = {"none": "none", "prefix": "prefix", "gate": SMOL}
+"""The defences of the model that reads English."""
 FEW = ("GCG", "random search", "pictures", "wordings")
 """Attacks that are slow, or make many queries of each, and see fewer."""
 
@@ -111,7 +114,9 @@ def main() -> None:
     """Make, attack and evaluate what is missing; print the tables."""
     parser = argparse.ArgumentParser(prog="python -m experiments.attacks", description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--model", choices=OF_THE_WORLD, default=OF_THE_WORLD[0])
+    parser.add_argument("--model", choices=[*OF_THE_WORLD, SMOL], default=OF_THE_WORLD[0])
+    parser.add_argument("--data", default="testbed", help=f"of {SMOL}: smol=FOLDER, the folder of the public texts")
+    parser.add_argument("--dtype", default="auto", help="of the model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-group", type=int, default=15, help="malicious queries of each kind in images")
     parser.add_argument("--steps", type=int, default=40, help="of PGD")
@@ -121,9 +126,9 @@ def main() -> None:
     parser.add_argument("--eta", action="store_true", help="also ETA, whose helper models are trained first")
     asked = parser.parse_args()
     out: Path = asked.out
-    names = dict(_made(asked.model, asked.seed, out, asked.eta))
-    model = load_model(asked.model)
-    drawn = draw_source("testbed", "test", asked.per_group, asked.seed, asked.model)
+    names = dict(SHIPPED_WITH_IT) if asked.model == SMOL else dict(_made(asked.model, asked.seed, out, asked.eta))
+    model = load_model(asked.model, dtype=asked.dtype)
+    drawn = draw_source(asked.data, "test", asked.per_group, asked.seed, asked.model)
     hidden = [query for query in drawn if query.malicious and query.kind in IMAGES]
     defences = {name: load_defence(source) for name, source in names.items()}
     setting = Setting(model, defences, hidden, out, asked.steps, asked.words, asked.few, asked.seed)
@@ -175,7 +180,8 @@ def _made(model: str, seed: int, out: Path, eta: bool) -> Iterator[tuple[str, st
         if not (out / name / "config.json").exists():
             run_davsp("train", *common, *options, "--set", f"seed={seed}", "--out", str(out / name))
     if not (out / "gate" / "config.json").exists():
-        run_davsp("fit", "gate", *common, "--seed", str(seed), "--out", str(out / "gate"))
+        drawn = ("--per-group", str(GATED_PER_GROUP), "--set", f"rate={GATED_RATE}", "--seed", str(seed))
+        run_davsp("fit", "gate", *common, *drawn, "--out", str(out / "gate"))
     yield from (("none", "none"), ("prefix", "prefix"), ("adashield-s", "adashield-s"), ("ecso", "ecso"))
     if eta:
         helpers = out / "helpers"

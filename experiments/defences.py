@@ -1,7 +1,8 @@
 """`python -m experiments.defences OUT`: every defence on the testbed's models, over several seeds, as one table.
 
-For each model and seed the borders are trained and the baselines fitted with the commands that users have, and all are
-evaluated on the same queries. What is in OUT already is kept, so that the same command goes on.
+For each model and seed the borders are trained and the baselines and gates fitted with the commands that users have,
+and all are evaluated on the same queries; `--row` chooses some. What is in OUT already is kept, so that the same
+command goes on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from davsp.judges.rates import pooled
@@ -19,10 +21,19 @@ from davsp.rates import Cost, Measure, Rate
 from davsp.results import RESULTS, Results, read_results
 from davsp.testbed.sources import own_side
 
-TRAINED = ("border", "no_deep_alignment", "additive", "davsp")
-"""What `davsp demo` trains."""
-GENTLE = "davsp_margin_-0.25"
-"""DAVSP whose thresholds lie between the class means: it pulls less, and costs less usefulness."""
+TRAINED = {
+    "border": ("prefix=",),
+    "no_deep_alignment": ("alignment_weight=0", "answer_weight=1", "refusal_share=1"),
+    "additive": ("mode=additive", "side={side}"),
+    "davsp": (),
+    "davsp_margin_-0.25": ("margin=-0.25",),
+}
+"""What `davsp train` is told: the prompt, what `davsp demo` compares with it, and DAVSP whose thresholds lie between
+the class means, which pulls less and costs less usefulness."""
+GATE, GATED_PER_GROUP, GATED_RATE = "gate", 400, 0.015
+"""The gate, drawn queries of each kind and side that it is fitted to, and the share of benign ones that it may flag."""
+GATED = ("border", "no_deep_alignment", "davsp")
+"""What stands behind the gate."""
 FITTED = {
     "adashield-a": ("defender=davsp-testbed/defender", "clip={helpers}/clip"),
     "pat": ("candidates=64",),
@@ -43,11 +54,10 @@ def main() -> None:
     parser.add_argument("--model", action="append", choices=OF_THE_WORLD, help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--per-group", type=int, default=200, help="test queries of each kind and seed")
+    parser.add_argument("--row", action="append", help="a defence, as it is called in the table; default: all")
     asked = parser.parse_args()
-    out: Path = asked.out
-    thresholds = helper_thresholds(out / "helpers")
     for model in asked.model or OF_THE_WORLD:
-        runs = [_results(model, seed, asked.per_group, out, thresholds) for seed in asked.seeds]
+        runs = [_results(model, seed, asked.per_group, asked.out, asked.row) for seed in asked.seeds]
         print(f"\n{model}\n\n{_table(runs)}", flush=True)
 
 
@@ -71,32 +81,61 @@ def eta_with(helpers: Path, thresholds: dict[str, float]) -> str:
     )
 
 
-def _results(model: str, seed: int, per_group: int, out: Path, thresholds: dict[str, float]) -> Results:
-    """The results of every defence on one model with one seed."""
+def _rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
+    """By the names of the rows, what makes each defence where it is not there yet and returns what `davsp evaluate`
+    takes."""
     folder, helpers = out / f"{model}-{seed}", out / "helpers"
-    common = ["--model", model, "--seed", str(seed)]
-    if not (folder / "demo" / RESULTS).exists():
-        run_davsp("demo", *common, "--per-group", "1", "--out", str(folder / "demo"))
-    if not (folder / GENTLE / "config.json").exists():
-        milder = ("--set", f"seed={seed}", "--set", "margin=-0.25", "--vector", str(folder / "demo" / "vector"))
-        run_davsp("train", "--model", model, "--data", "testbed", *milder, "--out", str(folder / GENTLE))
-    for name, options in FITTED.items():
+    side = own_side(model)
+
+    def made(name: str, *command: str) -> str:
         if not (folder / name / "config.json").exists():
-            filled = [o.format(helpers=helpers, side=own_side(model)) for o in options]
-            run_davsp("fit", name, *common, *(p for o in filled for p in ("--set", o)), "--out", str(folder / name))
-    eta = eta_with(helpers, thresholds)
-    fitted = [str(folder / name) for name in FITTED]
-    trained = [str(folder / "demo" / name) for name in TRAINED]
-    names = ["none", "prefix", "adashield-s", *fitted, "ecso", eta, *trained, str(folder / GENTLE)]
-    if not (folder / "eval" / RESULTS).exists():
+            run_davsp(*command, "--model", model, "--out", str(folder / name))
+        return str(folder / name)
+
+    def trained(name: str) -> str:
+        options = [f"seed={seed}", *(option.format(side=side) for option in TRAINED[name])]
+        return made(name, "train", "--data", "testbed", *_set(options))
+
+    def fitted(name: str) -> str:
+        helper_thresholds(helpers)
+        options = (option.format(helpers=helpers, side=side) for option in FITTED[name])
+        return made(name, "fit", name, "--seed", str(seed), *_set(options))
+
+    def gate() -> str:
+        drawn = ("--per-group", str(GATED_PER_GROUP), "--seed", str(seed))
+        return made(GATE, "fit", "gate", *drawn, *_set([f"rate={GATED_RATE}"]))
+
+    named = {name: partial(str, name) for name in ("none", "prefix", "adashield-s", "ecso")}
+    before = {
+        f"{GATE}+{name}": partial(lambda name: f"gate:folder={gate()},inner={trained(name)}", name) for name in GATED
+    }
+    return {
+        **named,
+        "eta": lambda: eta_with(helpers, helper_thresholds(helpers)),
+        **{name: partial(fitted, name) for name in FITTED},
+        **{name: partial(trained, name) for name in TRAINED},
+        GATE: gate,
+        **before,
+    }
+
+
+def _set(options: Iterable[str]) -> list[str]:
+    return [part for option in options for part in ("--set", option)]
+
+
+def _results(model: str, seed: int, per_group: int, out: Path, wanted: Sequence[str] | None) -> Results:
+    """The results of the rows that are wanted, or of all, on one model with one seed."""
+    rows = _rows(model, seed, out)
+    names = [make() for row, make in rows.items() if row in (wanted or rows)]
+    folder = out / f"{model}-{seed}" / "eval"
+    if not (folder / RESULTS).exists():
         run_davsp(
             "evaluate",
-            *common,
+            *("--model", model, "--seed", str(seed), "--out", str(folder)),
             *("--per-group", str(per_group), "--max-new-tokens", "20", "--batch-size", "64"),
-            *("--out", str(folder / "eval")),
             *(p for name in names for p in ("--defence", name)),
         )
-    return read_results(folder / "eval")
+    return read_results(folder)
 
 
 _DAVSP = (sys.executable, "-m", "davsp")

@@ -1,9 +1,10 @@
 """`python -m experiments.reader OUT --texts FOLDER`: defences on the testbed model that reads English.
 
-For each seed a gate is fitted to the training split of `--data smol`, and every defence is evaluated on its test split,
-of whose texts the model and the gate have seen none. What is in OUT already is kept, so that the same command goes on.
-Prints, in percent with 95 % intervals over all seeds: malicious requests refused, in images and as text; harmless twins
-refused, in images and as text; safe prompts that look harmful refused; reading, counting and colours right.
+A gate is fitted to the training split of `--data smol` and to half of its validation split, whose other half calibrates
+it, and every defence is evaluated on draws of the test split, one for each seed, of whose texts and benchmarks neither
+model nor gate has seen one. What is in OUT already is kept, so that the same command goes on. Prints, in percent with
+95 % intervals over all seeds: malicious requests refused, in images and as text; harmless twins refused, in images and
+as text; safe prompts that look harmful refused; reading, counting and colours right.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("x
 SKILLS = ("reading", "counting", "colours")
 OTHERS = ("prefix", "transcribe")
 """What the gate is compared with."""
-RATE = 0.1
+RATE = 0.05
 """Benign calibration queries that the gate may flag."""
 BATCH, NEW_TOKENS = 16, 24
 
@@ -40,17 +41,18 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, required=True, help="folder of the public texts")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--per-group", type=int, default=100, help="test queries of each kind and seed")
-    parser.add_argument("--train-per-group", type=int, default=200)
+    parser.add_argument("--train-per-group", type=int, default=300)
+    parser.add_argument("--states", type=Path, help="folder in which the states that the gate reads are kept")
     parser.add_argument("--defence", action="append", help=f"to compare with; default: {', '.join(OTHERS)}")
     parser.add_argument("--dtype", default="bfloat16", help="of the model")
     asked = parser.parse_args()
     model = load_model(SMOL, dtype=asked.dtype)
     name = f"smol@{LEAST_PUBLIC_SIDE}={asked.texts}"
+    gate = _gate(model, name, asked.train_per_group, asked.out / "gate", asked.states)
+    others = [load_defence(each) for each in asked.defence or OTHERS]
     runs = []
     for seed in asked.seeds:
         folder = asked.out / f"seed-{seed}"
-        gate = _gate(model, name, seed, asked.train_per_group, folder / "gate")
-        others = [load_defence(each) for each in asked.defence or OTHERS]
         runs.append(
             evaluate(
                 model,
@@ -66,12 +68,13 @@ def main() -> None:
     print(_table(runs))
 
 
-def _gate(model: VisionLanguageModel, name: str, seed: int, per_group: int, folder: Path) -> Gate:
-    """The gate of a seed, fitted if need be."""
+def _gate(model: VisionLanguageModel, name: str, per_group: int, folder: Path, states: Path | None) -> Gate:
+    """The gate, fitted if need be."""
     if not (folder / "config.json").is_file():
-        training = draw_source(name, "train", per_group, seed, SMOL)
-        calibration = draw_source(name, "validation", max(1, per_group // 2), seed, SMOL)
-        Gate.fit(model, GateFitOptions(rate=RATE, seed=seed), FittingData(training, calibration), folder)
+        training = draw_source(name, "train", per_group, 0, SMOL)
+        calibration = draw_source(name, "validation", max(1, per_group // 2), 0, SMOL)
+        options = GateFitOptions(rate=RATE, fitted_share=0.5, states=states)
+        Gate.fit(model, options, FittingData(training, calibration), folder)
     return Gate.load(folder)
 
 

@@ -127,8 +127,8 @@ def test_the_page_shows_one_prompt_whose_name_stands_by_its_border_projections_a
     inputs = read_inputs(out)
     assert inputs.prompt == "second"
     assert prompt.training is not None
-    assert (inputs.layer, inputs.thresholds) == (
-        prompt.training.layer,
+    assert (inputs.layers, inputs.thresholds) == (
+        [prompt.training.layer],
         (prompt.training.tau_plus, prompt.training.tau_minus),
     )
     assert inputs.training == read_metrics(tmp_path / "second")

@@ -358,7 +358,7 @@ def _write_page(
         title=title,
         prompt=aligned[-1].name if aligned else "",
         projections=projections,
-        layer=aligned[-1].alignment[0] if aligned and aligned[-1].alignment else None,
+        layers=list(aligned[-1].alignment.layers) if aligned and aligned[-1].alignment else [],
         thresholds=aligned[-1].thresholds if aligned else None,
         training=list(training),
         border=aligned[-1].picture() if aligned else None,
@@ -373,13 +373,13 @@ def _projections(
 ) -> dict[str, list[float]]:
     """Projections of malicious and benign queries, undefended and defended, as "side/condition"."""
     assert defence.alignment
-    layer, direction = defence.alignment
+    probe = defence.alignment
     projections: dict[str, list[float]] = {}
     for side, malicious in (("malicious", True), ("benign", False)):
         chosen = [q for q in queries if q.malicious is malicious]
         if not chosen:
             continue
         for condition, seen in (("before", chosen), ("after", [defence.preview(q) for q in chosen])):
-            values = project(model, seen, direction, layer, batch_size=batch_size)
+            values = project(model, seen, probe, batch_size=batch_size)
             projections[f"{side}/{condition}"] = values.tolist()
     return projections

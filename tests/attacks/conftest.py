@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from davsp.data.query import Query
-from davsp.defences.gate import Gate, GateFacts
+from davsp.defences.gate import Gate
+from davsp.defences.gate_facts import GateFacts
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.base import VisionLanguageModel
+from davsp.models.probe import Probe
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
 from davsp.testbed.queries import Kind, draw_queries
@@ -37,8 +39,8 @@ def border(model: VisionLanguageModel) -> VisualSafetyPrompt:
 @pytest.fixture(scope="session")
 def gate(model: VisionLanguageModel) -> Gate:
     """A gate without anything behind it, along a random direction."""
-    direction = torch.nn.functional.normalize(
-        torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(1)), dim=0
+    directions = torch.nn.functional.normalize(
+        torch.randn(2, model.hidden_size, generator=torch.Generator().manual_seed(1)), dim=-1
     )
     facts = GateFacts(
         kind="gate",
@@ -48,10 +50,10 @@ def gate(model: VisionLanguageModel) -> Gate:
         data={},
         metrics={},
         versions={},
-        layer=4,
+        layers=(3, 4),
         threshold=0.0,
         flagged={},
         caught={},
         curve={},
     )
-    return Gate(facts, direction)
+    return Gate(facts, Probe(facts.layers, directions))

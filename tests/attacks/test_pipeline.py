@@ -97,7 +97,7 @@ def test_before_a_gate_both_its_threshold_and_the_answer_are_to_be_met(
     with torch.no_grad():
         plain = Pipeline(model, Undefended()).outcome(images, cases)
         for threshold, open_to_all in ((1e3, True), (-1e3, False)):
-            closed = Gate(gate.facts.model_copy(update={"threshold": threshold}), gate.direction)
+            closed = Gate(gate.facts.model_copy(update={"threshold": threshold}), gate.watch.probe)
             found = Pipeline(model, closed).outcome(images, cases)
             assert found.broken.tolist() == (plain.broken.tolist() if open_to_all else [False] * len(cases))
             if not open_to_all:
@@ -106,7 +106,7 @@ def test_before_a_gate_both_its_threshold_and_the_answer_are_to_be_met(
                 assert torch.allclose(behind.losses, plain.losses, atol=1e-4)
                 assert behind.broken.tolist() == plain.broken.tolist()
                 facts = closed.facts.model_copy(update={"refusal_threshold": threshold})
-                refusing = Pipeline(model, Gate(facts, gate.direction, Undefended())).outcome(images, cases)
+                refusing = Pipeline(model, Gate(facts, gate.watch.probe, Undefended())).outcome(images, cases)
                 assert not refusing.broken.any() and (refusing.losses > plain.losses + MARGIN).all()
 
 

@@ -26,6 +26,7 @@ from davsp.defences.transcribe import READ, Transcribe, TranscribeOptions
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
+from davsp.models.probe import Probe
 from davsp.models.requests import Request, Response, Watch
 from davsp.prompts.layouts import BorderLayout
 from davsp.prompts.visual import VisualPrompt
@@ -153,19 +154,19 @@ def test_adashield_a_takes_the_instruction_nearest_to_any_of_the_images(tmp_path
 
 def test_a_gate_reads_the_last_token_of_the_whole_conversation(model: VisionLanguageModel) -> None:
     """Its verdict is that of the projection, and what it lets through is answered as without it."""
-    direction = torch.linspace(-1, 1, model.hidden_size)
+    probe = Probe((2, 3), torch.linspace(-1, 1, 2 * model.hidden_size).view(2, -1))
     queries = [TALK, TEXT, Query("short", A, "what is it ?")]
-    for query, projection in zip(queries, project(model, queries, direction, 2).tolist(), strict=True):
+    for query, projection in zip(queries, project(model, queries, probe).tolist(), strict=True):
         for threshold, flagged in ((projection - 0.1, True), (projection + 0.1, False)):
-            watch = Watch(2, direction, threshold)
+            watch = Watch(probe, threshold)
             [watched, plain] = model.respond([Request(query.messages, watch=watch), Request(query.messages)], 4)
             assert watched.projection == pytest.approx(projection, abs=1e-3)
             assert watched.text == "" if flagged else watched == replace(plain, projection=watched.projection)
 
 
 def test_a_gate_asks_the_conversation_and_hands_it_to_what_stands_behind() -> None:
-    facts: Any = SimpleNamespace(name="mine", layer=2, threshold=0.0, refusal_threshold=None)
-    gate = Gate(facts, torch.zeros(4)).before(SafetyPrefix("be careful ."))
+    facts: Any = SimpleNamespace(name="mine", layers=(2,), threshold=0.0, refusal_threshold=None)
+    gate = Gate(facts, Probe.at(2, torch.zeros(4))).before(SafetyPrefix("be careful ."))
     asked: list[Request] = []
 
     async def send(request: Request, limit: int | None) -> Response:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from davsp.models.requests import Request, Response
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.batches import REFUSAL
+from davsp.training.twins import apart
 from davsp.training.vector import project
 from davsp.util.options import read_options
 
@@ -68,7 +70,7 @@ def test_what_is_not_flagged_is_answered_word_for_word_as_without_a_gate(
 ) -> None:
     """In a batch of which others are flagged, too."""
     queries = draw_queries(Split.TEST, 4, 0, side=model.canvas.square[0])
-    projections = project(model, queries, gate.direction, gate.facts.layer)
+    projections = project(model, queries, gate.watch.probe)
     ranked = sorted(projections.tolist())[len(queries) // 4 : -len(queries) // 4]
     low, high = max(pairwise(ranked), key=lambda pair: pair[1] - pair[0])  # far from any: batches round differently
     middle = (low + high) / 2
@@ -99,7 +101,7 @@ def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
 
 def test_what_is_far_above_the_threshold_is_refused_whatever_stands_behind_the_gate(gate: Gate, queries: Two) -> None:
     facts = gate.facts.model_copy(update={"threshold": 1.0, "refusal_threshold": 2.0})
-    behind = Gate(facts, gate.direction, SafetyPrefix("be careful ."))
+    behind = Gate(facts, gate.watch.probe, SafetyPrefix("be careful ."))
 
     def answer(projection: float) -> str:
         async def send(request: Request, limit: int | None) -> Response:
@@ -129,7 +131,7 @@ def test_a_model_that_does_not_look_gets_nothing_through(gate: Gate, queries: Tw
 
 
 def test_what_was_measured_is_saved_and_a_damaged_gate_is_refused(gate: Gate, folder: Path, tmp_path: Path) -> None:
-    assert torch.equal(Gate.load(folder).direction, gate.direction)
+    assert torch.equal(Gate.load(folder).watch.probe.directions, gate.watch.probe.directions)
     facts = gate.facts
     benign = sum(rate.n for rate in facts.flagged.values())
     flagged = sum(round((rate.rate or 0) * rate.n) for rate in facts.flagged.values())
@@ -140,8 +142,8 @@ def test_what_was_measured_is_saved_and_a_damaged_gate_is_refused(gate: Gate, fo
     assert "at most 10 % of benign queries flagged, 5 % refused whatever" in card and "a baseline" not in card
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text().replace('"layer": ', '"layer": "x'))
-    with pytest.raises(ArtefactError):
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text().replace('"layers": [', '"layers": [1, '))
+    with pytest.raises(ArtefactError, match="no directions that fit its config"):
         Gate.load(tmp_path)
 
 
@@ -149,12 +151,12 @@ def test_a_gate_is_fitted_into_the_folder_of_the_prompt_that_is_trained(
     model: VisionLanguageModel, tmp_path: Path
 ) -> None:
     training, checks = border_queries(seed=0, per_group=4, checks_per_group=8)
-    gate_fitting([model], training, checks, seed=3, out=tmp_path)()
-    assert Gate.load(tmp_path / "gate").facts.config["seed"] == 3
+    gate_fitting([model], training, checks, out=tmp_path)()
+    assert Gate.load(tmp_path / "gate").facts.config["rate"] == 0.05
     with pytest.raises(InputError, match="3 benign queries cannot carry the promise"):
-        gate_fitting([model], training, [q for q in checks if not q.malicious][:3], seed=3, out=tmp_path)
+        gate_fitting([model], training, [q for q in checks if not q.malicious][:3], out=tmp_path)
     with pytest.raises(InputError, match="--gate: a gate reads one model"):
-        gate_fitting([model, model], training, checks, seed=3, out=tmp_path)
+        gate_fitting([model, model], training, checks, out=tmp_path)
 
 
 def test_gates_are_named_on_the_command_line_and_stand_in_the_folders_of_others(
@@ -183,11 +185,12 @@ def test_a_fit_that_was_stopped_goes_on_and_leaves_no_states_behind(
     training, checks = queries[0], border_queries(seed=0, per_group=4, checks_per_group=8)[1]
     options, data = GateFitOptions(rate=0.2), FittingData(training, checks)
 
-    def stop(*_: object, **__: object) -> None:
+    def stop_after_reading(method: object, batches: Iterable[object]) -> None:
+        list(batches)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("davsp.defences.gate.project", stop)
+        patch.setattr("davsp.defences.gate.fit_directions", stop_after_reading)
         with pytest.raises(KeyboardInterrupt):
             Gate.fit(model, options, data, tmp_path / "gate", quiet=True)
     read = sum(path.is_file() for path in (tmp_path / "gate" / STATES).rglob("*"))
@@ -195,6 +198,22 @@ def test_a_fit_that_was_stopped_goes_on_and_leaves_no_states_behind(
     gone_on = Gate.fit(model, options, data, tmp_path / "gate", quiet=True)
     assert not (tmp_path / "gate" / STATES).exists()
     at_once = Gate.fit(model, options.model_copy(update={"states": tmp_path / "kept"}), data, tmp_path / "other")
-    assert torch.allclose(gone_on.direction, at_once.direction, atol=1e-4)
+    assert torch.allclose(gone_on.watch.probe.directions, at_once.watch.probe.directions, atol=1e-4)
     assert sum(path.is_file() for path in (tmp_path / "kept").rglob("*")) == len(training) + len(checks)
     assert "kept" not in (tmp_path / "other" / "config.json").read_text()
+
+
+def test_a_share_of_the_validation_queries_can_be_fitted_to_and_no_request_is_in_both_parts(
+    model: VisionLanguageModel, queries: Two, tmp_path: Path
+) -> None:
+    checks = border_queries(seed=0, per_group=4, checks_per_group=8)[1]
+    named = [replace(query, metadata={"request": f"{i // 3}"}) for i, query in enumerate(checks)]
+    more, calibration = apart(named, 0.5)
+    requests = [{query.metadata["request"] for query in part} for part in (more, calibration)]
+    assert not requests[0] & requests[1] and len(more) + len(calibration) == len(checks)
+    assert abs(len(requests[0]) - len(requests[1])) <= 1
+    gate = Gate.fit(model, GateFitOptions(rate=0.2, fitted_share=0.5), FittingData(queries[0], checks), tmp_path / "g")
+    benign = sum(not query.malicious for query in apart(checks, 0.5)[1])
+    assert sum(rate.n for rate in gate.facts.flagged.values()) == benign
+    with pytest.raises(InputError, match="benign queries cannot carry the promise"):
+        Gate.fit(model, GateFitOptions(rate=0.05, fitted_share=0.9), FittingData(queries[0], checks), tmp_path / "h")

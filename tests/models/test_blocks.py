@@ -26,7 +26,7 @@ def gradient(model: VisionLanguageModel, blocks: Blocks, share: float = 0.0) -> 
     prompt = model.prompt_ids("count the shapes .", size=(height, width))
     tokens = model.tokens([prompt, prompt], [model.answer_ids("one"), model.answer_ids("one two")])
     with blocks.run(share):
-        states, final = states_and_final(model, as_batch(pixels), tokens, LAYER)
+        states, final = states_and_final(model, as_batch(pixels), tokens, [LAYER])
     return torch.autograd.grad(states.square().mean() + final.float().square().mean(), pixels)[0]
 
 

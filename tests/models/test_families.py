@@ -150,7 +150,7 @@ def test_states_equal_the_models_own(tiny: VisionLanguageModel) -> None:
             expected = tiny.model(**inputs, output_hidden_states=True, use_cache=False)
             tokens = tiny.tokens([inputs["input_ids"][0].tolist()], images=[len(pixels)])
             states = last_prompt_states(tiny, pixels, tokens, [1, 2])[0]
-            final = states_and_final(tiny, pixels, tokens, 1)[1]
+            final = states_and_final(tiny, pixels, tokens, [1])[1]
         for k in (1, 2):
             assert torch.allclose(states[k - 1], expected.hidden_states[k][0, -1], atol=2e-5)
         assert torch.allclose(tiny.logits(final), expected.logits.float(), atol=2e-4)

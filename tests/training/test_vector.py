@@ -17,6 +17,7 @@ from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model
+from davsp.models.probe import Probe
 from davsp.training.config import TrainConfig
 from davsp.training.objective import plan
 from davsp.training.separation import LayerStatistics, auroc, choose_layer
@@ -52,7 +53,7 @@ def test_the_batch_size_does_not_matter(model: VisionLanguageModel, queries: Set
 def test_statistics_describe_the_validation_projections(
     model: VisionLanguageModel, queries: Sets, vector: HarmfulnessVector
 ) -> None:
-    values = project(model, queries[1], vector.direction(4), 4, prefix="be careful .", batch_size=7)
+    values = project(model, queries[1], Probe.at(4, vector.direction(4)), prefix="be careful .", batch_size=7)
     malicious = torch.tensor([q.malicious for q in queries[1]])
     at = vector.at(4)
     assert at.malicious_mean == pytest.approx(values[malicious].mean().item(), abs=1e-4)

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from davsp.data.query import Query
-from davsp.defences.gate import Gate, GateFacts
+from davsp.defences.gate import Gate
+from davsp.defences.gate_facts import GateFacts
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.textual import SafetyPrefix
 from davsp.errors import ArtefactError, InputError
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
+from davsp.models.probe import Probe
 from davsp.training.batches import REFUSAL
 from davsp.training.vector import HarmfulnessVector, project
 from davsp.ui.comparison import Comparison, table_of
@@ -27,9 +29,9 @@ def query(queries: tuple[list[Query], list[Query]]) -> Query:
 def gate(model: VisionLanguageModel, vector: HarmfulnessVector, threshold: float) -> Gate:
     facts = GateFacts(
         kind="gate", name="gate", base_model=BaseModelFacts.of(model), config={}, data={}, metrics={},
-        layer=LAYER, threshold=threshold, flagged={}, caught={}, curve={},
+        layers=(LAYER,), threshold=threshold, flagged={}, caught={}, curve={},
     )  # fmt: skip
-    return Gate(facts, vector.direction(LAYER))
+    return Gate(facts, Probe.at(LAYER, vector.direction(LAYER)))
 
 
 def test_both_answers_are_the_models_own(model: VisionLanguageModel, query: Query) -> None:
@@ -45,7 +47,7 @@ def test_both_answers_are_the_models_own(model: VisionLanguageModel, query: Quer
 def test_projections_are_shown_against_the_gates_threshold(
     model: VisionLanguageModel, vector: HarmfulnessVector, query: Query, margin: float, refused: bool
 ) -> None:
-    projection = float(project(model, [query], vector.direction(LAYER), LAYER, batch_size=1)[0])
+    projection = float(project(model, [query], Probe.at(LAYER, vector.direction(LAYER)), batch_size=1)[0])
     behind = Comparison(model, gate(model, vector, projection + margin), 8)
     undefended, defended = behind.ask(open_image(query.image), query.question)
     assert undefended.projection == pytest.approx(projection, abs=1e-3)
@@ -75,6 +77,6 @@ def test_a_defence_of_another_model_and_an_empty_question_are_refused(
         update={"base_model": mine.facts.base_model.model_copy(update={"hidden_size": 7, "weights": None})}
     )
     with pytest.raises(ArtefactError, match="hidden_size"):
-        Comparison(model, Gate(facts, torch.zeros(7)))
+        Comparison(model, Gate(facts, Probe.at(LAYER, torch.zeros(7))))
     with pytest.raises(InputError, match="question is empty"):
         Comparison(model, SafetyPrefix()).ask(open_image(query.image), " ")

@@ -49,7 +49,7 @@ class ImageAttack(Attack):
     def __init__(self, options: ImageOptions, knowledge: Knowledge, seed: int) -> None:
         """Raises InputError for an aim at a projection where a pipeline has no direction."""
         super().__init__(options, knowledge, seed)
-        without = next((p.name for p in knowledge.pipelines if p.direction is None), None)
+        without = next((p.name for p in knowledge.pipelines if p.probe is None), None)
         if options.aim is not Aim.ANSWER and without:
             raise InputError(
                 f"{without} has no direction on which a projection could be lowered: leave aim=answer, or name a "

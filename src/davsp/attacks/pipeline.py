@@ -111,13 +111,12 @@ class Pipeline:
         self.model, self.name, self.identity = model, defence.name, defence.identity
         self.threshold: float | None = None
         self.refusal_threshold = float("inf")
-        self.direction = defence.alignment
+        self.probe = defence.alignment
         low, high = defence.thresholds or (0.0, 0.0)
         self.scale = max(1.0, abs(high - low))
         """What projections are counted in: the distance of a defence's thresholds or a gate's size, at least 1."""
         self.behind: Stage | None = None
         if isinstance(defence, Gate):
-            self.direction = defence.facts.layer, defence.direction
             self.threshold = defence.facts.threshold
             if defence.facts.refusal_threshold is not None:
                 self.refusal_threshold = defence.facts.refusal_threshold
@@ -176,11 +175,11 @@ class Pipeline:
             seen = torch.stack(list(seen))
         tokens = model.tokens(prompts, [case.answer for case in cases])
         rows, columns = tokens.rows, tokens.columns
-        if self.direction is None:
+        if self.probe is None:
             final, projection = model.forward(seen, tokens), torch.zeros(len(cases), device=model.device)
         else:
-            states, final = states_and_final(model, seen, tokens, self.direction[0])
-            projection = states @ self.direction[1].to(states.device)
+            states, final = states_and_final(model, seen, tokens, self.probe.layers)
+            projection = self.probe.score(states)
         logits, labels = model.logits(final[rows, columns]), tokens.labels[rows, columns]
         wrong = (logits.argmax(-1) != labels).long()
         missed = wrong.new_zeros(len(cases)).index_add(0, rows, wrong)

@@ -73,7 +73,8 @@ def fit(
     from davsp.util.options import read_options
 
     defence = fitted_kind(name)
-    options = read_options(defence.FitOptions, {"seed": seed}, set_ or [])
+    drawing = {"seed": seed} if "seed" in defence.FitOptions.model_fields else {}
+    options = read_options(defence.FitOptions, drawing, set_ or [])
     source = training_source(data, benchmarks)
     if not defence.fits_queries and not _is_testbed(source):
         left = "--benchmark" if benchmarks else "--data"

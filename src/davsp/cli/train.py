@@ -277,7 +277,7 @@ def train(
         print(json.dumps(describe(pairs, settings, training, checks), indent=2))
         return
     chosen = settings.model_dump()
-    fit_gate = gate_fitting(loaded, training, checks, settings.seed, out) if gate else None
+    fit_gate = gate_fitting(loaded, training, checks, out) if gate else None
     try:
         api.train(
             loaded,
@@ -308,7 +308,7 @@ def print_picked(folder: Path, step: int) -> None:
 
 
 def gate_fitting(
-    models: list[VisionLanguageModel], training: list[Query], checks: list[Query], seed: int, out: Path
+    models: list[VisionLanguageModel], training: list[Query], checks: list[Query], out: Path
 ) -> Callable[[], object]:
     """What fits the gate of a prompt. Raises InputError, before any training, where none can be fitted."""
     from davsp.defences.base import FittingData
@@ -320,6 +320,6 @@ def gate_fitting(
         raise InputError(
             "--gate: a gate reads one model, and the prompt is for several: fit one for each, davsp fit gate."
         )
-    options = GateFitOptions(seed=seed)
+    options = GateFitOptions()
     check_enough(sum(not query.malicious for query in checks), options.rate, options.confidence)
     return partial(Gate.fit, models[0], options, FittingData(training, checks), out / GATE)

@@ -17,11 +17,10 @@ from davsp.data.conversation import Role
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.judges.thinking import after_thinking
+from davsp.models.probe import Probe
 from davsp.models.requests import Request, Response
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from davsp.imaging.canvas import Canvas
     from davsp.models.base import VisionLanguageModel
 
@@ -147,13 +146,13 @@ class Defence(ABC):
         return self
 
     @property
-    def alignment(self) -> tuple[int, Tensor] | None:
-        """The decoder layer and the direction, float32 (hidden,), along which it moves hidden states; None for none."""
+    def alignment(self) -> Probe | None:
+        """The score of hidden states that it moves or goes by; None for none."""
         return None
 
     @property
     def thresholds(self) -> tuple[float, float] | None:
-        """The projections onto that direction above which it was to bring malicious queries, and below which benign
+        """The scores above which it was to bring malicious queries, and below which benign
         ones; None for none."""
         return None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -15,31 +15,32 @@ from torch import Tensor
 
 from davsp.data.conversation import Role
 from davsp.data.digests import digest
-from davsp.data.query import Query, split_queries
+from davsp.data.query import Query
 from davsp.defences import fitted
 from davsp.defences.base import Defence, Exchange, FittingData
-from davsp.defences.calibration import conformal_threshold
+from davsp.defences.calibration import check_enough, conformal_threshold
+from davsp.defences.gate_facts import GateFacts, card, measured
 from davsp.defences.loading import load_defence
 from davsp.defences.stored import BaseModelFacts
-from davsp.errors import ArtefactError, ModelError
+from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
+from davsp.models.probe import Probe
 from davsp.models.requests import Request, Watch
 from davsp.models.state_store import StateStore
-from davsp.rates import Rate
 from davsp.training.batches import REFUSAL
 from davsp.training.choices import Direction, FitOn
-from davsp.training.vector import extract_vector, project
+from davsp.training.directions import fit_directions
+from davsp.training.twins import apart
+from davsp.training.vector import fitted_queries
 from davsp.util.batching import batched
-from davsp.util.options import Count, Positive
+from davsp.util.options import Positive
 from davsp.util.progress import bar
 
-SELECTION = 0.25
-"""Of the training queries: those that choose the layer."""
+LAYERS = 6
+"""Decoder layers that a gate reads, where it is not told which: neighbours say nearly the same."""
 STATES = "states"
 """Of a gate's folder: hidden states that were read, until the gate is fitted."""
-CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Shares of benign queries at which the card says how many malicious ones are caught."""
 
 
 class GateFitOptions(BaseModel):
@@ -58,12 +59,19 @@ class GateFitOptions(BaseModel):
     confidence: float = Field(0.95, gt=0, lt=1, description="How sure these are, over the draw of the calibration.")
     direction: Direction = Field(Direction.LOGISTIC, description="How the direction is made, as for `davsp train`.")
     fit_on: FitOn = Field(FitOn.IMAGES, description="What it is made from: images or texts, as for `davsp train`.")
-    layer: Positive | None = Field(
+    layers: tuple[Positive, ...] | None = Field(
         None,
-        description="Decoder layer. Default: the one that separates held-out training queries best.",
+        min_length=1,
+        description="Decoder layers that are read together. Default: six in the upper half, or all there, if fewer.",
+    )
+    fitted_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the validation queries that it is fitted to, too, instead of calibrated with: worth it "
+        "where they are of other sources than the training queries. No request is in both parts.",
     )
     batch_size: Positive = Field(16, description="Queries that are read at once.")
-    seed: Count = Field(0, description="Of which training queries are held out.")
     states: Path | None = Field(
         None,
         description="A folder in which the hidden states that are read are kept, where fits with other options find "
@@ -87,21 +95,6 @@ class GateOptions(BaseModel):
     inner: str = Field("", description="The defence behind it, a folder or a name; empty: a refusal.")
 
 
-class GateFacts(fitted.FittedFacts):
-    """What a gate says of itself. Rates are of the queries that it was calibrated with, by kind (`group`)."""
-
-    layer: int
-    threshold: float
-    refusal_threshold: float | None = None
-    """Above it a query is refused, whatever stands behind the gate."""
-    flagged: dict[str, Rate]
-    """Of the benign queries."""
-    caught: dict[str, Rate]
-    """Of the malicious ones."""
-    curve: dict[str, Rate]
-    """Malicious queries caught, by the share of benign ones above the threshold."""
-
-
 class Gate(Defence):
     """Reads the undefended query; where the model recognises harm, the query is answered behind `inner`, or refused.
 
@@ -110,11 +103,11 @@ class Gate(Defence):
 
     kind = "gate"
     about = (
-        "A gate: the hidden state of the undefended query is projected on a direction that tells malicious from benign "
-        "queries. Below the threshold the query is answered as if there were no gate, in the same pass; above it, it "
-        "is answered behind another defence, or refused. The threshold is one of split conformal calibration: of "
-        "queries like the benign ones that it was calibrated with, it flags no more than was promised; of others it "
-        "promises nothing."
+        "A gate: hidden states of the undefended query are projected on directions that tell malicious from benign "
+        "queries, and added up. Below the threshold the query is answered as if there were no gate, in the same pass; "
+        "above it, it is answered behind another defence, or refused. The threshold is one of split conformal "
+        "calibration: of queries like the benign ones that it was calibrated with, it flags no more than was promised; "
+        "of others it promises nothing."
     )
     Options = GateOptions
     FitOptions = GateFitOptions
@@ -122,21 +115,21 @@ class Gate(Defence):
     model_specific = True
     reads_states = True
 
-    def __init__(self, facts: GateFacts, direction: Tensor, inner: Defence | None = None) -> None:
-        self.facts, self.direction, self.inner = facts, direction, inner
+    def __init__(self, facts: GateFacts, probe: Probe, inner: Defence | None = None) -> None:
+        self.facts, self.inner = facts, inner
         self.name = f"{facts.name}+{inner.name}" if inner else facts.name
-        self.watch = Watch(facts.layer, direction, facts.threshold)
+        self.watch = Watch(probe, facts.threshold)
 
     def before(self, inner: Defence, name: str | None = None) -> Gate:
         """The same gate before a defence, which answers what it flags; called `name`, by default after both."""
-        gate = Gate(self.facts, self.direction, inner)
+        gate = Gate(self.facts, self.watch.probe, inner)
         gate.name = name or gate.name
         return gate
 
     @property
     def identity(self) -> str:
-        numbers = (self.facts.layer, self.facts.threshold, self.facts.refusal_threshold)
-        state = self.direction.numpy().tobytes() + repr(numbers).encode()
+        numbers = (self.facts.layers, self.facts.threshold, self.facts.refusal_threshold)
+        state = self.watch.probe.directions.numpy().tobytes() + repr(numbers).encode()
         return f"{hashlib.sha256(state).hexdigest()} before {self.inner.identity if self.inner else REFUSAL!r}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
@@ -166,8 +159,8 @@ class Gate(Defence):
         return self.before(self.inner.on_images_of(roles), self.name) if self.inner else self
 
     @property
-    def alignment(self) -> tuple[int, Tensor] | None:
-        return self.facts.layer, self.direction
+    def alignment(self) -> Probe | None:
+        return self.watch.probe
 
     def picture(self) -> bytes | None:
         return self.inner.picture() if self.inner else None
@@ -187,38 +180,29 @@ class Gate(Defence):
         *,
         quiet: bool = False,
     ) -> Self:
-        """Fit the direction to three quarters of the training queries, choose the layer by the others, and calibrate
-        the threshold with the benign validation queries.
+        """Fit the probe to the training queries, and calibrate the threshold with the benign validation queries.
 
         Raises InputError where there are too few of these for the promise, queries of one side alone, or a layer that
         does not see the image.
         """
-        if options.layer:
-            model.check_layer(options.layer)
+        layers = options.layers or default_layers(model)
+        for layer in layers:
+            model.check_layer(layer)
+        more, calibration = apart(data.validation, options.fitted_share)
+        training = [*data.training, *more]
+        fitting = fitted_queries(training, options.fit_on)
+        check_enough(sum(not query.malicious for query in calibration), options.rate, options.confidence)
+        for name, queries in (("training", fitting), ("validation", calibration)):
+            if len({query.malicious for query in queries}) < 2:
+                raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
         store = StateStore(options.states or folder / STATES, model)
-        fitting, selection = split_queries(data.training, SELECTION, options.seed)
-        calibration = data.validation
-        with bar("Gate", len(data.training) + len(calibration), quiet=quiet) as advance:
-            vector = extract_vector(
-                model,
-                fitting,
-                selection,
-                prefix="",
-                batch_size=options.batch_size,
-                advance=advance,
-                direction=options.direction,
-                fit_on=options.fit_on,
-                store=store,
-            )
-            seeing = vector.statistics[model.first_seeing_layer - 1 :]
-            layer = options.layer or max(seeing, key=lambda s: s.separation).layer
-            direction = vector.direction(layer)
-            scores: list[float] = []
-            for batch in batched(calibration, options.batch_size):
-                scores += project(model, batch, direction, layer, batch_size=options.batch_size, store=store).tolist()
-                advance(len(batch))
+        with bar("Gate", len(fitting) + len(calibration), quiet=quiet) as advance:
+            read = partial(_batches, store, layers, options.batch_size, advance)
+            joined = ((batch, states.flatten(1)[:, None]) for batch, states in read(fitting))
+            [direction] = fit_directions(options.direction, joined)
+            probe = Probe(layers, direction.view(len(layers), -1))
+            scores = [score for _, states in read(calibration) for score in probe.score(states).tolist()]
         benign = [score for score, query in zip(scores, calibration, strict=True) if not query.malicious]
-        malicious = [score for score, query in zip(scores, calibration, strict=True) if query.malicious]
         threshold = conformal_threshold(benign, options.rate, options.confidence)
         bound = options.refusal_rate and conformal_threshold(benign, options.refusal_rate, options.confidence)
         facts = GateFacts(
@@ -226,68 +210,37 @@ class Gate(Defence):
             name=folder.resolve().name,
             base_model=BaseModelFacts.of(model),
             config=options.model_dump(mode="json", exclude={"states"}),
-            data={"training": digest(data.training), "calibration": digest(calibration)},
-            metrics={"auroc": vector.at(layer).auroc, "separation": vector.at(layer).separation},
-            layer=layer,
+            data={"training": digest(training), "calibration": digest(calibration)},
+            layers=layers,
             threshold=threshold,
             refusal_threshold=bound,
-            flagged=_by_kind(scores, calibration, threshold, malicious=False),
-            caught=_by_kind(scores, calibration, threshold, malicious=True),
-            curve={f"{share:g}": _above(malicious, _quantile(benign, share)) for share in CURVE},
+            **measured(scores, calibration, threshold),
         )
-        fitted.save(folder, facts, {"direction": direction}, _card(cls.about, facts))
+        fitted.save(folder, facts, {"directions": probe.directions}, card(cls.about, facts))
         shutil.rmtree(folder / STATES, ignore_errors=True)
-        return cls(facts, direction)
+        return cls(facts, probe)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts, tensors = fitted.load(folder, GateFacts, cls.kind)
-        direction = tensors.get("direction")
-        if direction is None or direction.shape != (facts.base_model.hidden_size,):
-            raise ArtefactError(f"{folder} holds no direction that fits its config.json: fit the gate again.")
-        return cls(facts, direction.float())
+        directions = tensors.get("directions")
+        if directions is None or directions.shape != (len(facts.layers), facts.base_model.hidden_size):
+            raise ArtefactError(f"{folder} holds no directions that fit its config.json: fit the gate again.")
+        return cls(facts, Probe(facts.layers, directions.float()))
 
 
-def _by_kind(
-    scores: Sequence[float], queries: Sequence[Query], threshold: float, *, malicious: bool
-) -> dict[str, Rate]:
-    """By group, the queries of one side that are above the threshold."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for score, query in zip(scores, queries, strict=True):
-        if query.malicious is malicious:
-            found[query.group].append(score)
-    return {group: _above(own, threshold) for group, own in sorted(found.items())}
+def default_layers(model: VisionLanguageModel) -> tuple[int, ...]:
+    """LAYERS decoder layers, evenly spread over the upper half of those that see the image, the last among them."""
+    first = max(model.first_seeing_layer, model.n_layers // 2 + 1)
+    return tuple(sorted({round(k) for k in torch.linspace(first, model.n_layers, LAYERS).tolist()}))
 
 
-def _above(scores: Sequence[float], threshold: float) -> Rate:
-    return Rate.of(sum(not score <= threshold for score in scores), len(scores))
-
-
-def _quantile(benign: Sequence[float], share: float) -> float:
-    """What a share of the benign scores exceeds."""
-    return float(torch.tensor(benign, dtype=torch.float64).quantile(1 - share))
-
-
-def _card(about: str, facts: GateFacts) -> str:
-    rows = [
-        *(("benign, flagged", name, rate) for name, rate in facts.flagged.items()),
-        *(("malicious, caught", name, rate) for name, rate in facts.caught.items()),
-        *(
-            (f"malicious, caught where {100 * float(share):g} % of the benign are flagged", "all", rate)
-            for share, rate in facts.curve.items()
-        ),
-    ]
-    table = "\n".join(f"| {what} | {name} | {_shown(rate)} |" for what, name, rate in rows)
-    promised = f"at most {100 * facts.config['rate']:g} % of benign queries flagged"
-    if refused := facts.config.get("refusal_rate"):
-        promised += f", {100 * refused:g} % refused whatever stands behind it"
-    return (
-        f"{about}\n\nDecoder layer {facts.layer}. Promised: {promised}, with {100 * facts.config['confidence']:g} % "
-        "confidence. Measured on the queries that it was calibrated with:\n\n"
-        f"| | kind | |\n|---|---|---|\n{table}"
-    )
-
-
-def _shown(rate: Rate) -> str:
-    share = rate.in_percent(sign=" %")
-    return f"{share} n={rate.n}" if share else "-"
+def _batches(
+    store: StateStore, layers: Sequence[int], size: int, advance: Callable[[int], None], queries: Sequence[Query]
+) -> Iterator[tuple[Sequence[Query], Tensor]]:
+    """The queries in batches, and their states at the layers, float32 (B, len(layers), hidden)."""
+    places = [layer - 1 for layer in layers]
+    batches = batched(queries, size)
+    for batch, states in zip(batches, store.batches(batches), strict=True):
+        yield batch, states[:, places]
+        advance(len(batch))

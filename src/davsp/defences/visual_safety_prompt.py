@@ -33,6 +33,7 @@ from davsp.defences.stored_visual import VisualFacts, read_visual
 from davsp.errors import ArtefactError
 from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
+from davsp.models.probe import Probe
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import make_objectives
@@ -105,8 +106,10 @@ class VisualSafetyPrompt(
     """Of a prompt that was loaded: the command that made it."""
 
     @property
-    def alignment(self) -> tuple[int, Tensor] | None:
-        return None if self.training is None or self.direction is None else (self.training.layer, self.direction)
+    def alignment(self) -> Probe | None:
+        return (
+            None if self.training is None or self.direction is None else Probe.at(self.training.layer, self.direction)
+        )
 
     @property
     def thresholds(self) -> tuple[float, float] | None:

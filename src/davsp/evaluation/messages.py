@@ -80,7 +80,7 @@ def as_record(request: Request) -> dict[str, Any]:
         {"role": m.role.value, "content": [part if isinstance(part, str) else {"type": "image"} for part in m.parts]}
         for m in request.messages
     ]
-    watched = {"watch": {"layer": w.layer, "threshold": w.threshold}} if (w := request.watch) else {}
+    watched = {"watch": {"layers": list(w.probe.layers), "threshold": w.threshold}} if (w := request.watch) else {}
     sampling = {"temperature": request.temperature, "seed": request.seed}
     return {"messages": said, "begun": request.begun, **sampling, **watched}
 

@@ -79,12 +79,13 @@ def last_prompt_states(
 
 
 def states_and_final(
-    model: VisionLanguageModel, pixels: Pixels, tokens: Tokens, layer: int
-) -> tuple[Float[Tensor, "b hidden"], Float[Tensor, "b t hidden"]]:
-    """One full pass: the last prompt token's state at `layer` (B, hidden), and all final states (B, T, hidden)."""
-    with record_activations(model, [layer], select=lambda states: _at_last_prompt(states, tokens)) as states:
+    model: VisionLanguageModel, pixels: Pixels, tokens: Tokens, layers: Sequence[int]
+) -> tuple[Float[Tensor, "b layers hidden"], Float[Tensor, "b t hidden"]]:
+    """One full pass: the last prompt token's state at each of `layers`, float32 (B, len(layers), hidden), and all final
+    states (B, T, hidden)."""
+    with record_activations(model, layers, select=lambda states: _at_last_prompt(states, tokens)) as states:
         final = model.forward(pixels, tokens)
-    return states[layer], final
+    return torch.stack([states[layer] for layer in layers], dim=1), final
 
 
 def _at_last_prompt(states: Tensor, tokens: Tokens) -> Tensor:

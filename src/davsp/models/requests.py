@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from davsp.data.conversation import Conversation, ImageContent, Message, Messages, check_roles, one_turn
 from davsp.errors import InputError
+from davsp.models.probe import Probe
 
 BLOCKED = "davsp_blocked"
 """Where the metadata of an output of Inspect's hold why the service blocked the request."""
@@ -17,11 +16,10 @@ BLOCKED = "davsp_blocked"
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """What a loaded model looks for in itself as it reads a request: the last prompt token's state after decoder layer
-    `layer`, projected on `direction`, float32 (hidden,). A request that projects above `threshold` is not answered."""
+    """What a loaded model looks for in itself as it reads a request. One that the probe scores above `threshold` is not
+    answered."""
 
-    layer: int
-    direction: Tensor
+    probe: Probe
     threshold: float
 
     def flags(self, projection: float) -> bool:
@@ -69,7 +67,7 @@ class Response:
     """What a model said after `begun`. `finished`: it ended by itself, not at the limit of tokens.
 
     `input_tokens` and `output_tokens` are None where the model does not tell them. `projection` is what a request with
-    a watch was projected at; None where the model did not look.
+    a watch was scored by its probe; None where the model did not look.
     """
 
     text: str

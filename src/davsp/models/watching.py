@@ -53,14 +53,13 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
     def _project(self, row: int, request: Request) -> float | None:
         if (watch := request.watch) is None:
             return None
-        state = self.states[watch.layer][row]
-        return float(state @ watch.direction.to(state.device))
+        return float(watch.probe.score(torch.stack([self.states[layer][row] for layer in watch.probe.layers])[None]))
 
 
 @contextmanager
 def watching(model: VisionLanguageModel, requests: Sequence[Request], end: int) -> Iterator[Watcher]:
     """Watch the batch that is generated in the block, whose prompts are padded on the left. Raises InputError for a
     layer that the model does not have."""
-    layers = sorted({request.watch.layer for request in requests if request.watch})
+    layers = sorted({layer for request in requests if request.watch for layer in request.watch.probe.layers})
     with record_activations(model, layers, select=lambda states: states[:, -1].float()) as states:
         yield Watcher(requests, states, end)

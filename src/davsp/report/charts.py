@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from statistics import fmean
+from typing import Any
 
 from davsp.judges.rates import pooled
 from davsp.rates import Measure, Rate, Rates
@@ -18,6 +20,10 @@ _TITLES = {
 }
 _MARKERS = "os^DvPX"
 """One fewer than there are colours, so that a defence's pair of both is its own."""
+_FRONT_AXES = {
+    "kept": "benign answers kept, %",
+    "over_refusal": "harmless queries refused, % (lower is better)",
+}
 
 
 def draw_rates(defences: Mapping[str, Rates], kinds: Sequence[str] = ()) -> str:
@@ -90,6 +96,34 @@ def draw_trade_off(defences: Sequence[DefencePoint], usefulness: str) -> str:
     names = [_shortened(name) for name in signs]
     figure.legend(signs.values(), names, loc="outside lower left", ncols=2, frameon=False, fontsize=10, labelcolor=INK)
     return to_svg(figure, "Safety against usefulness and over-refusal, by defence")
+
+
+def draw_front(records: Sequence[Mapping[str, Any]]) -> str:
+    """The prompts that a training run validated: malicious queries refused against benign answers kept and against
+    over-refusal, each where it was measured, a point for each with its step. Those that no other beats are filled.
+
+    Of several models the means are drawn. Empty where fewer than two prompts were validated.
+    """
+    from davsp.training.front import figures, place
+
+    validated = [{"step": r["step"], **r["validation"]} for r in records if "validation" in r]
+    front = pareto_front([place(record) for record in validated])
+    shown = [name for name in ("kept", "over_refusal") if all(figures(record, name) for record in validated)]
+    if len(validated) < 2 or not shown or not all(figures(record, "refused") for record in validated):
+        return ""
+    drawn = new_figure(2.6 * len(shown))
+    panels = drawn.subplots(len(shown), 1, squeeze=False)[:, 0]
+    for panel, name in zip(panels, shown, strict=True):
+        for i, record in enumerate(validated):
+            at = (100 * fmean(figures(record, name)), 100 * fmean(figures(record, "refused")))
+            inside = SERIES[0] if i in front else "none"
+            panel.plot(*at, marker="o", markersize=6.5, color=SERIES[0], markerfacecolor=inside)
+            panel.annotate(str(record["step"]), at, (5, 3), textcoords="offset points", fontsize=9, color=INK)
+        panel.set_xlabel(_FRONT_AXES[name])
+        panel.set_ylabel("malicious refused, %")
+        panel.margins(0.1)
+        dress(panel)
+    return to_svg(drawn, "Validated prompts by step: malicious queries refused, benign answers kept, over-refusal")
 
 
 def _shortened(name: str) -> str:

@@ -104,7 +104,7 @@ def _drawings(results: Results, trade_off: TradeOff, kinds: Sequence[str], input
     check_can_draw()
     from markupsafe import Markup
 
-    from davsp.report.charts import draw_rates, draw_trade_off
+    from davsp.report.charts import draw_front, draw_rates, draw_trade_off
     from davsp.report.plots import projection_histograms, training_curves
 
     drawn = {
@@ -113,6 +113,7 @@ def _drawings(results: Results, trade_off: TradeOff, kinds: Sequence[str], input
         "trade_off": draw_trade_off(trade_off.points, trade_off.usefulness) if len(trade_off.points) > 1 else "",
         "projections": projection_histograms(inputs.projections, inputs.thresholds) if inputs.projections else "",
         "training": training_curves(inputs.training) if inputs.training else "",
+        "front": draw_front(inputs.training),
     }
     return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704 - our own SVG
 

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from davsp.rates import Verdict
 from davsp.results import read_checked
@@ -64,7 +64,7 @@ class ReportInputs(_Input):
     """What report_inputs.json holds. A part that is not given is left out of the page.
 
     `prompt` names the defence that `projections`, `training` and `border` are of. `projections` maps "side/condition",
-    such as "malicious/before", to one float per query, taken after decoder layer `layer`. Its training was to bring
+    such as "malicious/before", to one float per query, taken at the decoder `layers`. Its training was to bring
     malicious queries above the first of the `thresholds`, and benign ones below the second. `training` are the records
     of a training run's metrics.jsonl. `border` is an RGBA PNG, transparent where the image goes.
     """
@@ -72,11 +72,21 @@ class ReportInputs(_Input):
     title: str
     prompt: str = ""
     projections: dict[Condition, list[float]] = {}
-    layer: int | None = None
+    layers: list[int] = []
     thresholds: tuple[float, float] | None = None
     training: list[TrainingRecord] = []
     border: Png | None = None
     transcripts: list[Transcript] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_one_layer(cls, data: Any) -> Any:
+        """Pages of davsp 0.1 and 0.2 name one layer, or none, as `layer`."""
+        if isinstance(data, dict) and "layer" in data:
+            layer = data["layer"]
+            data = {name: value for name, value in data.items() if name != "layer"}
+            data["layers"] = [] if layer is None else [layer]
+        return data
 
 
 def write_inputs(folder: Path, inputs: ReportInputs) -> None:

@@ -35,9 +35,13 @@ class TradeOff(NamedTuple):
     left_out: list[str]
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of the pairs are not beaten: no other is at least as high in both and higher in one."""
-    return [i for i, (x, y) in enumerate(points) if not any(a >= x and b >= y and (a > x or b > y) for a, b in points)]
+def pareto_front(points: Sequence[tuple[float, ...]]) -> list[int]:
+    """Which of the points are not beaten: no other is at least as high in all coordinates and higher in one."""
+
+    def beats(other: tuple[float, ...], point: tuple[float, ...]) -> bool:
+        return other != point and all(a >= b for a, b in zip(other, point, strict=True))
+
+    return [i for i, point in enumerate(points) if not any(beats(other, point) for other in points)]
 
 
 def trade_off_of(table: ModelTable, evaluations: Sequence[Evaluation]) -> TradeOff:

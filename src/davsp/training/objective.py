@@ -201,7 +201,7 @@ class Objective:
         loss = prompt.new_zeros(())
         figures: dict[str, Tensor] = {}
         if answered:
-            states, final = states_and_final(self.model, pixels, batch.tokens, self.plan.layer)
+            states, final = states_and_final(self.model, pixels, batch.tokens, [self.plan.layer])
             rows, columns = batch.tokens.rows, batch.tokens.columns
             logits = self.model.logits(final[rows, columns])
             if held:
@@ -212,10 +212,10 @@ class Objective:
                 loss = loss + config.answer_weight * answer
                 figures[f"{name}_answer_loss"] = answer.detach()
         elif config.alignment_weight > 0:
-            states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])[:, 0]
+            states = last_prompt_states(self.model, pixels, batch.tokens, [self.plan.layer])
         else:
             return prompt.sum() * 0, figures
-        projections = states @ self.direction
+        projections = states[:, 0] @ self.direction
         below = [self.plan.kinds.get(side.queries[i].kind, self.plan.tau_minus) for i in indices]
         low = on_device(torch.tensor(below), projections.device)
         aligned = alignment_loss(projections, malicious, self.plan.tau_plus, low).mean() / self.plan.scale
@@ -261,15 +261,15 @@ class Objective:
                 batch = side.batch(indices, answered=not malicious)
                 canvas = prompt.compose(batch.interior)
                 if malicious:
-                    states = last_prompt_states(self.model, canvas, batch.tokens, [self.plan.layer])[:, 0]
+                    states = last_prompt_states(self.model, canvas, batch.tokens, [self.plan.layer])
                 else:
-                    states, final = states_and_final(self.model, canvas, batch.tokens, self.plan.layer)
+                    states, final = states_and_final(self.model, canvas, batch.tokens, [self.plan.layer])
                     rows = batch.tokens.rows
                     logits = self.model.logits(final[rows, batch.tokens.columns])
                     kept += _kept(logits, batch.tokens).tolist()
                     if self.multipliers:
                         divergences += self._divergences(side, indices, logits, rows).tolist()
-                projections += (states @ self.direction).tolist()
+                projections += (states[:, 0] @ self.direction).tolist()
             values = np.array(processes().all_gather(projections))
             name = "malicious" if malicious else "benign"
             record[f"{name}_projection"] = float(values.mean())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 from PIL import Image
@@ -33,3 +34,16 @@ def text_twins(queries: Iterable[Query]) -> list[Query]:
                 metadata=MappingProxyType({REQUEST: request}),
             )
     return list(twins.values())
+
+
+def apart(queries: Sequence[Query], share: float) -> tuple[list[Query], list[Query]]:
+    """Two parts in order, of which the first has a share of the requests, and which share none; a query whose request
+    is not known is one of its own."""
+    requests = sorted({_request(query) for query in queries})
+    random.Random(0).shuffle(requests)  # noqa: S311 - a choice of samples, no secret
+    first = set(requests[: round(share * len(requests))])
+    return [q for q in queries if _request(q) in first], [q for q in queries if _request(q) not in first]
+
+
+def _request(query: Query) -> str:
+    return query.metadata.get(REQUEST) or query.id

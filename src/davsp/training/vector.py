@@ -21,7 +21,7 @@ from davsp.errors import ArtefactError, InputError
 from davsp.models.activations import activation_batches
 from davsp.models.base import VisionLanguageModel
 from davsp.models.hardware import hardware_of
-from davsp.models.state_store import StateStore
+from davsp.models.probe import Probe
 from davsp.results import first_problem
 from davsp.training.choices import Direction, FitOn
 from davsp.training.directions import fit_directions
@@ -147,11 +147,9 @@ def extract_vector(
     directions: Tensor | None = None,
     direction: Direction = Direction.MEAN,
     fit_on: FitOn = FitOn.IMAGES,
-    store: StateStore | None = None,
 ) -> HarmfulnessVector:
     """Directions from the fitting queries, as `direction` says, or as given in `directions`; their quality from the
-    validation queries. Images carry no border. States are read batch by batch, by all processes of the run, and kept in
-    `store`, where there is one.
+    validation queries. Images carry no border. States are read batch by batch, by all processes of the run.
 
     The layer is chosen among those that see the image, by how well it separates the validation queries: within each
     kind of query, but with direction "mean", which is the paper's (harmfulness vector: v_k = mean malicious - mean
@@ -167,7 +165,7 @@ def extract_vector(
     given = directions is not None
     if directions is None:
         fitted = fitted_queries(fitting, fit_on)
-        read = _states_by_batch(model, fitted, prefix, batch_size, advance, store)
+        read = _states_by_batch(model, fitted, prefix, batch_size, advance)
         directions = fit_directions(direction, (([fitted[i] for i in rows], states) for rows, states in read))
         advance(len(fitting) - len(fitted))
     elif directions.shape != (model.n_layers, model.hidden_size):
@@ -177,7 +175,7 @@ def extract_vector(
         )
     texts = [twin for twin in text_twins(validation) if twin.malicious]
     projected = [
-        _projected(model, queries, directions, prefix, batch_size, step, store)
+        _projected(model, queries, directions, prefix, batch_size, step)
         for queries, step in ((validation, advance), (texts, lambda n: None))
     ]
     statistics = layer_statistics(
@@ -242,21 +240,14 @@ def origin_of(
 def project(
     model: VisionLanguageModel,
     queries: Sequence[Query],
-    direction: Float[Tensor, " hidden"],
-    layer: int,
+    probe: Probe,
     *,
     prefix: str = "",
     batch_size: int = 16,
-    store: StateStore | None = None,
 ) -> Float[Tensor, " n"]:
-    """<h_layer, direction> of each query as it stands, float32 (N,). Blocks after `layer` are not run, unless all
-    states are kept in `store`."""
-    batches = batched(queries, batch_size)
-    if store:
-        states = [batch[:, layer - 1] for batch in store.batches(batches, prefix)]
-    else:
-        states = [batch[:, 0] for batch in activation_batches(model, batches, [layer], prefix)]
-    return torch.cat([torch.zeros(0), *((batch * direction).sum(-1) for batch in states)])
+    """The score of each query as it stands, float32 (N,). Blocks after the last of the probe's layers are not run."""
+    states = activation_batches(model, batched(queries, batch_size), probe.layers, prefix)
+    return torch.cat([torch.zeros(0), *map(probe.score, states)])
 
 
 def _states_by_batch(
@@ -265,14 +256,12 @@ def _states_by_batch(
     prefix: str,
     batch_size: int,
     advance: Advance,
-    store: StateStore | None,
 ) -> Iterator[tuple[Sequence[int], Tensor]]:
     """This process's batches, as places in `queries`, and their states, float32 (B, layers, hidden), on the CPU."""
     share = processes().shard(batched(range(len(queries)), batch_size))
     batches = [[queries[i] for i in rows] for rows in share]
     every = range(1, model.n_layers + 1)
-    read = store.batches(batches, prefix) if store else activation_batches(model, batches, every, prefix)
-    for rows, states in zip(share, read, strict=True):
+    for rows, states in zip(share, activation_batches(model, batches, every, prefix), strict=True):
         yield rows, states
         advance(len(rows) * processes().count)
 
@@ -284,12 +273,11 @@ def _projected(
     prefix: str,
     batch_size: int,
     advance: Advance,
-    store: StateStore | None,
 ) -> Float[Tensor, "n layers"]:
     """Each query's projection at every layer, in order, float32 (N, layers)."""
     own = [
         (list(rows), (states * directions).sum(-1))
-        for rows, states in _states_by_batch(model, queries, prefix, batch_size, advance, store)
+        for rows, states in _states_by_batch(model, queries, prefix, batch_size, advance)
     ]
     projected = torch.zeros(len(queries), len(directions))
     for rows, values in processes().all_gather(own):

@@ -14,6 +14,7 @@ from davsp.defences.gate import Gate
 from davsp.defences.textual import Undefended
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
+from davsp.models.probe import Probe
 from davsp.models.requests import Request, Response, Watch
 from davsp.util.async_running import run_coroutine
 
@@ -38,7 +39,7 @@ class Comparison:
         self.model, self.defence, self.max_new_tokens = model, defence.on_canvas(model.canvas), max_new_tokens
         self._watch: Watch | None = None
         if alignment := self.defence.alignment:
-            self._watch = Watch(*alignment, threshold=float("inf"))
+            self._watch = Watch(alignment, threshold=float("inf"))
 
     def ask(self, image: Image.Image, question: str) -> tuple[Answered, Answered]:
         """The undefended answer and the defended one. Raises InputError for an empty question."""
@@ -56,14 +57,12 @@ class Comparison:
         """What a projection means behind this defence, in a sentence; empty where it brings no direction."""
         if isinstance(self.defence, Gate):
             watch = self.defence.watch
-            return (
-                f"Decoder layer {watch.layer}. The gate lets through what projects at {watch.threshold:.3f} or below."
-            )
+            return f"{_where(watch.probe)}. The gate lets through what projects at {watch.threshold:.3f} or below."
         if self.defence.alignment is None or self.defence.thresholds is None:
             return ""
         above, below = self.defence.thresholds
         return (
-            f"Decoder layer {self.defence.alignment[0]}. The defence was made to bring malicious queries above "
+            f"{_where(self.defence.alignment)}. The defence was made to bring malicious queries above "
             f"{above:.3f}, and benign ones below {below:.3f}."
         )
 
@@ -93,3 +92,8 @@ def table_of(undefended: Answered, defended: Answered) -> list[list[str]]:
         ("tokens written", lambda a: str(a.cost.output_tokens)),
     ]
     return [[name, shown(undefended), shown(defended)] for name, shown in rows]
+
+
+def _where(probe: Probe) -> str:
+    """Where a probe reads, as a sentence begins."""
+    return str(probe).capitalize()
