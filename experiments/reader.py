@@ -43,13 +43,13 @@ def main() -> None:
     parser.add_argument("--per-group", type=int, default=100, help="test queries of each kind and seed")
     parser.add_argument("--train-per-group", type=int, default=300)
     parser.add_argument("--states", type=Path, help="folder in which the states that the gate reads are kept")
-    parser.add_argument("--defence", action="append", help=f"to compare with; default: {', '.join(OTHERS)}")
+    parser.add_argument("--defence", nargs="*", default=OTHERS, help=f"to compare with; default: {', '.join(OTHERS)}")
     parser.add_argument("--dtype", default="bfloat16", help="of the model")
     asked = parser.parse_args()
     model = load_model(SMOL, dtype=asked.dtype)
     name = f"smol@{LEAST_PUBLIC_SIDE}={asked.texts}"
     gate = _gate(model, name, asked.train_per_group, asked.out / "gate", asked.states)
-    others = [load_defence(each) for each in asked.defence or OTHERS]
+    others = [load_defence(each) for each in asked.defence]
     runs = []
     for seed in asked.seeds:
         folder = asked.out / f"seed-{seed}"
