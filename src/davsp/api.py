@@ -371,7 +371,8 @@ def _write_page(
 def _projections(
     model: VisionLanguageModel, defence: Defence, queries: Sequence[Query], batch_size: int
 ) -> dict[str, list[float]]:
-    """Projections of malicious and benign queries, undefended and defended, as "side/condition"."""
+    """Projections of malicious and benign queries, undefended and, where that changes them, defended, as
+    "side/condition"."""
     assert defence.alignment
     probe = defence.alignment
     projections: dict[str, list[float]] = {}
@@ -379,7 +380,10 @@ def _projections(
         chosen = [q for q in queries if q.malicious is malicious]
         if not chosen:
             continue
-        for condition, seen in (("before", chosen), ("after", [defence.preview(q) for q in chosen])):
+        conditions = {"before": chosen, "after": [defence.preview(q) for q in chosen]}
+        if all(one is other for one, other in zip(*conditions.values(), strict=True)):  # a gate reads them as they are
+            del conditions["after"]
+        for condition, seen in conditions.items():
             values = project(model, seen, probe, batch_size=batch_size)
             projections[f"{side}/{condition}"] = values.tolist()
     return projections

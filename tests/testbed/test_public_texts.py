@@ -85,7 +85,7 @@ def requests(queries: list[Query]) -> set[str]:
 
 def test_what_is_missing_is_said_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    with pytest.raises(InputError, match=r"smol draws from public texts, .* smol=FOLDER or .* DAVSP_TEXTS\.$"):
+    with pytest.raises(InputError, match=r"smol=FOLDER, --texts FOLDER .* DAVSP_TEXTS\. Most .*data\.md"):
         draw_source("smol", "train")
     with pytest.raises(InputError, match="which is no folder"):
         draw_source(f"smol={folder / 'none'}", "train")

@@ -212,14 +212,6 @@ def test_queries_of_the_drawn_world_are_refused_for_a_model_that_reads_english(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_demo_names_the_models_that_it_runs_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, _, said = run(monkeypatch, capsys, "demo", "--model", SMOL, "--out", tmp_path / "out")
-    assert status == 2
-    assert said == "Error: the demo runs on models of the testbed's world: choose from testbed, testbed-qwen2vl.\n"
-
-
 def test_in_python_queries_of_the_drawn_world_are_drawn_for_the_model(
     model: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

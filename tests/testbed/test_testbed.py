@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from davsp.data.readers import read_queries
-from davsp.demo import run_demo
 from davsp.errors import ArtefactError, InputError
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD, SHIPPED
@@ -205,11 +204,6 @@ def test_the_command_line_names_a_spread_of_sizes() -> None:
 def test_a_bad_size_is_a_clear_error(data: str) -> None:
     with pytest.raises(InputError, match="such as testbed@112"):
         side_of(data, "testbed")
-
-
-def test_the_demo_runs_on_testbed_models_alone(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="choose from testbed"):
-        run_demo(tmp_path, "some/model", seed=0, per_group=1)
 
 
 def test_an_unknown_split_is_a_clear_error(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ HARMLESS_SHARES = (0.6, 0.2, 0.2)
 """Of harmless requests, by split."""
 PER_KIND = {"train": 120, "validation": 40, "test": 100}
 """Malicious and benign queries of each kind, where nothing else is said."""
+_PUBLISHED = "Most are files of github.com/andyrdt/refusal_direction; docs/data.md says where each is published."
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def default_folder() -> Path:
     if not named:
         raise InputError(
             f"smol draws from public texts, which do not come with davsp: name a folder that holds {_names()}, with "
-            f"smol=FOLDER or in the environment variable {FOLDER_VARIABLE}."
+            f"smol=FOLDER, --texts FOLDER of a command that has it, or in the environment variable {FOLDER_VARIABLE}. "
+            f"{_PUBLISHED}"
         )
     return Path(named)
 
@@ -124,10 +126,12 @@ def default_folder() -> Path:
 def _located(folder: Path, name: str) -> Path:
     """The file of that name in a folder, or in the first folder within it."""
     if not folder.is_dir():
-        raise InputError(f"smol draws from the texts in {folder}, which is no folder. Name one that holds {_names()}.")
+        raise InputError(
+            f"smol draws from the texts in {folder}, which is no folder. Name one that holds {_names()}. {_PUBLISHED}"
+        )
     if found := _found(folder, name):
         return found
-    raise InputError(f"{folder} holds no {name}, from which smol draws. It needs {_names()}.")
+    raise InputError(f"{folder} holds no {name}, from which smol draws. It needs {_names()}. {_PUBLISHED}")
 
 
 def _found(folder: Path, name: str) -> Path | None:
