@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,9 +150,14 @@ def ask(
 
 
 def answer(
-    model: VisionLanguageModel | str, query: Query, defence: DefenceSource = None, *, max_new_tokens: int = 256
+    model: VisionLanguageModel | str,
+    query: Query,
+    defence: DefenceSource = None,
+    *,
+    max_new_tokens: int = 256,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """The model's greedy answer to a query behind a defence.
+    """The model's greedy answer to a query behind a defence. `remark` gets what is to be known of it beside.
 
     `model` is a loaded one, or as a name URL=NAME, one on an OpenAI-compatible server. Raises InputError for an
     unusable image, question or defence, and for a conversation that the model cannot be asked, ArtefactError for a
@@ -170,7 +175,11 @@ def answer(
     async def send(request: Request, limit: int | None) -> Response:
         return model.respond([request], limit or max_new_tokens)[0]
 
-    return run_coroutine(chosen.answer(query, Exchange(send)))
+    exchange = Exchange(send)
+    answered = run_coroutine(chosen.answer(query, exchange))
+    if exchange.unfamiliar:
+        remark(f"This query looks like none of the kinds that {chosen.name} was fitted to: it promises nothing of it.")
+    return answered
 
 
 def evaluate(

@@ -51,6 +51,8 @@ def gate(model: VisionLanguageModel) -> Gate:
         metrics={},
         versions={},
         layers=(3, 4),
+        kinds=[],
+        familiar=0.0,
         threshold=0.0,
         flagged={},
         caught={},

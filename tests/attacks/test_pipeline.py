@@ -106,7 +106,7 @@ def test_before_a_gate_both_its_threshold_and_the_answer_are_to_be_met(
                 assert torch.allclose(behind.losses, plain.losses, atol=1e-4)
                 assert behind.broken.tolist() == plain.broken.tolist()
                 facts = closed.facts.model_copy(update={"refusal_threshold": threshold})
-                refusing = Pipeline(model, Gate(facts, gate.watch.probe, Undefended())).outcome(images, cases)
+                refusing = Pipeline(model, Gate(facts, gate.watch.probe, inner=Undefended())).outcome(images, cases)
                 assert not refusing.broken.any() and (refusing.losses > plain.losses + MARGIN).all()
 
 

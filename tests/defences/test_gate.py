@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from davsp.api import ask
+from davsp.api import answer, ask, evaluate
 from davsp.cli.train import gate_fitting
 from davsp.data.query import Query
 from davsp.defences.base import Exchange, FittingData
@@ -81,7 +81,9 @@ def test_what_is_not_flagged_is_answered_word_for_word_as_without_a_gate(
     assert any(expected) and not all(expected)
     for one, other, projection, flagged in zip(watched, plain, projections, expected, strict=True):
         assert one.projection == pytest.approx(float(projection), abs=1e-3) and other.projection is None
-        assert one.text == "" if flagged else one == replace(other, projection=one.projection)
+        assert (
+            one.text == "" if flagged else one == replace(other, projection=one.projection, unfamiliar=one.unfamiliar)
+        )
 
 
 def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
@@ -101,7 +103,7 @@ def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
 
 def test_what_is_far_above_the_threshold_is_refused_whatever_stands_behind_the_gate(gate: Gate, queries: Two) -> None:
     facts = gate.facts.model_copy(update={"threshold": 1.0, "refusal_threshold": 2.0})
-    behind = Gate(facts, gate.watch.probe, SafetyPrefix("be careful ."))
+    behind = Gate(facts, gate.watch.probe, inner=SafetyPrefix("be careful ."))
 
     def answer(projection: float) -> str:
         async def send(request: Request, limit: int | None) -> Response:
@@ -217,3 +219,22 @@ def test_a_share_of_the_validation_queries_can_be_fitted_to_and_no_request_is_in
     assert sum(rate.n for rate in gate.facts.flagged.values()) == benign
     with pytest.raises(InputError, match="benign queries cannot carry the promise"):
         Gate.fit(model, GateFitOptions(rate=0.05, fitted_share=0.9), FittingData(queries[0], checks), tmp_path / "h")
+
+
+def test_queries_of_a_kind_that_the_gate_has_not_seen_are_told(
+    model: VisionLanguageModel, gate: Gate, tmp_path: Path
+) -> None:
+    """Here every query is made one of them, and then none."""
+    queries = draw_queries(Split.TEST, 1, 0, side=model.canvas.square[0])[:3]
+    known = gate.watch.known
+    assert known is not None and len(gate.facts.kinds) == len(known.centres) == 13
+    lost = Gate(gate.facts, gate.watch.probe, replace(known, threshold=0.0))
+    remarks: list[str] = []
+    for each, told in ((lost, True), (Gate(gate.facts, gate.watch.probe, replace(known, threshold=1e9)), False)):
+        remarks.clear()
+        answer(model, queries[0], each, max_new_tokens=2, remark=remarks.append)
+        assert bool(remarks) is told
+        results = evaluate(model, queries, [each], max_new_tokens=2, progress=False, out=tmp_path / str(told)).results
+        assert any("3 of 3 queries" in remark for remark in results.remarks) is told
+        again = evaluate(model, queries, [each], max_new_tokens=2, progress=False, out=tmp_path / str(told)).results
+        assert again.remarks == results.remarks

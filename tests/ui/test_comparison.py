@@ -29,7 +29,7 @@ def query(queries: tuple[list[Query], list[Query]]) -> Query:
 def gate(model: VisionLanguageModel, vector: HarmfulnessVector, threshold: float) -> Gate:
     facts = GateFacts(
         kind="gate", name="gate", base_model=BaseModelFacts.of(model), config={}, data={}, metrics={},
-        layers=(LAYER,), threshold=threshold, flagged={}, caught={}, curve={},
+        layers=(LAYER,), threshold=threshold, kinds=[], familiar=0.0, flagged={}, caught={}, curve={},
     )  # fmt: skip
     return Gate(facts, Probe.at(LAYER, vector.direction(LAYER)))
 

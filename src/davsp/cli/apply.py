@@ -162,7 +162,7 @@ def ask(
     elif min_pixels or max_pixels:
         raise InputError("a loaded model brings its processor's own limits: leave out --min-pixels and --max-pixels.")
     asked = model if served else load_model(model, revision, device, dtype)
-    print(api.answer(asked, query, chosen, max_new_tokens=max_new_tokens))
+    print(api.answer(asked, query, chosen, max_new_tokens=max_new_tokens, remark=say))
 
 
 def _asked(images: Sequence[Path], question: str | None, messages: Path | None) -> Query:

@@ -51,6 +51,8 @@ class Exchange:
     send: Callable[[Request, int | None], Awaitable[Response]]
     thinking_tokens: int = 0
     cost: QueryCost = field(default_factory=QueryCost)
+    unfamiliar: bool | None = None
+    """Whether the defence has seen no query of that kind before, where it can tell."""
 
     async def ask(self, request: Request, max_new_tokens: int | None = None) -> Response:
         """The model's response to one request; of a model that thinks, what follows its thinking, if anything does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -25,7 +26,7 @@ from davsp.defences.stored import BaseModelFacts
 from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
-from davsp.models.probe import Probe
+from davsp.models.probe import KnownKinds, Probe
 from davsp.models.requests import Request, Watch
 from davsp.models.state_store import StateStore
 from davsp.training.batches import REFUSAL
@@ -39,6 +40,7 @@ from davsp.util.progress import bar
 
 LAYERS = 6
 """Decoder layers that a gate reads, where it is not told which: neighbours say nearly the same."""
+SIDES = ("benign", "malicious")
 STATES = "states"
 """Of a gate's folder: hidden states that were read, until the gate is fitted."""
 
@@ -115,14 +117,16 @@ class Gate(Defence):
     model_specific = True
     reads_states = True
 
-    def __init__(self, facts: GateFacts, probe: Probe, inner: Defence | None = None) -> None:
+    def __init__(
+        self, facts: GateFacts, probe: Probe, known: KnownKinds | None = None, inner: Defence | None = None
+    ) -> None:
         self.facts, self.inner = facts, inner
         self.name = f"{facts.name}+{inner.name}" if inner else facts.name
-        self.watch = Watch(probe, facts.threshold)
+        self.watch = Watch(probe, facts.threshold, known)
 
     def before(self, inner: Defence, name: str | None = None) -> Gate:
         """The same gate before a defence, which answers what it flags; called `name`, by default after both."""
-        gate = Gate(self.facts, self.watch.probe, inner)
+        gate = Gate(self.facts, self.watch.probe, self.watch.known, inner)
         gate.name = name or gate.name
         return gate
 
@@ -137,6 +141,7 @@ class Gate(Defence):
         response = await exchange.ask(Request(query.messages, watch=self.watch))
         if response.projection is None:
             raise ModelError(f"{self.name}: the model gave an answer without reading its hidden states.")
+        exchange.unfamiliar = response.unfamiliar
         if not self.watch.flags(response.projection):
             return response.text
         bound = self.facts.refusal_threshold
@@ -198,12 +203,26 @@ class Gate(Defence):
         store = StateStore(options.states or folder / STATES, model)
         with bar("Gate", len(fitting) + len(calibration), quiet=quiet) as advance:
             read = partial(_batches, store, layers, options.batch_size, advance)
-            joined = ((batch, states.flatten(1)[:, None]) for batch, states in read(fitting))
-            [direction] = fit_directions(options.direction, joined)
+            last: list[Tensor] = []
+
+            def joined() -> Iterator[tuple[Sequence[Query], Tensor]]:
+                for batch, states in read(fitting):
+                    last.append(states[:, -1])
+                    yield batch, states.flatten(1)[:, None]
+
+            [direction] = fit_directions(options.direction, joined())
             probe = Probe(layers, direction.view(len(layers), -1))
-            scores = [score for _, states in read(calibration) for score in probe.score(states).tolist()]
+            groups = [f"{SIDES[query.malicious]}, {query.group}" for query in fitting]
+            known = KnownKinds.of(layers[-1], torch.cat(last), groups)
+            scores: list[float] = []
+            distances: list[float] = []
+            for _, states in read(calibration):
+                scores += probe.score(states).tolist()
+                distances += known.distances(states[:, -1]).tolist()
         benign = [score for score, query in zip(scores, calibration, strict=True) if not query.malicious]
         threshold = conformal_threshold(benign, options.rate, options.confidence)
+        furthest = [distance for distance, query in zip(distances, calibration, strict=True) if not query.malicious]
+        known = replace(known, threshold=conformal_threshold(furthest, options.rate, options.confidence))
         bound = options.refusal_rate and conformal_threshold(benign, options.refusal_rate, options.confidence)
         facts = GateFacts(
             kind=cls.kind,
@@ -214,19 +233,28 @@ class Gate(Defence):
             layers=layers,
             threshold=threshold,
             refusal_threshold=bound,
+            familiar=known.threshold,
+            kinds=sorted(set(groups)),
             **measured(scores, calibration, threshold),
         )
-        fitted.save(folder, facts, {"directions": probe.directions}, card(cls.about, facts))
+        fitted.save(folder, facts, _tensors(probe, known), card(cls.about, facts))
         shutil.rmtree(folder / STATES, ignore_errors=True)
-        return cls(facts, probe)
+        return cls(facts, probe, known)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         facts, tensors = fitted.load(folder, GateFacts, cls.kind)
-        directions = tensors.get("directions")
-        if directions is None or directions.shape != (len(facts.layers), facts.base_model.hidden_size):
+        width, directions = facts.base_model.hidden_size, tensors.get("directions")
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        expected = {"directions": (len(facts.layers), width), "centres": (len(facts.kinds), width), "spread": (width,)}
+        if directions is None or shapes != expected:
             raise ArtefactError(f"{folder} holds no directions that fit its config.json: fit the gate again.")
-        return cls(facts, Probe(facts.layers, directions.float()))
+        known = KnownKinds(facts.layers[-1], tensors["centres"].float(), tensors["spread"].float(), facts.familiar)
+        return cls(facts, Probe(facts.layers, directions.float()), known)
+
+
+def _tensors(probe: Probe, known: KnownKinds) -> dict[str, Tensor]:
+    return {"directions": probe.directions, "centres": known.centres, "spread": known.spread}
 
 
 def default_layers(model: VisionLanguageModel) -> tuple[int, ...]:

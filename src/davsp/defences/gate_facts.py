@@ -24,6 +24,10 @@ class GateFacts(fitted.FittedFacts):
     threshold: float
     refusal_threshold: float | None = None
     """Above it a query is refused, whatever stands behind the gate."""
+    kinds: list[str]
+    """The kinds that it was fitted to, each with its side."""
+    familiar: float
+    """A query that is further than this from each of them looks like none of them."""
     flagged: dict[str, Rate]
     """Of the benign queries."""
     caught: dict[str, Rate]

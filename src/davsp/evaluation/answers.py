@@ -10,10 +10,11 @@ from typing import Any, cast
 from inspect_ai.log import EvalSample, list_eval_logs, read_eval_log_async
 from inspect_ai.scorer import Score
 from inspect_ai.solver import TaskState
+from inspect_ai.util import Store
 
 from davsp.benchmarks.grading import Grader
 from davsp.defences.base import QueryCost
-from davsp.evaluation.solver import COST
+from davsp.evaluation.solver import COST, UNFAMILIAR
 from davsp.rates import Verdict
 
 SCORER = "safety_and_usefulness"
@@ -37,6 +38,8 @@ class JudgedAnswer:
     span: tuple[float, float] | None = None
     marks: Mapping[str, float] = field(default_factory=dict)
     final: bool = False
+    unfamiliar: bool | None = None
+    """Whether the defence knows no query of that kind; None of one that cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class AnswerReader:
 
     def of_state(self, state: TaskState) -> JudgedAnswer | None:
         """The answer in the state of a sample after it was scored; None of one that failed."""
-        return self._read(state.output.completion, state.scores or {}, state.store.get(COST))
+        return self._read(state.output.completion, state.scores or {}, state.store)
 
     def of_sample(self, sample: EvalSample) -> JudgedAnswer:
         """The answer in a sample of a log."""
         if sample.error is not None:
             return JudgedAnswer("", Verdict.UNSCORED, sample.error.message)
-        answer = self._read(sample.output.completion, sample.scores or {}, sample.store.get(COST))
+        answer = self._read(sample.output.completion, sample.scores or {}, sample.store)
         return answer or JudgedAnswer("", Verdict.UNSCORED, "it was not answered, or not scored")
 
     async def logged(self, folder: Path, key: str) -> dict[str, JudgedAnswer]:
@@ -70,8 +73,9 @@ class AnswerReader:
             answers |= {id: answer for id, answer in given.items() if answer.final}
         return answers
 
-    def _read(self, text: str, scores: Mapping[str, Score], cost: Mapping[str, Any] | None) -> JudgedAnswer | None:
+    def _read(self, text: str, scores: Mapping[str, Score], store: Store | Mapping[str, Any]) -> JudgedAnswer | None:
         """None unless the answer was given and all its scorers are through."""
+        cost: Mapping[str, Any] | None = store.get(COST)
         names = [SCORER, *([self.grader.scorer_name] if self.grader else [])]
         if cost is None or not all(name in scores for name in names):
             return None
@@ -93,4 +97,5 @@ class AnswerReader:
             (cost["began"], cost["ended"]),
             marks,
             final=not any((scores[name].metadata or {}).get("failed") for name in names),
+            unfamiliar=store.get(UNFAMILIAR),
         )

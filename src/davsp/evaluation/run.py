@@ -24,6 +24,7 @@ from davsp.evaluation.summary import (
     official_scores,
     rates,
     transcripts,
+    unfamiliar,
     unscored,
 )
 from davsp.judges import Judge, Rules
@@ -163,7 +164,13 @@ def evaluate(
         unscored={name: unscored(given) for name, given in answers.items()},
         cost={name: cost(list(given.values())) for name, given in answers.items()},
         scoring=scored.rules,
-        remarks=(*attacked, *scored.remarks, *evaluated.remarks, *nothing_scored(answers)),
+        remarks=(
+            *attacked,
+            *scored.remarks,
+            *evaluated.remarks,
+            *unfamiliar(queries, answers),
+            *nothing_scored(answers),
+        ),
         seconds=seconds,
         versions=versions_used() | {"inspect_ai": version("inspect_ai")},
         provenance=Provenance.now(),

@@ -24,6 +24,8 @@ from davsp.models.requests import BLOCKED, Request, Response
 
 COST = "davsp:cost"
 """Where a sample's store holds the fields of `QueryCost`, and `began` and `ended` in POSIX seconds."""
+UNFAMILIAR = "davsp_unfamiliar"
+"""Where it holds whether the defence knows no query of that kind, if the defence can tell."""
 
 
 @solver
@@ -63,7 +65,7 @@ def behind_in_batches(
         count_usage(str(get_model()), token_usage(response))
         told = dict(vars(response))
         if request.watch is None:
-            told.pop("projection")
+            del told["projection"], told["unfamiliar"]
         transcript().info({"request": as_record(request), "response": told}, source="davsp")
         return response
 
@@ -83,4 +85,6 @@ async def _answer(state: TaskState, defence: Defence, query: Query, exchange: Ex
         state.output.metadata = {BLOCKED: str(block)}
     state.messages.append(state.output.message)
     state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})
+    if exchange.unfamiliar is not None:
+        state.store.set(UNFAMILIAR, exchange.unfamiliar)
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from davsp.data.query import Query
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.judges.unchanged import Agreement
-from davsp.rates import Cost, Rates, Verdict
+from davsp.rates import Cost, Rate, Rates, Verdict
 from davsp.results import AnswerRecord, BenchmarkFacts, TranscriptRecord
 
 if TYPE_CHECKING:
@@ -77,6 +78,20 @@ def nothing_scored(answers: Mapping[str, Mapping[str, JudgedAnswer]]) -> Iterato
         if unscored(given) == len(given):
             first = next(iter(given.values()))
             yield f"{name}: not one of {len(given)} answers has a verdict; of the first: {first.error}"
+
+
+def unfamiliar(queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]) -> Iterator[str]:
+    """A line for each defence that looked for queries of kinds that it does not know, and found some."""
+    for name, given in answers.items():
+        found = [query.group for query in queries if given[query.id].unfamiliar]
+        told = sum(answer.unfamiliar is not None for answer in given.values())
+        if found:
+            share = Rate.of(len(found), told).in_percent(sign=" %")
+            groups = ", ".join(f"{group or 'query'} {count}" for group, count in Counter(found).most_common())
+            yield (
+                f"{name}: {len(found)} of {told} queries, {share}, look like none of the kinds that it was fitted to "
+                f"({groups}): what it promises is not of these."
+            )
 
 
 def cost(answers: Sequence[JudgedAnswer]) -> Cost:

@@ -8,7 +8,7 @@ from typing import Any
 
 from davsp.data.conversation import Conversation, ImageContent, Message, Messages, check_roles, one_turn
 from davsp.errors import InputError
-from davsp.models.probe import Probe
+from davsp.models.probe import KnownKinds, Probe
 
 BLOCKED = "davsp_blocked"
 """Where the metadata of an output of Inspect's hold why the service blocked the request."""
@@ -17,10 +17,11 @@ BLOCKED = "davsp_blocked"
 @dataclass(frozen=True, eq=False)
 class Watch:
     """What a loaded model looks for in itself as it reads a request. One that the probe scores above `threshold` is not
-    answered."""
+    answered; of `known` kinds it is told whether the request is one of them."""
 
     probe: Probe
     threshold: float
+    known: KnownKinds | None = None
 
     def flags(self, projection: float) -> bool:
         """Whether a request is flagged; what is no number is."""
@@ -68,6 +69,7 @@ class Response:
 
     `input_tokens` and `output_tokens` are None where the model does not tell them. `projection` is what a request with
     a watch was scored by its probe; None where the model did not look.
+    `unfamiliar`: it is of none of the kinds that the watch knows; None where it knows none.
     """
 
     text: str
@@ -75,6 +77,7 @@ class Response:
     input_tokens: int | None
     output_tokens: int | None
     projection: float | None = None
+    unfamiliar: bool | None = None
 
 
 def by_images(asked: Sequence[Conversation]) -> list[list[int]]:

@@ -26,11 +26,13 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
         self.requests, self.states, self.end = requests, states, end
         self.projections: list[float | None] = [None] * len(requests)
         """By row; None before the prompts are read, and of requests without a watch."""
+        self.unfamiliar: list[bool | None] = [None] * len(requests)
         self._flagged: list[bool] | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - the library's interface
         if self._flagged is None:
             self.projections = [self._project(row, request) for row, request in enumerate(self.requests)]
+            self.unfamiliar = [self._unfamiliar(row, request) for row, request in enumerate(self.requests)]
             self._flagged = [
                 projection is not None and request.watch is not None and request.watch.flags(projection)
                 for projection, request in zip(self.projections, self.requests, strict=True)
@@ -46,8 +48,8 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
     def note(self, responses: Sequence[Response]) -> list[Response]:
         """The responses to the batch, with what the requests were projected at."""
         return [
-            replace(response, projection=projection)
-            for projection, response in zip(self.projections, responses, strict=True)
+            replace(response, projection=projection, unfamiliar=unfamiliar)
+            for projection, unfamiliar, response in zip(self.projections, self.unfamiliar, responses, strict=True)
         ]
 
     def _project(self, row: int, request: Request) -> float | None:
@@ -55,11 +57,18 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
             return None
         return float(watch.probe.score(torch.stack([self.states[layer][row] for layer in watch.probe.layers])[None]))
 
+    def _unfamiliar(self, row: int, request: Request) -> bool | None:
+        if request.watch is None or (known := request.watch.known) is None:
+            return None
+        return known.unfamiliar(self.states[known.layer][row : row + 1])[0]
+
 
 @contextmanager
 def watching(model: VisionLanguageModel, requests: Sequence[Request], end: int) -> Iterator[Watcher]:
     """Watch the batch that is generated in the block, whose prompts are padded on the left. Raises InputError for a
     layer that the model does not have."""
-    layers = sorted({layer for request in requests if request.watch for layer in request.watch.probe.layers})
-    with record_activations(model, layers, select=lambda states: states[:, -1].float()) as states:
+    watches = [request.watch for request in requests if request.watch]
+    layers = {layer for watch in watches for layer in watch.probe.layers}
+    layers |= {watch.known.layer for watch in watches if watch.known}
+    with record_activations(model, sorted(layers), select=lambda states: states[:, -1].float()) as states:
         yield Watcher(requests, states, end)

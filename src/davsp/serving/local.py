@@ -121,6 +121,7 @@ class LocalService(Service):
         record |= {
             "images": len(asked.query.images),
             "calls": exchanged.cost.calls,
+            **({} if exchanged.unfamiliar is None else {"unfamiliar": exchanged.unfamiliar}),
             "model_ms": milliseconds(begun),
         }
         head = {"id": f"chatcmpl-{exchange.id}", "created": int(time.time()), "model": self.model.name}
