@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
+from davsp.data.conversation import Message
 from davsp.data.query import Query
-from davsp.imaging.pixels import stack, to_image
+from davsp.imaging.pixels import Pixels, stack, to_image
 from davsp.models.base import VisionLanguageModel
 from davsp.training.channels import CHANNELS, cropped, filed, there_and_back, through_channels
 from davsp.training.config import TrainConfig
@@ -60,3 +62,26 @@ def test_a_step_with_augment_has_channels_of_its_own(
     plain = replace(objective, plan=replace(filled, config=config.model_copy(update={"augment": 0.0})))
     assert losses[0] == losses[1] != losses[2]
     assert plain.loss(prompt, False, [0, 1], True)[0].item() not in losses
+
+
+def test_every_image_of_a_query_has_a_channel_of_its_own(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: tuple[list[Query], list[Query]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training, validation = queries
+    one = next(query for query in training if not query.malicious)
+    pair = Query("pair", messages=[Message("user", (one.image, one.question, one.image))], answer=one.answer)
+    filled = plan(model, vector, TrainConfig.model_validate({"prefix": "be careful .", "augment": 1.0}))
+    objective = Objective(model, filled, vector.direction(filled.layer), [pair, *training], validation)
+    drawn: list[tuple[int, ...]] = []
+
+    def noted(pixels: Pixels, share: float, seeds: Sequence[tuple[int, ...]]) -> Pixels:
+        drawn.extend(seeds)
+        return through_channels(pixels, share, seeds)
+
+    monkeypatch.setattr("davsp.training.objective.through_channels", noted)
+    prompt = torch.rand(3, *filled.layout.size)
+    assert objective.loss(prompt, False, [1, 0], True, number=7)[0].isfinite()
+    assert drawn == [(0, 3, 7, False, place) for place in (2, 0, 1)]

@@ -196,7 +196,8 @@ class Objective:
         batch = side.batch(indices, answered=answered)
         pixels = self.plan.layout.compose(prompt.to(self.model.device), batch.interior)
         if config.augment:
-            seeds = [(config.seed, 3, number, malicious, index) for index in indices]
+            places = [place for index in indices for place in side.images[index]]
+            seeds = [(config.seed, 3, number, malicious, place) for place in places]
             pixels = through_channels(pixels, config.augment, seeds)
         loss = prompt.new_zeros(())
         figures: dict[str, Tensor] = {}
