@@ -15,7 +15,7 @@ from tests.report.one_evaluation import PROJECTIONS, RESULTS, TRAINING, png, tra
 INPUTS = ReportInputs(
     title="Mine",
     projections=PROJECTIONS,
-    layer=20,
+    layers=[20],
     thresholds=(2.5, -0.5),
     training=TRAINING,
     border=png(),
@@ -35,7 +35,7 @@ def test_pictures_are_written_as_base64_and_all_keys_in_their_order(tmp_path: Pa
         "title",
         "prompt",
         "projections",
-        "layer",
+        "layers",
         "thresholds",
         "training",
         "border",
@@ -66,3 +66,8 @@ def test_a_folder_without_inputs_holds_no_finished_evaluation(tmp_path: Path) ->
     write_results(tmp_path, RESULTS)
     with pytest.raises(InputError, match="holds no finished evaluation"):
         rebuild_report(tmp_path)
+
+
+def test_pages_of_earlier_versions_name_one_layer() -> None:
+    assert ReportInputs.model_validate({"title": "old", "layer": 4}).layers == [4]
+    assert ReportInputs.model_validate({"title": "old", "layer": None}).layers == []
