@@ -41,7 +41,7 @@ DefenceSource = Defence | str | Path | None
 """A defence, its name, the folder it was saved in, or None for none."""
 HELD_OUT = 0.2
 """Share of the queries that judge and choose while a prompt is trained, where none are given for that."""
-HISTOGRAM_QUERIES = 400
+HISTOGRAM_QUERIES = 200
 
 
 def load_queries(
