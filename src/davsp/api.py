@@ -26,7 +26,7 @@ from davsp.training.jobs import numbered, vector_for
 from davsp.training.lookalikes import with_lookalikes
 from davsp.training.objective import check_options
 from davsp.training.run_state import Record, read_metrics
-from davsp.training.vector import HarmfulnessVector, project
+from davsp.training.vector import HarmfulnessVector
 from davsp.util.async_running import run_coroutine
 from davsp.util.files import make_folder
 from davsp.util.processes import processes
@@ -41,7 +41,6 @@ DefenceSource = Defence | str | Path | None
 """A defence, its name, the folder it was saved in, or None for none."""
 HELD_OUT = 0.2
 """Share of the queries that judge and choose while a prompt is trained, where none are given for that."""
-HISTOGRAM_QUERIES = 200
 
 
 def load_queries(
@@ -225,6 +224,7 @@ def evaluate(
     another model, unless `transfer` is set, and ModelError where the evaluation as a whole fails.
     """
     from davsp.evaluation.run import evaluate as measure
+    from davsp.report.evaluated import write_page
 
     chosen = [_defence(defence) for defence in defences]
     for defence in chosen:
@@ -261,8 +261,9 @@ def evaluate(
         weakref.finalize(evaluation, scratch.cleanup)
     if processes().is_main:
         name = model if isinstance(model, str) else model.name
-        _write_page(
-            evaluation,
+        write_page(
+            evaluation.folder,
+            evaluation.results,
             model,
             chosen,
             asked,
@@ -343,56 +344,3 @@ def _defence(source: DefenceSource) -> Defence:
     if source is None:
         return Undefended()
     return source if isinstance(source, Defence) else load_defence(source)
-
-
-def _write_page(
-    evaluation: Evaluation,
-    model: VisionLanguageModel | str,
-    defences: Sequence[Defence],
-    queries: Sequence[Query],
-    title: str,
-    training: Sequence[Record],
-    batch_size: int,
-) -> None:
-    """report.html, and beside it what it takes to write it again."""
-    from davsp.report.evaluation import write_report
-    from davsp.report.inputs import ReportInputs, write_inputs
-    from davsp.report.transcripts import choose_transcripts
-
-    aligned = [defence for defence in defences if defence.alignment]
-    projections = {}
-    if aligned and not isinstance(model, str):
-        projections = _projections(model, aligned[-1], queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
-    inputs = ReportInputs(
-        title=title,
-        prompt=aligned[-1].name if aligned else "",
-        projections=projections,
-        layers=list(aligned[-1].alignment.layers) if aligned and aligned[-1].alignment else [],
-        thresholds=aligned[-1].thresholds if aligned else None,
-        training=list(training),
-        border=aligned[-1].picture() if aligned else None,
-        transcripts=choose_transcripts(evaluation.folder, queries, defences),
-    )
-    write_inputs(evaluation.folder, inputs)
-    write_report(evaluation.folder, evaluation.results, inputs)
-
-
-def _projections(
-    model: VisionLanguageModel, defence: Defence, queries: Sequence[Query], batch_size: int
-) -> dict[str, list[float]]:
-    """Projections of malicious and benign queries, undefended and, where that changes them, defended, as
-    "side/condition"."""
-    assert defence.alignment
-    probe = defence.alignment
-    projections: dict[str, list[float]] = {}
-    for side, malicious in (("malicious", True), ("benign", False)):
-        chosen = [q for q in queries if q.malicious is malicious]
-        if not chosen:
-            continue
-        conditions = {"before": chosen, "after": [defence.preview(q) for q in chosen]}
-        if all(one is other for one, other in zip(*conditions.values(), strict=True)):  # a gate reads them as they are
-            del conditions["after"]
-        for condition, seen in conditions.items():
-            values = project(model, seen, probe, batch_size=batch_size)
-            projections[f"{side}/{condition}"] = values.tolist()
-    return projections
