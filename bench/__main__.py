@@ -15,7 +15,20 @@ from pathlib import Path
 
 import torch
 
-from bench import answering, applying, faults, gpu, growth, quality, reading, requests, scaling, serving, training
+from bench import (
+    answering,
+    applying,
+    faults,
+    gating,
+    gpu,
+    growth,
+    quality,
+    reading,
+    requests,
+    scaling,
+    serving,
+    training,
+)
 from bench.measuring import Row, line, machine, markdown, versions
 from davsp.util.files import write_json, write_text
 
@@ -30,6 +43,7 @@ PARTS = {
     "vector": (reading.rows, ("testbed", "slim")),
     "evaluation": (answering.rows, ("testbed", "slim")),
     "quality": (quality.rows, ("testbed",)),
+    "gate": (gating.rows, ("testbed", "slim")),
     "apply": (applying.rows, ("testbed",)),
     "request": (requests.rows, ("testbed", "slim")),
     "serving": (serving.rows, ("testbed",)),
