@@ -85,7 +85,7 @@ def _defence(folder: Path, config: Any) -> Facts:
     }
 
 
-OPTIONS = ("direction", "rate", "confidence", "steps", "batch_size", "seed")
+OPTIONS = ("direction", "rate", "refusal_rate", "confidence", "fitted_share", "steps", "batch_size", "seed")
 """Of what a defence was made with, what is told in a line."""
 
 
