@@ -35,24 +35,23 @@ def test_the_readme_s_links_exist() -> None:
 
 
 def test_the_readme_s_figures_are_those_of_the_results() -> None:
-    names = {"AdaShield-S": "adashield-s", "ETA": "eta", "davsp: border and prefix": "davsp"}
-    results = (ROOT / "docs" / "results.md").read_text("utf-8").partition("### The LLaVA testbed")[2]
-    measured = {row[0]: row[1:] for row in _rows(results.partition("### The Qwen2-VL testbed")[0])}
-    shown = {row[0]: row[1:] for row in _rows(README.read_text("utf-8"))}
-    assert len(shown) == 6
-    for name, (resisted, right, refused) in shown.items():
-        there = measured[names.get(name, name)]
-        assert [resisted, right, refused] == [_without_spread(there[i]) for i in (0, 2, 3)]
+    results, readme = (path.read_text("utf-8") for path in (ROOT / "docs" / "results.md", README))
+    section = results.partition("## On a model that reads English")[2].partition("FigStep's own images")[0]
+    measured = {row[0]: row[1:] for row in _rows(section)}
+    shown = {row[0]: row[1:] for row in _rows(readme)}
+    assert len(shown) == 3
+    for name, cells in shown.items():
+        there = measured["undefended" if name == "none" else name]
+        assert cells == [there[i] for i in (0, 1, 2, 5)]
+    told = re.findall(r"[\d.]+ %? ?\[[\d.]+, [\d.]+\]", " ".join(readme.split()))
+    flat = " ".join(results.split()).replace(" %", "")
+    assert len(told) > 15 and [rate for rate in told if rate.replace(" %", "") not in flat] == []
 
 
 def _rows(text: str) -> list[list[str]]:
     """The rows of tables that hold intervals."""
     lines = [line for line in text.splitlines() if line.startswith("| ") and re.search(r"\d \[", line)]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def _without_spread(cell: str) -> str:
-    return re.sub(r" \(.*", "", cell)
 
 
 @named_after_page
