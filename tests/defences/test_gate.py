@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from davsp.api import answer, ask, evaluate
+from davsp.cli import app
 from davsp.cli.train import gate_fitting
 from davsp.data.query import Query
 from davsp.defences.base import Exchange, FittingData
@@ -238,3 +239,16 @@ def test_queries_of_a_kind_that_the_gate_has_not_seen_are_told(
         assert any("3 of 3 queries" in remark for remark in results.remarks) is told
         again = evaluate(model, queries, [each], max_new_tokens=2, progress=False, out=tmp_path / str(told)).results
         assert again.remarks == results.remarks
+
+
+def test_a_fit_that_is_stopped_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Gate, "fit", stop)
+    with pytest.raises(SystemExit) as ended:
+        app(["fit", "gate", "--out", str(tmp_path / "gate"), "--per-group", "1"])
+    assert ended.value.code == 130
+    assert "Stopped; what was read is kept. The same command goes on from there." in capsys.readouterr().err
