@@ -114,11 +114,14 @@ def draw_front(records: Sequence[Mapping[str, Any]]) -> str:
     drawn = new_figure(2.6 * len(shown))
     panels = drawn.subplots(len(shown), 1, squeeze=False)[:, 0]
     for panel, name in zip(panels, shown, strict=True):
+        steps: dict[tuple[float, float], list[str]] = {}
         for i, record in enumerate(validated):
             at = (100 * fmean(figures(record, name)), 100 * fmean(figures(record, "refused")))
             inside = SERIES[0] if i in front else "none"
             panel.plot(*at, marker="o", markersize=6.5, color=SERIES[0], markerfacecolor=inside)
-            panel.annotate(str(record["step"]), at, (5, 3), textcoords="offset points", fontsize=9, color=INK)
+            steps.setdefault(at, []).append(str(record["step"]))
+        for at, here in steps.items():
+            panel.annotate(", ".join(here), at, (5, 3), textcoords="offset points", fontsize=9, color=INK)
         panel.set_xlabel(_FRONT_AXES[name])
         panel.set_ylabel("malicious refused, %")
         panel.margins(0.1)
