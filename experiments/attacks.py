@@ -1,9 +1,9 @@
 """`python -m experiments.attacks OUT`: every defence under every attack on one of the testbed's models, as tables.
 
 The defences are trained and fitted with the commands that users have; on the model that reads English they are the
-prefix and the gate that comes with it. An attacker knows the model alone, and what he
-made is asked behind every defence; or he knows the defence behind which he is asked, where it has a gradient. What is
-in OUT already is kept, so that the same command goes on.
+prefix and the gate that comes with it. An attacker knows the model alone, and what he made is asked behind every
+defence; or he knows the defence behind which he is asked, where it has a gradient. What is in OUT already is kept, so
+that the same command goes on.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.loading import load_model
 from davsp.models.shipped import OF_THE_WORLD
 from davsp.testbed.sources import draw_source
-from davsp.training.config import TrainConfig
+from davsp.training.config import NO_DEEP_ALIGNMENT, TrainConfig
 from davsp.training.jobs import vector_for
-from experiments.cells import pooled_cell
+from experiments.cells import outcome_cells
 
 BATCH, NEW_TOKENS = 64, 20
 WAYS: dict[str, dict[str, Any]] = {
     "deep alignment": {},
-    "answers alone": {"alignment_weight": 0.0, "refusal_share": 1.0},
+    "answers alone": NO_DEEP_ALIGNMENT,
 }
 STEPS, QUERIES = (5, 10, 20, 60), (2, 6, 16, 48)
 """Each number of steps with the most queries, and each number of queries with the most steps."""
@@ -62,9 +62,7 @@ def main() -> None:
                 max_new_tokens=NEW_TOKENS,
                 seed=asked.seed,
             ).results.defences.values()
-            in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
-            cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
-            print(f"| {steps} | {queries} | {way} | {' | '.join(map(pooled_cell, cells))} |", flush=True)
+            print(f"| {steps} | {queries} | {way} | {outcome_cells(rates)} |", flush=True)
 
 
 if __name__ == "__main__":

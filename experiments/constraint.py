@@ -19,7 +19,7 @@ from davsp.models.shipped import OF_THE_WORLD
 from davsp.testbed.sources import draw_source
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
-from experiments.cells import pooled_cell
+from experiments.cells import outcome_cells
 
 BATCH, NEW_TOKENS = 64, 20
 
@@ -57,9 +57,7 @@ def main() -> None:
             seed=asked.seed,
         ).results
         [rates] = results.defences.values()
-        in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
-        cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
-        print(f"| {run} | {' | '.join(map(pooled_cell, cells))} |", flush=True)
+        print(f"| {run} | {outcome_cells(rates)} |", flush=True)
 
 
 if __name__ == "__main__":

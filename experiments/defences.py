@@ -20,10 +20,11 @@ from davsp.models.shipped import OF_THE_WORLD
 from davsp.rates import Cost, Measure, Rate
 from davsp.results import RESULTS, Results, read_results
 from davsp.testbed.sources import own_side
+from davsp.training.config import NO_DEEP_ALIGNMENT
 
 TRAINED = {
     "border": ("prefix=",),
-    "no_deep_alignment": ("alignment_weight=0", "answer_weight=1", "refusal_share=1"),
+    "no_deep_alignment": tuple(f"{name}={value:g}" for name, value in NO_DEEP_ALIGNMENT.items()),
     "additive": ("mode=additive", "side={side}"),
     "davsp": (),
     "davsp_margin_-0.25": ("margin=-0.25",),

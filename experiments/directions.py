@@ -19,7 +19,7 @@ from davsp.testbed.sources import draw_source
 from davsp.training.choices import Direction
 from davsp.training.config import TrainConfig
 from davsp.training.vector import HarmfulnessVector
-from experiments.cells import pooled_cell
+from experiments.cells import outcome_cells
 
 BATCH, NEW_TOKENS = 64, 20
 
@@ -63,10 +63,7 @@ def main() -> None:
             vector = folder / defence / "vector"
             at = HarmfulnessVector.load(vector).at() if vector.is_dir() else None
             measured = f"{at.layer} | {at.auroc:.3f}, {at.separation:.2f}" if at else "- | -"
-            rates = results.defences[defence]
-            in_images = [rate for kind, rate in rates.rsr.items() if kind != "text"]
-            cells = (in_images, rates.benign_accuracy.values(), rates.over_refusal.values())
-            print(f"| {defence} | {measured} | {' | '.join(map(pooled_cell, cells))} |")
+            print(f"| {defence} | {measured} | {outcome_cells(results.defences[defence])} |")
 
 
 if __name__ == "__main__":

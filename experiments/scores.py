@@ -30,7 +30,7 @@ from davsp.rates import Rate
 from davsp.testbed.sources import draw_source
 from davsp.training.choices import Direction
 from davsp.training.directions import fit_directions
-from davsp.training.separation import layer_statistics
+from davsp.training.separation import layer_statistics, score_statistics
 from davsp.training.twins import text_twins
 from davsp.util.batching import batched
 from davsp.util.progress import bar
@@ -166,8 +166,7 @@ def _lens(model: VisionLanguageModel, states: Tensor, words: Sequence[int]) -> n
 def _row(name: str, layers: str, parts: Sequence[Read], calibration: np.ndarray, scores: np.ndarray) -> None:
     test = parts[3]
     benign = calibration[~parts[2].malicious]
-    measured = layer_statistics(scores[:, None], test.malicious, test.kinds, np.zeros((0, 1)), True)[0]
-    cells = [f"{measured.auroc:.3f}"]
+    cells = [f"{score_statistics(scores.tolist(), test.queries).auroc:.3f}"]
     for share in SHARES:
         above = scores > np.quantile(benign, 1 - share)
         cells += [

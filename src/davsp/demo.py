@@ -30,7 +30,7 @@ from davsp.results import Results, write_results
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.sources import PUBLIC, SPLITS, draw_source, own_side
 from davsp.testbed.world import Split
-from davsp.training.config import TrainConfig
+from davsp.training.config import NO_DEEP_ALIGNMENT, TrainConfig
 from davsp.training.jobs import vector_for
 from davsp.training.run_state import read_metrics
 from davsp.training.twins import apart
@@ -125,9 +125,7 @@ class WorldDemo(Demo):
         ours = TrainConfig(seed=run.seed) if self.steps is None else TrainConfig(seed=run.seed, steps=self.steps)
         variants = {
             "border": ours.model_copy(update={"prefix": ""}),
-            "no_deep_alignment": ours.model_copy(
-                update={"alignment_weight": 0.0, "answer_weight": 1.0, "refusal_share": 1.0}
-            ),
+            "no_deep_alignment": ours.model_copy(update=NO_DEEP_ALIGNMENT),
             "additive": ours.model_copy(update={"mode": Mode.ADDITIVE, "side": self.side}),
             "davsp": ours,
         }

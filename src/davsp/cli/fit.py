@@ -90,13 +90,13 @@ def fit(
         raise InputError(f"{name} is fitted to a corpus, and sees no queries: leave out --per-group.")
     try:
         defence.fit(load_model(model, revision, device, dtype), options, FittingData(training, checks, sentences), out)
+    except Interrupted as stop:
+        say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
+        raise typer.Exit(130) from stop
     except KeyboardInterrupt as stop:
-        done = (
-            f" after step {stop.step}; the state is saved"
-            if isinstance(stop, Interrupted)
-            else "; what was read is kept"
-        )
-        say(f"\nStopped{done}. The same command goes on from there.")
+        if not defence.reads_states:  # only these are kept without steps
+            raise
+        say("\nStopped; what was read is kept. The same command goes on from there.")
         raise typer.Exit(130) from stop
     print_folder(out, as_json)
 

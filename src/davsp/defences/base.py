@@ -102,7 +102,7 @@ class Defence(ABC):
     Options: ClassVar[type[BaseModel]] = NoOptions
     """What `from_options` takes. A user gives them after the name, "eta:reward=FOLDER"."""
     FitOptions: ClassVar[type[BaseModel]] = NoOptions
-    """What `fit` takes, a `seed` among it; NoOptions for a defence that is not fitted."""
+    """What `fit` takes, a `seed` among it if it draws anything; NoOptions for a defence that is not fitted."""
     fits_queries: ClassVar[bool] = False
     """Whether `fit` needs queries."""
     fits_corpus: ClassVar[str | None] = None
@@ -154,8 +154,7 @@ class Defence(ABC):
 
     @property
     def thresholds(self) -> tuple[float, float] | None:
-        """The scores above which it was to bring malicious queries, and below which benign
-        ones; None for none."""
+        """The scores above which it was to bring malicious queries, and below which benign ones; None for none."""
         return None
 
     def picture(self) -> bytes | None:

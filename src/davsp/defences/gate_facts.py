@@ -11,7 +11,7 @@ import numpy as np
 from davsp.data.query import Query
 from davsp.defences import fitted
 from davsp.rates import Rate
-from davsp.training.separation import layer_statistics
+from davsp.training.separation import score_statistics
 
 CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Shares of benign queries at which the card says how many malicious ones are caught."""
@@ -40,20 +40,13 @@ def measured(scores: Sequence[float], queries: Sequence[Query], threshold: float
     """Of the calibration queries and their scores: the facts `flagged`, `caught`, `curve` and `metrics`."""
     malicious = [score for score, query in zip(scores, queries, strict=True) if query.malicious]
     benign = [score for score, query in zip(scores, queries, strict=True) if not query.malicious]
+    told_apart = score_statistics(scores, queries)
     return {
         "flagged": _by_kind(scores, queries, threshold, malicious=False),
         "caught": _by_kind(scores, queries, threshold, malicious=True),
         "curve": {f"{share:g}": _above(malicious, float(np.quantile(benign, 1 - share))) for share in CURVE},
-        "metrics": _separation(scores, queries),
+        "metrics": {"auroc": told_apart.auroc, "separation": told_apart.separation},
     }
-
-
-def _separation(scores: Sequence[float], queries: Sequence[Query]) -> dict[str, float]:
-    """How well the calibration queries are told apart within their kinds."""
-    kinds = np.array([query.kind for query in queries])
-    malicious = np.array([query.malicious for query in queries])
-    [found] = layer_statistics(np.array(scores)[:, None], malicious, kinds, np.zeros((0, 1)), within=True)
-    return {"auroc": found.auroc, "separation": found.separation}
 
 
 def _by_kind(

@@ -231,6 +231,9 @@ PAPER = {
 """The paper's choices where they differ from ours (its section on deep alignment and its experimental settings); its
 thresholds are the two class means, as ours."""
 
+NO_DEEP_ALIGNMENT = {"alignment_weight": 0.0, "answer_weight": 1.0, "refusal_share": 1.0}
+"""The paper's ablation: a prompt that is trained on answers alone."""
+
 
 def read_config(
     options: Mapping[str, Any] = MappingProxyType({}), assignments: Sequence[str] = (), paper: bool = False

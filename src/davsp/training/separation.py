@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from davsp.data.query import Query
+
 
 @dataclass(frozen=True)
 class LayerStatistics:
@@ -91,6 +93,14 @@ def _of_layer(
         text_mean=float(texts.mean()) if len(texts) else None,
         benign_means={str(kind): float(column[~malicious & (kinds == kind)].mean()) for kind in set(kinds[~malicious])},
     )
+
+
+def score_statistics(scores: Sequence[float], queries: Sequence[Query]) -> LayerStatistics:
+    """How well one score of each query tells malicious from benign ones within their kinds; its `layer` is none."""
+    malicious = np.array([query.malicious for query in queries])
+    kinds = np.array([query.kind for query in queries])
+    [found] = layer_statistics(np.array(scores)[:, None], malicious, kinds, np.zeros((0, 1)), within=True)
+    return found
 
 
 def choose_layer(statistics: Sequence[LayerStatistics]) -> int:
