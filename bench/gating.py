@@ -10,7 +10,7 @@ import torch
 from bench.measuring import Row, in_turns, row
 from bench.subjects import subject
 from davsp.defences.base import Exchange
-from davsp.defences.gate import default_layers
+from davsp.defences.gate_reading import default_layers
 from davsp.defences.textual import SafetyPrefix
 from davsp.models.probe import Probe
 from davsp.models.requests import Request, Response, Watch

@@ -56,6 +56,11 @@ KNOWING: Mapping[str, str] = {
 """Attacks that know the defence."""
 SHIPPED_WITH_IT: Mapping[str, str] = {"none": "none", "prefix": "prefix", "gate": SMOL}
 """The defences of the model that reads English."""
+GATES: Mapping[str, tuple[str, ...]] = {
+    "gate": (f"rate={GATED_RATE}",),
+    "flat-gate": ("flatten=24", "rate=0.05", "refusal_rate=0.01"),
+}
+"""By folder, what `davsp fit gate` is told."""
 FEW = ("GCG", "random search", "pictures", "wordings")
 """Attacks that are slow, or make many queries of each, and see fewer."""
 
@@ -179,16 +184,18 @@ def _made(model: str, seed: int, out: Path, eta: bool) -> Iterator[tuple[str, st
     for name, options in {"border": ("--set", "prefix="), "davsp": ()}.items():
         if not (out / name / "config.json").exists():
             run_davsp("train", *common, *options, "--set", f"seed={seed}", "--out", str(out / name))
-    if not (out / "gate" / "config.json").exists():
-        drawn = ("--per-group", str(GATED_PER_GROUP), "--set", f"rate={GATED_RATE}", "--seed", str(seed))
-        run_davsp("fit", "gate", *common, *drawn, "--out", str(out / "gate"))
+    for name, options in GATES.items():
+        if not (out / name / "config.json").exists():
+            chosen = (part for option in options for part in ("--set", option))
+            drawn = ("--per-group", str(GATED_PER_GROUP), "--seed", str(seed))
+            run_davsp("fit", "gate", *common, *drawn, *chosen, "--out", str(out / name))
     yield from (("none", "none"), ("prefix", "prefix"), ("adashield-s", "adashield-s"), ("ecso", "ecso"))
     if eta:
         helpers = out / "helpers"
         yield "eta", eta_with(helpers, helper_thresholds(helpers))
     yield from ((name, str(out / name)) for name in ("border", "davsp"))
-    for inner in ("border", "davsp"):
-        yield f"gate + {inner}", f"gate:folder={out / 'gate'},inner={out / inner}"
+    yield "gate", str(out / "gate")
+    yield from ((f"{name} + davsp", f"gate:folder={out / name},inner={out / 'davsp'}") for name in GATES)
 
 
 if __name__ == "__main__":

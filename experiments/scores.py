@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from davsp.data.query import Query, split_queries
-from davsp.defences.gate import default_layers
+from davsp.defences.gate_reading import default_layers
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.models.loading import load_model

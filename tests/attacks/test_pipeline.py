@@ -14,6 +14,7 @@ from davsp.data.query import Query
 from davsp.defences import load_defence
 from davsp.defences.base import Defence, RewritingDefence
 from davsp.defences.gate import Gate
+from davsp.defences.gate_reading import flattened_query
 from davsp.defences.prompted import PromptDefence
 from davsp.defences.stored import BaseModelFacts
 from davsp.defences.textual import Undefended
@@ -26,6 +27,7 @@ from davsp.models.loading import load_model
 from davsp.prompts.frame import FrameLayout
 from davsp.prompts.layouts import AdditiveLayout
 from davsp.prompts.visual import VisualPrompt
+from davsp.training.vector import project
 from tests.tiny import BUILDERS, save_tiny
 
 
@@ -108,6 +110,30 @@ def test_before_a_gate_both_its_threshold_and_the_answer_are_to_be_met(
                 facts = closed.facts.model_copy(update={"refusal_threshold": threshold})
                 refusing = Pipeline(model, Gate(facts, gate.watch.probe, inner=Undefended())).outcome(images, cases)
                 assert not refusing.broken.any() and (refusing.losses > plain.losses + MARGIN).all()
+
+
+def test_a_gate_that_flattens_is_seen_through_its_flattening(
+    model: VisionLanguageModel, gate: Gate, border: VisualSafetyPrompt, malicious: list[Query]
+) -> None:
+    """What it reads and what stands behind it are of the flattened image, what it lets pass is of the image itself."""
+    facts = gate.facts.model_copy(update={"flatten": 24})
+    flattening = Gate(facts, gate.watch.probe, inner=border).on_canvas(model.canvas)
+    pipeline = Pipeline(model, flattening)
+    first, read, behind = pipeline.stages
+    start = start_of(model, malicious[0])
+    image = (start + 8 / 255 * (2 * torch.rand(start.shape) - 1)).clamp(0, 1)
+    query = malicious[0].with_image(to_image(image))
+    flat = flattened_query(query, 24, model.canvas)
+    views = [pipeline.view(stage, image) for stage in (first, read, behind)]
+    for view, shown in zip(views, (query, flat, border.defend(flat)), strict=True):
+        assert (view - model.canvas_pixels([shown])[0]).abs().max() < 1e-6
+    cases = [Case(query, model.answer_ids("no")[:-1])]
+    with torch.no_grad():
+        [projection] = project(model, [flat], gate.watch.probe)
+        for threshold in (projection - 1, projection + 1):
+            moved = Gate(facts.model_copy(update={"threshold": float(threshold)}), gate.watch.probe)
+            found = Pipeline(model, moved).outcome([image], cases, Aim.PROJECTION).losses
+            assert (found > 0).item() == (projection > threshold).item()
 
 
 def test_an_aim_at_the_projection_falls_with_it(model: VisionLanguageModel, gate: Gate, malicious: list[Query]) -> None:

@@ -17,10 +17,12 @@ from davsp.data.query import Query
 from davsp.defences.base import Exchange, FittingData
 from davsp.defences.calibration import conformal_threshold, needed
 from davsp.defences.gate import STATES, Gate, GateFitOptions
+from davsp.defences.gate_reading import flattened_query
 from davsp.defences.loading import check_served, load_defence
 from davsp.defences.textual import SafetyPrefix
 from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.evaluation.messages import to_messages
+from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
 from davsp.testbed.queries import border_queries, draw_queries
@@ -114,6 +116,44 @@ def test_what_is_far_above_the_threshold_is_refused_whatever_stands_behind_the_g
 
     assert [answer(at) for at in (0.5, 1.5, 2.5, float("nan"))] == ["passed", "asked", REFUSAL, REFUSAL]
     assert behind.identity != gate.before(SafetyPrefix("be careful .")).identity
+
+
+def test_a_gate_that_flattens_reads_and_passes_on_flat_images_and_answers_about_the_image_itself(
+    model: VisionLanguageModel, gate: Gate, queries: Two
+) -> None:
+    """Reading is a pass of its own, in which nothing is said."""
+    query = next(q for q in queries[0] if not q.malicious)
+    facts = gate.facts.model_copy(update={"flatten": 24})
+    flat = flattened_query(query, 24, model.canvas)
+    assert open_image(flat.image).size == model.canvas.square and open_image(flat.image) != open_image(query.image)
+    asked: list[Request] = []
+
+    def answer(threshold: float) -> str:
+        asked.clear()
+        behind = Gate(facts.model_copy(update={"threshold": threshold}), gate.watch.probe, inner=SafetyPrefix("hm ."))
+        behind = behind.on_canvas(model.canvas)
+
+        async def send(request: Request, limit: int | None) -> Response:
+            asked.append(request)
+            return model.respond([request], 8)[0]
+
+        return asyncio.run(behind.answer(query, Exchange(send)))
+
+    assert answer(1e9) == model.generate([query], 8)[0]
+    assert [open_image(each.image) for each in asked] == [open_image(each.image) for each in (flat, query)]
+    assert answer(-1e9) == model.generate([SafetyPrefix("hm .").defend(flat)], 8)[0]
+    assert [open_image(each.image) for each in asked] == [open_image(flat.image)] * 2
+    assert model.respond([asked[0]], 8)[0].text == ""
+
+
+def test_a_gate_is_fitted_to_what_it_reads(model: VisionLanguageModel, queries: Two, tmp_path: Path) -> None:
+    gates = {}
+    for radius in (0, 24):
+        options = GateFitOptions.model_validate({"rate": 0.2, "flatten": radius, "states": tmp_path / "states"})
+        gates[radius] = Gate.fit(model, options, FittingData(*queries), tmp_path / str(radius), quiet=True)
+    assert Gate.load(tmp_path / "24").facts.flatten == 24 and Gate.load(tmp_path / "0").facts.flatten == 0
+    assert gates[0].identity != gates[24].identity
+    assert not torch.equal(gates[0].watch.probe.directions, gates[24].watch.probe.directions)
 
 
 def test_no_more_can_be_refused_than_is_flagged() -> None:

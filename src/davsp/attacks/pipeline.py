@@ -22,6 +22,7 @@ from davsp.defences.base import Defence, RewritingDefence
 from davsp.defences.gate import Gate
 from davsp.defences.prompted import PromptDefence
 from davsp.errors import InputError
+from davsp.imaging.flattening import flattened
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, fit, resize, rounded, stack
 from davsp.models.activations import states_and_final
@@ -73,15 +74,17 @@ class Stage:
 
     visual: VisualPrompt | None
     rewrite: Callable[[Query], str]
+    flatten: int = 0
+    """Levels of 255 within which colours are brought together first; 0: they are left as they are."""
 
     @classmethod
-    def of(cls, defence: Defence) -> Stage:
+    def of(cls, defence: Defence, flatten: int = 0) -> Stage:
         """Raises InputError for a defence that cannot be seen through, as its `rewrite` does for one that changes
         images in a way of its own."""
         if isinstance(defence, PromptDefence):
-            return cls(defence.visual, lambda query: defence.apply_to_texts([query.question])[0])
+            return cls(defence.visual, lambda query: defence.apply_to_texts([query.question])[0], flatten)
         if isinstance(defence, RewritingDefence):
-            return cls(None, lambda query: _question(defence, query))
+            return cls(None, lambda query: _question(defence, query), flatten)
         raise InputError(
             f"{defence.name} asks the model several times, or changes its answers, and has no gradient: attack `none` "
             "or another defence, and evaluate what comes of it behind this one."
@@ -116,13 +119,17 @@ class Pipeline:
         self.scale = max(1.0, abs(high - low))
         """What projections are counted in: the distance of a defence's thresholds or a gate's size, at least 1."""
         self.behind: Stage | None = None
+        self.read: Stage | None = None
+        """What a gate reads; None for what it lets pass."""
         if isinstance(defence, Gate):
             self.threshold = defence.facts.threshold
             if defence.facts.refusal_threshold is not None:
                 self.refusal_threshold = defence.facts.refusal_threshold
             self.scale = max(1.0, abs(self.threshold))
             self.first = Stage(None, lambda query: query.question)
-            self.behind = Stage.of(defence.inner) if defence.inner else None
+            flatten = defence.facts.flatten
+            self.read = replace(self.first, flatten=flatten) if flatten else None
+            self.behind = Stage.of(defence.inner, flatten) if defence.inner else None
         else:
             self.first = Stage.of(defence)
         self._prompt = lru_cache(REMEMBERED)(model.prompt_ids)
@@ -130,11 +137,13 @@ class Pipeline:
     @property
     def stages(self) -> list[Stage]:
         """Every way in which the model may be asked."""
-        return [self.first, *([self.behind] if self.behind else [])]
+        return [stage for stage in (self.first, self.read, self.behind) if stage]
 
     def view(self, stage: Stage, image: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 _ _"]:
         """An image as the model sees it, in the 256 levels of a file; differentiable."""
         image, canvas = rounded(image), self.model.canvas
+        if stage.flatten:
+            image = flattened(image, stage.flatten)
         height, width = size_of(image)
         if stage.visual is None:
             tall, wide = canvas.choose(height, width)
@@ -156,13 +165,14 @@ class Pipeline:
         if self.threshold is None:
             losses = first.entropy if aim is Aim.ANSWER else first.projection / self.scale
             return Outcome(losses + first.entropy if aim is Aim.BOTH else losses, first.said)
-        above = (first.projection - self.threshold) / self.scale
+        projection = (self._pass(self.read, images, cases) if self.read else first).projection
+        above = (projection - self.threshold) / self.scale
         losses = torch.relu(above + MARGIN) + (first.entropy if aim is not Aim.PROJECTION else 0)
         broken = first.said & (above < -MARGIN / 2)
         if self.behind is None or aim is Aim.PROJECTION:
             return Outcome(losses, broken)
         second = self._pass(self.behind, images, cases)
-        below = (self.refusal_threshold - first.projection) / self.scale  # what is above that is refused
+        below = (self.refusal_threshold - projection) / self.scale  # what is above that is refused
         losses = torch.minimum(losses, second.entropy + torch.relu(MARGIN - above) + torch.relu(MARGIN - below))
         return Outcome(losses, broken | (second.said & (above > MARGIN / 2) & (below > MARGIN / 2)))
 

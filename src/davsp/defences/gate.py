@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +24,7 @@ from davsp.defences import fitted
 from davsp.defences.base import Defence, Exchange, FittingData
 from davsp.defences.calibration import check_enough, conformal_threshold
 from davsp.defences.gate_facts import GateFacts, card, measured
+from davsp.defences.gate_reading import default_layers, flattened_query, state_batches
 from davsp.defences.loading import load_defence
 from davsp.defences.stored import BaseModelFacts
 from davsp.errors import ArtefactError, InputError, ModelError
@@ -34,12 +38,9 @@ from davsp.training.choices import Direction, FitOn
 from davsp.training.directions import fit_directions
 from davsp.training.twins import apart
 from davsp.training.vector import fitted_queries
-from davsp.util.batching import batched
 from davsp.util.options import Positive
 from davsp.util.progress import bar
 
-LAYERS = 6
-"""Decoder layers that a gate reads, where it is not told which: neighbours say nearly the same."""
 SIDES = ("benign", "malicious")
 STATES = "states"
 """Of a gate's folder: hidden states that were read, until the gate is fitted."""
@@ -72,6 +73,13 @@ class GateFitOptions(BaseModel):
         lt=1,
         description="Share of the validation queries that it is fitted to, too, instead of calibrated with: worth it "
         "where they are of other sources than the training queries. No request is in both parts.",
+    )
+    flatten: int = Field(
+        0,
+        ge=0,
+        le=96,
+        description="Levels of 255 within which pixels are brought to an image's main colours before it is read: small "
+        "changes are gone where colours are flat. Reading is then a pass of its own. 0: images are read as they are.",
     )
     batch_size: Positive = Field(16, description="Queries that are read at once.")
     states: Path | None = Field(
@@ -123,31 +131,37 @@ class Gate(Defence):
         self.facts, self.inner = facts, inner
         self.name = f"{facts.name}+{inner.name}" if inner else facts.name
         self.watch = Watch(probe, facts.threshold, known)
+        self.canvas: Canvas | None = None
+        """Of the model, at whose size flattened images are flattened."""
 
     def before(self, inner: Defence, name: str | None = None) -> Gate:
         """The same gate before a defence, which answers what it flags; called `name`, by default after both."""
         gate = Gate(self.facts, self.watch.probe, self.watch.known, inner)
-        gate.name = name or gate.name
+        gate.name, gate.canvas = name or gate.name, self.canvas
         return gate
 
     @property
     def identity(self) -> str:
-        numbers = (self.facts.layers, self.facts.threshold, self.facts.refusal_threshold)
+        numbers = (self.facts.layers, self.facts.threshold, self.facts.refusal_threshold, self.facts.flatten)
         state = self.watch.probe.directions.numpy().tobytes() + repr(numbers).encode()
         return f"{hashlib.sha256(state).hexdigest()} before {self.inner.identity if self.inner else REFUSAL!r}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         """The undefended answer, or that of `inner`. Raises ModelError where the model did not look."""
-        response = await exchange.ask(Request(query.messages, watch=self.watch))
+        seen, watch = query, self.watch
+        if self.facts.flatten:
+            seen = await asyncio.to_thread(flattened_query, query, self.facts.flatten, self.canvas)
+            watch = replace(watch, threshold=-inf)  # it is read, and not answered
+        response = await exchange.ask(Request(seen.messages, watch=watch))
         if response.projection is None:
             raise ModelError(f"{self.name}: the model gave an answer without reading its hidden states.")
         exchange.unfamiliar = response.unfamiliar
         if not self.watch.flags(response.projection):
-            return response.text
+            return (await exchange.ask(Request(query.messages))).text if self.facts.flatten else response.text
         bound = self.facts.refusal_threshold
         if self.inner is None or (bound is not None and not response.projection <= bound):
             return REFUSAL
-        return await self.inner.answer(query, exchange)
+        return await self.inner.answer(seen, exchange)
 
     def check(self, model: VisionLanguageModel) -> None:
         self.facts.check(model)
@@ -155,7 +169,9 @@ class Gate(Defence):
             self.inner.check(model)
 
     def on_canvas(self, canvas: Canvas) -> Gate:
-        return self.before(self.inner.on_canvas(canvas), self.name) if self.inner else self
+        gate = copy(self)
+        gate.canvas, gate.inner = canvas, self.inner and self.inner.on_canvas(canvas)
+        return gate
 
     def with_limits(self, min_pixels: int | None = None, max_pixels: int | None = None) -> Gate:
         return self.before(self.inner.with_limits(min_pixels, max_pixels), self.name) if self.inner else self
@@ -202,7 +218,10 @@ class Gate(Defence):
                 raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
         store = StateStore(options.states or folder / STATES, model)
         with bar("Gate", len(fitting) + len(calibration), quiet=quiet) as advance:
-            read = partial(_batches, store, layers, options.batch_size, advance)
+            shown = partial(flattened_query, radius=options.flatten, canvas=model.canvas)
+            read = partial(
+                state_batches, store, layers, options.batch_size, advance, shown if options.flatten else None
+            )
             last: list[Tensor] = []
 
             def joined() -> Iterator[tuple[Sequence[Query], Tensor]]:
@@ -234,6 +253,7 @@ class Gate(Defence):
             threshold=threshold,
             refusal_threshold=bound,
             familiar=known.threshold,
+            flatten=options.flatten,
             kinds=sorted(set(groups)),
             **measured(scores, calibration, threshold),
         )
@@ -255,20 +275,3 @@ class Gate(Defence):
 
 def _tensors(probe: Probe, known: KnownKinds) -> dict[str, Tensor]:
     return {"directions": probe.directions, "centres": known.centres, "spread": known.spread}
-
-
-def default_layers(model: VisionLanguageModel) -> tuple[int, ...]:
-    """LAYERS decoder layers, evenly spread over the upper half of those that see the image, the last among them."""
-    first = max(model.first_seeing_layer, model.n_layers // 2 + 1)
-    return tuple(sorted({round(k) for k in torch.linspace(first, model.n_layers, LAYERS).tolist()}))
-
-
-def _batches(
-    store: StateStore, layers: Sequence[int], size: int, advance: Callable[[int], None], queries: Sequence[Query]
-) -> Iterator[tuple[Sequence[Query], Tensor]]:
-    """The queries in batches, and their states at the layers, float32 (B, len(layers), hidden)."""
-    places = [layer - 1 for layer in layers]
-    batches = batched(queries, size)
-    for batch, states in zip(batches, store.batches(batches), strict=True):
-        yield batch, states[:, places]
-        advance(len(batch))

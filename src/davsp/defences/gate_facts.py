@@ -28,6 +28,8 @@ class GateFacts(fitted.FittedFacts):
     """The kinds that it was fitted to, each with its side."""
     familiar: float
     """A query that is further than this from each of them looks like none of them."""
+    flatten: int = 0
+    """Levels of 255 within which the colours are brought together that it reads; 0: it reads images as they are."""
     flagged: dict[str, Rate]
     """Of the benign queries."""
     caught: dict[str, Rate]

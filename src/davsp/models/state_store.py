@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class StateStore:
         self.folder, self.model = folder, model
         self._of_model = f"{model.identity} {model.canvas}"
 
-    def batches(self, batches: Sequence[Batch], prefix: str = "") -> Iterator[Float[Tensor, "b layers hidden"]]:
+    def batches(self, batches: Iterable[Batch], prefix: str = "") -> Iterator[Float[Tensor, "b layers hidden"]]:
         """The activations of each batch, in order, float32 (B, n_layers, hidden), on the CPU; those that are not there
         are read and written, each batch at once. Raises what `activation_batches` and `replacing` raise."""
         for batch in batches:
