@@ -31,7 +31,7 @@ from davsp.rates import Rate
 from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
 from experiments.cells import rate_cell
-from experiments.defences import GATED_PER_GROUP, GATED_RATE, IMAGES, eta_with, helper_thresholds, run_davsp
+from experiments.defences import GATES, IMAGES, eta_with, gate_options, helper_thresholds, run_davsp
 
 UNKNOWING: Mapping[str, str] = {
     "none": "",
@@ -56,11 +56,6 @@ KNOWING: Mapping[str, str] = {
 """Attacks that know the defence."""
 SHIPPED_WITH_IT: Mapping[str, str] = {"none": "none", "prefix": "prefix", "gate": SMOL}
 """The defences of the model that reads English."""
-GATES: Mapping[str, tuple[str, ...]] = {
-    "gate": (f"rate={GATED_RATE}",),
-    "flat-gate": ("flatten=24", "rate=0.05", "refusal_rate=0.01"),
-}
-"""By folder, what `davsp fit gate` is told."""
 FEW = ("GCG", "random search", "pictures", "wordings")
 """Attacks that are slow, or make many queries of each, and see fewer."""
 
@@ -184,11 +179,9 @@ def _made(model: str, seed: int, out: Path, eta: bool) -> Iterator[tuple[str, st
     for name, options in {"border": ("--set", "prefix="), "davsp": ()}.items():
         if not (out / name / "config.json").exists():
             run_davsp("train", *common, *options, "--set", f"seed={seed}", "--out", str(out / name))
-    for name, options in GATES.items():
+    for name in GATES:
         if not (out / name / "config.json").exists():
-            chosen = (part for option in options for part in ("--set", option))
-            drawn = ("--per-group", str(GATED_PER_GROUP), "--seed", str(seed))
-            run_davsp("fit", "gate", *common, *drawn, *chosen, "--out", str(out / name))
+            run_davsp("fit", "gate", *common, *gate_options(name, seed), "--out", str(out / name))
     yield from (("none", "none"), ("prefix", "prefix"), ("adashield-s", "adashield-s"), ("ecso", "ecso"))
     if eta:
         helpers = out / "helpers"

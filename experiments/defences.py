@@ -31,10 +31,15 @@ TRAINED = {
 }
 """What `davsp train` is told: the prompt, what `davsp demo` compares with it, and DAVSP whose thresholds lie between
 the class means, which pulls less and costs less usefulness."""
-GATE, GATED_PER_GROUP, GATED_RATE = "gate", 400, 0.015
-"""The gate, drawn queries of each kind and side that it is fitted to, and the share of benign ones that it may flag."""
-GATED = ("border", "no_deep_alignment", "davsp")
-"""What stands behind the gate."""
+GATES = {
+    "gate": ("rate=0.015",),
+    "flat-gate": ("flatten=24", "rate=0.05", "refusal_rate=0.01"),
+}
+"""What `davsp fit gate` is told, for a gate and for one against attackers who know it."""
+GATED_PER_GROUP = 400
+"""Drawn queries of each kind and side that a gate is fitted to."""
+GATED = {"gate": ("border", "no_deep_alignment", "davsp"), "flat-gate": ("davsp",)}
+"""What stands behind each."""
 FITTED = {
     "adashield-a": ("defender=davsp-testbed/defender", "clip={helpers}/clip"),
     "pat": ("candidates=64",),
@@ -82,6 +87,11 @@ def eta_with(helpers: Path, thresholds: dict[str, float]) -> str:
     )
 
 
+def gate_options(name: str, seed: int) -> list[str]:
+    """What `davsp fit gate` is told for one of GATES."""
+    return ["--per-group", str(GATED_PER_GROUP), "--seed", str(seed), *_set(GATES[name])]
+
+
 def _rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
     """By the names of the rows, what makes each defence where it is not there yet and returns what `davsp evaluate`
     takes."""
@@ -102,20 +112,21 @@ def _rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
         options = (option.format(helpers=helpers, side=side) for option in FITTED[name])
         return made(name, "fit", name, "--seed", str(seed), *_set(options))
 
-    def gate() -> str:
-        drawn = ("--per-group", str(GATED_PER_GROUP), "--seed", str(seed))
-        return made(GATE, "fit", "gate", *drawn, *_set([f"rate={GATED_RATE}"]))
+    def gate(name: str) -> str:
+        return made(name, "fit", "gate", *gate_options(name, seed))
 
     named = {name: partial(str, name) for name in ("none", "prefix", "adashield-s", "ecso")}
     before = {
-        f"{GATE}+{name}": partial(lambda name: f"gate:folder={gate()},inner={trained(name)}", name) for name in GATED
+        f"{name}+{inner}": partial(lambda name, inner: f"gate:folder={gate(name)},inner={trained(inner)}", name, inner)
+        for name, inners in GATED.items()
+        for inner in inners
     }
     return {
         **named,
         "eta": lambda: eta_with(helpers, helper_thresholds(helpers)),
         **{name: partial(fitted, name) for name in FITTED},
         **{name: partial(trained, name) for name in TRAINED},
-        GATE: gate,
+        "gate": partial(gate, "gate"),
         **before,
     }
 
