@@ -61,7 +61,7 @@ def test_a_visual_safety_prompt_may_say_its_kind(model: VisionLanguageModel, tmp
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nowhere", r"there is no defence 'nowhere': .*adashield-s, ecso, "),
+        ("nowhere", r"there is no defence 'nowhere': .*adashield-s, alarm, ecso, "),
         ("pat", "defence pat: a name is not enough for it"),
         ("visual-safety-prompt", "give the folder that `davsp train`"),
         ("eta", "'reward': Field required"),

@@ -73,8 +73,9 @@ def card(about: str, facts: CalibratedFacts) -> str:
     promised = f"at most {100 * facts.config['rate']:g} % of benign queries flagged"
     if refused := facts.config.get("refusal_rate"):
         promised += f", {100 * refused:g} % refused whatever stands behind it"
+    plural = "s" if len(facts.layers) > 1 else ""
     return (
-        f"{about}\n\nDecoder layers {', '.join(map(str, facts.layers))}. Promised: {promised}, with "
+        f"{about}\n\nDecoder layer{plural} {', '.join(map(str, facts.layers))}. Promised: {promised}, with "
         f"{100 * facts.config['confidence']:g} % confidence. Measured on the queries that it was calibrated with:\n\n"
         f"| | kind | |\n|---|---|---|\n{table}"
     )
