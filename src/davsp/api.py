@@ -178,6 +178,8 @@ def answer(
     answered = run_coroutine(chosen.answer(query, exchange))
     if exchange.unfamiliar:
         remark(f"This query looks like none of the kinds that {chosen.name} was fitted to: it promises nothing of it.")
+    if exchange.alarm:
+        remark(f"{chosen.name} raises its alarm: the model recognises harm in this query. The answer stays as it is.")
     return answered
 
 

@@ -207,7 +207,7 @@ def test_applying_to_a_stream(image: Path, saved_prompt: Path) -> None:
         (("fit", "esiii", "--out", "x", "--data", "a.jsonl", "--corpus", "c.txt"), "leave out --data"),
         (("fit", "pat", "--out", "x", "--corpus", "c.txt"), "leave out --corpus"),
         (("fit", "ecso", "--out", "x"), "'ecso' is no defence that is fitted to a model"),
-        (("fit", "nowhere", "--out", "x"), "Choose from adashield-a, esiii, gate, pat, uniguard"),
+        (("fit", "nowhere", "--out", "x"), "Choose from adashield-a, alarm, esiii, gate, pat, uniguard"),
         (("evaluate", "--out", "x", "--defence", "pat"), "defence pat: a name is not enough"),
         (("evaluate", "--out", "x", "--defence", ""), "needs a name"),
         (("evaluate", "--out", "x", "--data", 300 * "x"), "too long"),

@@ -61,7 +61,7 @@ def test_a_visual_safety_prompt_may_say_its_kind(model: VisionLanguageModel, tmp
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nowhere", r"there is no defence 'nowhere': .*adashield-s, ecso, "),
+        ("nowhere", r"there is no defence 'nowhere': .*adashield-s, alarm, ecso, "),
         ("pat", "defence pat: a name is not enough for it"),
         ("visual-safety-prompt", "give the folder that `davsp train`"),
         ("eta", "'reward': Field required"),
@@ -78,7 +78,7 @@ def test_a_bad_name_or_option_is_told(name: str, told: str) -> None:
 
 @pytest.mark.parametrize("name", ["ecso", "none", "visual-safety-prompt", "nowhere"])
 def test_what_is_not_fitted_names_what_is(name: str) -> None:
-    with pytest.raises(InputError, match=f"'{name}' is no defence.*adashield-a, esiii, gate, pat, uniguard"):
+    with pytest.raises(InputError, match=f"'{name}' is no defence.*adashield-a, alarm, esiii, gate, pat, uniguard"):
         fitted_kind(name)
     assert fitted_kind("pat").kind == "pat"
 

@@ -62,6 +62,7 @@ COMMANDS: dict[str, str] = {
     "--device {device}",
     "official vector": "official export {out}/vector {out}/vector.pt",
     "fit gate": "fit gate --set rate=0.1 --out {out}/gate --device {device}",
+    "fit alarm": "fit alarm --set rate=0.1 --set defence={out}/border --out {out}/alarm --device {device}",
     "testbed pretrain smol": "testbed pretrain smol --tiny --decoder {decoder} --out {out}/smol --device {device}",
     "official export": "official export {out}/border {out}/noise.pt",
     "official border": "official border {out}/noise.pt --model testbed --width 16 --out {out}/theirs --device {device}",

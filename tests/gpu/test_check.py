@@ -34,7 +34,7 @@ def test_every_family_at_every_precision_and_every_command_with_a_device_is_chec
     for name in named - {("official", "border")}:
         assert any("--device" in line for line in lines if tuple(line[: len(name)]) == name), name
     fitted = {line[1] for line in lines if line[0] == "fit"}
-    assert fitted == {"pat", "uniguard", "esiii", "adashield-a", "gate"}
+    assert fitted == {"pat", "uniguard", "esiii", "adashield-a", "gate", "alarm"}
 
 
 def test_what_fails_is_told_in_a_line_and_the_other_stages_are_run() -> None:

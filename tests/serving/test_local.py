@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,17 @@ import openai
 from davsp.api import ask
 from davsp.data.conversation import Message
 from davsp.data.query import Query
+from davsp.defences.alarm import Alarm, AlarmFitOptions
 from davsp.defences.base import FittingData
 from davsp.defences.gate import Gate, GateFitOptions
-from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
+from davsp.defences.visual_safety_prompt import TrainingFacts, VisualSafetyPrompt
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
+from davsp.training.vector import HarmfulnessVector, project
 from tests.serving.processes import OTHER, PHOTO, Proxy, chat, error_of, serving
 
 
@@ -121,6 +126,35 @@ def test_a_loaded_model_is_served_behind_a_gate_by_its_name_or_in_a_prompts_fold
             with ThreadPoolExecutor(4) as pool:
                 assert list(pool.map(said, queries)) == expected
             assert {line["calls"] for line in served.logs if line["event"] == "request"} == {1, 2}
+
+
+def test_a_raised_alarm_is_logged_and_counted_and_changes_no_answer(
+    model: VisionLanguageModel, prompt: VisualSafetyPrompt, vector: HarmfulnessVector, tmp_path: Path
+) -> None:
+    """It is raised for some of the requests and not for others; at one without an image it does not look."""
+    trained = TrainingFacts(layer=vector.layer, tau_plus=1.0, tau_minus=0.0, config={}, data={}, metrics={})
+    directed = replace(prompt, training=trained, direction=vector.direction())
+    directed.save(tmp_path)
+    checks = border_queries(seed=0, per_group=1, checks_per_group=4)[1]
+    options = AlarmFitOptions(defence=str(tmp_path), rate=0.1)
+    Alarm.fit(model, options, FittingData((), checks), tmp_path / "alarm", quiet=True)
+    queries = draw_queries(Split.TEST, 1, 0, side=own_side("testbed"))[::3]
+    assert directed.alignment is not None
+    scores = project(model, [directed.defend(query) for query in queries], directed.alignment).tolist()
+    low, high = max(pairwise(sorted(scores)), key=lambda pair: pair[1] - pair[0])
+    config = tmp_path / "alarm" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"threshold": (low + high) / 2}))
+    with serving(None, "--model", "testbed", "--defence", tmp_path, "--max-new-tokens", 12) as served:
+        for query in queries:
+            reply = served.post(chat(open_image(query.image), query.question))
+            assert reply.json()["choices"][0]["message"]["content"] == directed.ask(
+                model, query.image, query.question, 12
+            )
+        served.post(chat("what is it ?"))
+        served.wait_for("request", images=0)
+        told = [line.get("alarm") for line in served.logs if line["event"] == "request"]
+        assert told == [*(score >= high for score in scores), None] and {True, False} < set(told)
+        assert served.metric("davsp_alarms_total") == sum(score >= high for score in scores)
 
 
 def flagged(gate: Gate, model: VisionLanguageModel, query: Query) -> bool:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from davsp.data.query import Query
+from davsp.defences.alarm import Alarm
 from davsp.defences.base import Defence, RewritingDefence
 from davsp.defences.gate import Gate
 from davsp.defences.prompted import PromptDefence
@@ -81,6 +82,8 @@ class Stage:
     def of(cls, defence: Defence, flatten: int = 0) -> Stage:
         """Raises InputError for a defence that cannot be seen through, as its `rewrite` does for one that changes
         images in a way of its own."""
+        if isinstance(defence, Alarm):  # which changes no answer
+            return cls.of(defence.inner)
         if isinstance(defence, PromptDefence):
             return cls(defence.visual, lambda query: defence.apply_to_texts([query.question])[0], flatten)
         if isinstance(defence, RewritingDefence):

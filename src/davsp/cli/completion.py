@@ -9,7 +9,7 @@ from davsp.attacks import ATTACKS
 from davsp.defences import DEFENCES
 from davsp.models.shipped import SHIPPED
 
-FITTED = ("adashield-a", "esiii", "gate", "pat", "uniguard")
+FITTED = ("adashield-a", "alarm", "esiii", "gate", "pat", "uniguard")
 TABLES = ("table1", "table2")
 """What the modules of these say too: to import them takes seconds, for which no shell waits."""
 

@@ -94,7 +94,7 @@ def fit(
         say(f"\nStopped after step {stop.step}; the state is saved. The same command goes on from there.")
         raise typer.Exit(130) from stop
     except KeyboardInterrupt as stop:
-        if not defence.reads_states:  # only these are kept without steps
+        if not defence.fit_keeps_reading:
             raise
         say("\nStopped; what was read is kept. The same command goes on from there.")
         raise typer.Exit(130) from stop

@@ -53,6 +53,8 @@ class Exchange:
     cost: QueryCost = field(default_factory=QueryCost)
     unfamiliar: bool | None = None
     """Whether the defence has seen no query of that kind before, where it can tell."""
+    alarm: bool | None = None
+    """Whether the model recognised harm behind the defence, where that has an alarm."""
 
     async def ask(self, request: Request, max_new_tokens: int | None = None) -> Response:
         """The model's response to one request; of a model that thinks, what follows its thinking, if anything does."""
@@ -107,6 +109,8 @@ class Defence(ABC):
     """Whether `fit` needs queries."""
     fits_corpus: ClassVar[str | None] = None
     """Of what the corpus is that `fit` needs, such as `davsp.defences.corpus.HARMFUL_SENTENCES`; None: of nothing."""
+    fit_keeps_reading: ClassVar[bool] = False
+    """Whether a `fit` that is stopped while it reads leaves what it read for the next one."""
     begins_answers: ClassVar[bool] = False
     """Whether it needs a model that goes on from an answer of which the defence gives the beginning."""
     reads_states: ClassVar[bool] = False
@@ -117,7 +121,7 @@ class Defence(ABC):
     name: str
     """A short name, unique among the defences that are compared."""
     inner: Defence | None = None
-    """The defence behind it, of one that answers some queries behind another."""
+    """The defence behind it, of one that answers queries behind another."""
 
     @property
     @abstractmethod

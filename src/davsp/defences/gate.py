@@ -22,12 +22,13 @@ from davsp.data.digests import digest
 from davsp.data.query import Query
 from davsp.defences import fitted
 from davsp.defences.base import Defence, Exchange, FittingData
+from davsp.defences.calibrated import card, measured
 from davsp.defences.calibration import check_enough, conformal_threshold
-from davsp.defences.gate_facts import GateFacts, card, measured
+from davsp.defences.gate_facts import GateFacts
 from davsp.defences.gate_reading import default_layers, flattened_query, state_batches
 from davsp.defences.loading import load_defence
 from davsp.defences.stored import BaseModelFacts
-from davsp.errors import ArtefactError, InputError, ModelError
+from davsp.errors import ArtefactError, ModelError
 from davsp.imaging.canvas import Canvas
 from davsp.models.base import VisionLanguageModel
 from davsp.models.probe import KnownKinds, Probe
@@ -36,6 +37,7 @@ from davsp.models.state_store import StateStore
 from davsp.training.batches import REFUSAL
 from davsp.training.choices import Direction, FitOn
 from davsp.training.directions import fit_directions
+from davsp.training.separation import check_both_sides
 from davsp.training.twins import apart
 from davsp.training.vector import fitted_queries
 from davsp.util.options import Positive
@@ -122,6 +124,7 @@ class Gate(Defence):
     Options = GateOptions
     FitOptions = GateFitOptions
     fits_queries = True
+    fit_keeps_reading = True
     model_specific = True
     reads_states = True
 
@@ -214,14 +217,11 @@ class Gate(Defence):
         fitting = fitted_queries(training, options.fit_on)
         check_enough(sum(not query.malicious for query in calibration), options.rate, options.confidence)
         for name, queries in (("training", fitting), ("validation", calibration)):
-            if len({query.malicious for query in queries}) < 2:
-                raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
+            check_both_sides(name, queries)
         store = StateStore(options.states or folder / STATES, model)
         with bar("Gate", len(fitting) + len(calibration), quiet=quiet) as advance:
-            shown = partial(flattened_query, radius=options.flatten, canvas=model.canvas)
-            read = partial(
-                state_batches, store, layers, options.batch_size, advance, shown if options.flatten else None
-            )
+            flat = partial(flattened_query, radius=options.flatten, canvas=model.canvas) if options.flatten else None
+            read = partial(state_batches, store, layers, options.batch_size, advance, flat)
             last: list[Tensor] = []
 
             def joined() -> Iterator[tuple[Sequence[Query], Tensor]]:

@@ -1,27 +1,13 @@
-"""What a gate says of itself, and what is measured of it with the queries that it is calibrated with."""
+"""What a gate says of itself."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
-from davsp.data.query import Query
-from davsp.defences import fitted
-from davsp.rates import Rate
-from davsp.training.separation import score_statistics
-
-CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Shares of benign queries at which the card says how many malicious ones are caught."""
+from davsp.defences.calibrated import CalibratedFacts
 
 
-class GateFacts(fitted.FittedFacts):
-    """What a gate says of itself. Rates are of the queries that it was calibrated with, by kind (`group`)."""
+class GateFacts(CalibratedFacts):
+    """Its thresholds, and the kinds of query that it knows."""
 
-    layers: tuple[int, ...]
-    threshold: float
     refusal_threshold: float | None = None
     """Above it a query is refused, whatever stands behind the gate."""
     kinds: list[str]
@@ -29,64 +15,4 @@ class GateFacts(fitted.FittedFacts):
     familiar: float
     """A query that is further than this from each of them looks like none of them."""
     flatten: int = 0
-    """Levels of 255 within which the colours are brought together that it reads; 0: it reads images as they are."""
-    flagged: dict[str, Rate]
-    """Of the benign queries."""
-    caught: dict[str, Rate]
-    """Of the malicious ones."""
-    curve: dict[str, Rate]
-    """Malicious queries caught, by the share of benign ones above the threshold."""
-
-
-def measured(scores: Sequence[float], queries: Sequence[Query], threshold: float) -> dict[str, Any]:
-    """Of the calibration queries and their scores: the facts `flagged`, `caught`, `curve` and `metrics`."""
-    malicious = [score for score, query in zip(scores, queries, strict=True) if query.malicious]
-    benign = [score for score, query in zip(scores, queries, strict=True) if not query.malicious]
-    told_apart = score_statistics(scores, queries)
-    return {
-        "flagged": _by_kind(scores, queries, threshold, malicious=False),
-        "caught": _by_kind(scores, queries, threshold, malicious=True),
-        "curve": {f"{share:g}": _above(malicious, float(np.quantile(benign, 1 - share))) for share in CURVE},
-        "metrics": {"auroc": told_apart.auroc, "separation": told_apart.separation},
-    }
-
-
-def _by_kind(
-    scores: Sequence[float], queries: Sequence[Query], threshold: float, *, malicious: bool
-) -> dict[str, Rate]:
-    """By group, the queries of one side that are above the threshold."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for score, query in zip(scores, queries, strict=True):
-        if query.malicious is malicious:
-            found[query.group].append(score)
-    return {group: _above(own, threshold) for group, own in sorted(found.items())}
-
-
-def _above(scores: Sequence[float], threshold: float) -> Rate:
-    return Rate.of(sum(not score <= threshold for score in scores), len(scores))
-
-
-def card(about: str, facts: GateFacts) -> str:
-    """What the folder says of it, for people."""
-    rows = [
-        *(("benign, flagged", name, rate) for name, rate in facts.flagged.items()),
-        *(("malicious, caught", name, rate) for name, rate in facts.caught.items()),
-        *(
-            (f"malicious, caught where {100 * float(share):g} % of the benign are flagged", "all", rate)
-            for share, rate in facts.curve.items()
-        ),
-    ]
-    table = "\n".join(f"| {what} | {name} | {_shown(rate)} |" for what, name, rate in rows)
-    promised = f"at most {100 * facts.config['rate']:g} % of benign queries flagged"
-    if refused := facts.config.get("refusal_rate"):
-        promised += f", {100 * refused:g} % refused whatever stands behind it"
-    return (
-        f"{about}\n\nDecoder layers {', '.join(map(str, facts.layers))}. Promised: {promised}, with "
-        f"{100 * facts.config['confidence']:g} % confidence. Measured on the queries that it was calibrated with:\n\n"
-        f"| | kind | |\n|---|---|---|\n{table}"
-    )
-
-
-def _shown(rate: Rate) -> str:
-    share = rate.in_percent(sign=" %")
-    return f"{share} n={rate.n}" if share else "-"
+    """Levels of 255 within which pixels are brought to an image's main colours before it is read; 0: they are not."""

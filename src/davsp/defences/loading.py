@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 DEFENCES: Registry[type[Defence]] = Registry("davsp.defences", "defence")
 """By their kind."""
-GATE = "gate"
-"""The folder of a saved defence that holds a gate before it."""
+GATE, ALARM = "gate", "alarm"
+"""The folders of a saved defence that hold a gate before it, and an alarm behind it."""
 UNNAMED_KIND = "visual-safety-prompt"
 """What a saved folder holds that names no kind: such were the first that were saved."""
 
 
-def load_defence(name: str | Path) -> Defence:
+def load_defence(name: str | Path, *, alone: bool = False) -> Defence:
     """The defence in a folder that `davsp train` or `davsp fit` wrote, or the one of that name. A gate that is saved in
-    the folder's own folder `gate` stands before it.
+    the folder's own folder `gate` stands before it, an alarm in `alarm` behind it, unless it is to be `alone`.
 
     A name may bring options, "eta:reward=my/model,clip_threshold=0.2". Raises InputError for an unknown name or a bad
     option, ArtefactError for a damaged folder, ModelError when a helper model cannot be loaded. The name of a testbed
@@ -37,9 +37,9 @@ def load_defence(name: str | Path) -> Defence:
         raise InputError(f"a defence needs a name: give a saved folder, or one of {_names()}.")
     kind, _, options = str(name).partition(":")
     if not (options and kind in DEFENCES) and Path(name).is_dir():
-        return _load_saved(Path(name))
+        return _load_saved(Path(name), alone)
     if kind in SHIPPED and not options:
-        return _load_saved(SHIPPED[kind].defence)
+        return _load_saved(SHIPPED[kind].defence, alone)
     own = None if kind in DEFENCES else divided(str(name))
     if own:
         kind, options = own
@@ -99,7 +99,7 @@ def _make(defence: type[Defence], assignments: Sequence[str]) -> Defence:
     return defence.from_options(read_options(defence.Options, {}, assignments))
 
 
-def _load_saved(folder: Path) -> Defence:
+def _load_saved(folder: Path, alone: bool) -> Defence:
     from davsp.defences.stored import CONFIG, read_config
 
     named = read_config(folder).get("kind")
@@ -110,11 +110,18 @@ def _load_saved(folder: Path) -> Defence:
             "the package that brings it."
         )
     defence = DEFENCES.get(kind).load(folder)
-    if not (folder / GATE / CONFIG).is_file():
+    if alone:
         return defence
-    from davsp.defences.gate import Gate
+    name = defence.name
+    if (folder / ALARM / CONFIG).is_file():
+        from davsp.defences.alarm import Alarm
 
-    return Gate.load(folder / GATE).before(defence, defence.name)
+        defence = Alarm.behind(defence, folder / ALARM, name)
+    if (folder / GATE / CONFIG).is_file():
+        from davsp.defences.gate import Gate
+
+        defence = Gate.load(folder / GATE).before(defence, name)
+    return defence
 
 
 def _names() -> str:

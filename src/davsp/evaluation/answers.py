@@ -14,7 +14,7 @@ from inspect_ai.util import Store
 
 from davsp.benchmarks.grading import Grader
 from davsp.defences.base import QueryCost
-from davsp.evaluation.solver import COST, UNFAMILIAR
+from davsp.evaluation.solver import ALARM, COST, UNFAMILIAR
 from davsp.rates import Verdict
 
 SCORER = "safety_and_usefulness"
@@ -40,6 +40,8 @@ class JudgedAnswer:
     final: bool = False
     unfamiliar: bool | None = None
     """Whether the defence knows no query of that kind; None of one that cannot tell."""
+    alarm: bool | None = None
+    """Whether the defence's alarm was raised; None of one that has none."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +100,5 @@ class AnswerReader:
             marks,
             final=not any((scores[name].metadata or {}).get("failed") for name in names),
             unfamiliar=store.get(UNFAMILIAR),
+            alarm=store.get(ALARM),
         )

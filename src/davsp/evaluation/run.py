@@ -18,6 +18,7 @@ from davsp.errors import InputError
 from davsp.evaluation.plan import grading_model
 from davsp.evaluation.scoring import with_scoring
 from davsp.evaluation.summary import (
+    alarms,
     benchmark_facts,
     cost,
     nothing_scored,
@@ -169,6 +170,7 @@ def evaluate(
             *scored.remarks,
             *evaluated.remarks,
             *unfamiliar(queries, answers),
+            *alarms(queries, answers),
             *nothing_scored(answers),
         ),
         seconds=seconds,

@@ -26,6 +26,8 @@ COST = "davsp:cost"
 """Where a sample's store holds the fields of `QueryCost`, and `began` and `ended` in POSIX seconds."""
 UNFAMILIAR = "davsp_unfamiliar"
 """Where it holds whether the defence knows no query of that kind, if the defence can tell."""
+ALARM = "davsp_alarm"
+"""Where it holds whether the defence's alarm was raised, if it has one."""
 
 
 @solver
@@ -87,4 +89,6 @@ async def _answer(state: TaskState, defence: Defence, query: Query, exchange: Ex
     state.store.set(COST, {**asdict(exchange.cost), "began": began, "ended": time.time()})
     if exchange.unfamiliar is not None:
         state.store.set(UNFAMILIAR, exchange.unfamiliar)
+    if exchange.alarm is not None:
+        state.store.set(ALARM, exchange.alarm)
     return state

@@ -94,6 +94,19 @@ def unfamiliar(queries: Sequence[Query], answers: Mapping[str, Mapping[str, Judg
             )
 
 
+def alarms(queries: Sequence[Query], answers: Mapping[str, Mapping[str, JudgedAnswer]]) -> Iterator[str]:
+    """A line for each defence that has an alarm: for how many of the queries that it read it was raised, by side."""
+    for name, given in answers.items():
+        parts = []
+        for side, malicious in (("malicious", True), ("benign", False)):
+            own = [given[query.id].alarm for query in queries if query.malicious is malicious]
+            told = [raised for raised in own if raised is not None]
+            if share := Rate.of(sum(told), len(told)).in_percent(sign=" %"):
+                parts.append(f"{sum(told)} of {len(told)} {side} queries, {share}")
+        if parts:
+            yield f"{name}: the alarm was raised for {', and for '.join(parts)}."
+
+
 def cost(answers: Sequence[JudgedAnswer]) -> Cost:
     """Means over the `n` queries that were answered: calls of the model, its tokens, calls of helper models.
 

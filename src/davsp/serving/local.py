@@ -118,10 +118,13 @@ class LocalService(Service):
         asked = await asyncio.to_thread(Asked.read, parsed(body), self.max_new_tokens, self.limits)
         begun = time.perf_counter()
         text, finished, exchanged = await self._ask(asked)
+        told = {"unfamiliar": exchanged.unfamiliar, "alarm": exchanged.alarm}
+        if exchanged.alarm:
+            self.metrics.alarms.inc()
         record |= {
             "images": len(asked.query.images),
             "calls": exchanged.cost.calls,
-            **({} if exchanged.unfamiliar is None else {"unfamiliar": exchanged.unfamiliar}),
+            **{name: value for name, value in told.items() if value is not None},
             "model_ms": milliseconds(begun),
         }
         head = {"id": f"chatcmpl-{exchange.id}", "created": int(time.time()), "model": self.model.name}

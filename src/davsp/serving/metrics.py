@@ -30,6 +30,9 @@ class Metrics:
             ["cached"],
             registry=registry,
         )
+        self.alarms = Counter(
+            "davsp_alarms", "Requests for which the defence of a loaded model raised its alarm.", registry=registry
+        )
         self.own = Histogram(
             "davsp_own_seconds",
             "From a request's last byte until it was sent on.",

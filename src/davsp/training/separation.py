@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from davsp.data.query import Query
+from davsp.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,12 @@ def score_statistics(scores: Sequence[float], queries: Sequence[Query]) -> Layer
     kinds = np.array([query.kind for query in queries])
     [found] = layer_statistics(np.array(scores)[:, None], malicious, kinds, np.zeros((0, 1)), within=True)
     return found
+
+
+def check_both_sides(name: str, queries: Sequence[Query]) -> None:
+    """Raise InputError where malicious or benign ones are missing. `name` says which queries these are."""
+    if len({query.malicious for query in queries}) < 2:
+        raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
 
 
 def choose_layer(statistics: Sequence[LayerStatistics]) -> int:

@@ -25,7 +25,7 @@ from davsp.models.probe import Probe
 from davsp.results import first_problem
 from davsp.training.choices import Direction, FitOn
 from davsp.training.directions import fit_directions
-from davsp.training.separation import LayerStatistics, choose_layer, layer_statistics
+from davsp.training.separation import LayerStatistics, check_both_sides, choose_layer, layer_statistics
 from davsp.training.twins import REQUEST, text_twins
 from davsp.util.batching import batched
 from davsp.util.files import parse_json, replacing, write_json
@@ -160,8 +160,7 @@ def extract_vector(
     if layer is not None:
         model.check_layer(layer)
     for name, queries in (("fitting", fitting), ("validation", validation)):
-        if len({q.malicious for q in queries}) < 2:
-            raise InputError(f"the {name} queries must hold malicious and benign ones: mark each with `malicious`.")
+        check_both_sides(name, queries)
     given = directions is not None
     if directions is None:
         fitted = fitted_queries(fitting, fit_on)
