@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from davsp import api
@@ -54,8 +55,6 @@ KNOWING: Mapping[str, str] = {
     "random search": "random-search:steps={words},candidates=32",
 }
 """Attacks that know the defence."""
-SHIPPED_WITH_IT: Mapping[str, str] = {"none": "none", "prefix": "prefix", "gate": SMOL}
-"""The defences of the model that reads English."""
 FEW = ("GCG", "random search", "pictures", "wordings")
 """Attacks that are slow, or make many queries of each, and see fewer."""
 
@@ -123,10 +122,11 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=10, help="steps of GCG and of random search")
     parser.add_argument("--few", type=int, default=20, help="queries that the slow attacks see")
     parser.add_argument("--attack", action="append", help="rows to be made; default: all")
-    parser.add_argument("--eta", action="store_true", help="also ETA, whose helper models are trained first")
+    parser.add_argument("--defence", action="append", help="columns to be made, beside none; default: all")
     asked = parser.parse_args()
     out: Path = asked.out
-    names = dict(SHIPPED_WITH_IT) if asked.model == SMOL else dict(_made(asked.model, asked.seed, out, asked.eta))
+    columns = _shipped_with_it() if asked.model == SMOL else _columns(asked.model, asked.seed, out)
+    names = {name: make() for name, make in columns.items() if name in ("none", *(asked.defence or columns))}
     model = load_model(asked.model, dtype=asked.dtype)
     drawn = draw_source(asked.data, "test", asked.per_group, asked.seed, asked.model)
     hidden = [query for query in drawn if query.malicious and query.kind in IMAGES]
@@ -173,22 +173,38 @@ def _curves(out: Path) -> None:
         print(f"\n{folder.parts[-3]}, {folder.parts[-2]}: withstood by steps: {told}", flush=True)
 
 
-def _made(model: str, seed: int, out: Path, eta: bool) -> Iterator[tuple[str, str]]:
-    """The defences by the name of their column, trained and fitted where need be."""
-    common = ("--model", model, "--data", "testbed")
-    for name, options in {"border": ("--set", "prefix="), "davsp": ()}.items():
+def _columns(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
+    """By the names of the columns, what makes each defence where it is not there yet and returns what it is loaded
+    by."""
+
+    def made(name: str, *command: str) -> str:
         if not (out / name / "config.json").exists():
-            run_davsp("train", *common, *options, "--set", f"seed={seed}", "--out", str(out / name))
-    for name in GATES:
-        if not (out / name / "config.json").exists():
-            run_davsp("fit", "gate", *common, *gate_options(name, seed), "--out", str(out / name))
-    yield from (("none", "none"), ("prefix", "prefix"), ("adashield-s", "adashield-s"), ("ecso", "ecso"))
-    if eta:
-        helpers = out / "helpers"
-        yield "eta", eta_with(helpers, helper_thresholds(helpers))
-    yield from ((name, str(out / name)) for name in ("border", "davsp"))
-    yield "gate", str(out / "gate")
-    yield from ((f"{name} + davsp", f"gate:folder={out / name},inner={out / 'davsp'}") for name in GATES)
+            run_davsp(*command, "--model", model, "--data", "testbed", "--out", str(out / name))
+        return str(out / name)
+
+    def trained(name: str) -> str:
+        without = ("--set", "prefix=") if name == "border" else ()
+        return made(name, "train", "--set", f"seed={seed}", *without)
+
+    def gate(name: str) -> str:
+        return made(name, "fit", "gate", *gate_options(name, seed))
+
+    helpers = out / "helpers"
+    return {
+        **{name: partial(str, name) for name in ("none", "prefix", "adashield-s", "ecso")},
+        "eta": lambda: eta_with(helpers, helper_thresholds(helpers)),
+        **{name: partial(trained, name) for name in ("border", "davsp")},
+        "gate": partial(gate, "gate"),
+        **{
+            f"{name} + davsp": partial(lambda name: f"gate:folder={gate(name)},inner={trained('davsp')}", name)
+            for name in GATES
+        },
+    }
+
+
+def _shipped_with_it() -> dict[str, Callable[[], str]]:
+    """The same of the model that reads English."""
+    return {name: partial(str, source) for name, source in {"none": "none", "prefix": "prefix", "gate": SMOL}.items()}
 
 
 if __name__ == "__main__":
