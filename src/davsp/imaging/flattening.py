@@ -1,4 +1,4 @@
-"""Flat regions of an image made flat again: small changes are gone from them, and edges and photographs stay.
+"""Flat regions of an image made flat again: small changes are gone from them, and edges stay.
 
 Fewer colours against adversarial images is feature squeezing (Xu et al. 2018). Here the colours are those of the image
 itself, and only what lies near one of them is brought to it, so that little is left that a small change could move.
@@ -6,11 +6,14 @@ itself, and only what lies near one of them is brought to it, so that little is 
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from davsp.imaging.pixels import rounded
@@ -36,10 +39,10 @@ def flattened(image: Float[Tensor, "3 h w"], radius: int) -> Float[Tensor, "3 h 
     sizes = cluster.bincount()
     sums = pixels.new_zeros(3, len(sizes)).index_add(1, cluster, pixels)
     colours = (sums / sizes)[:, sizes >= min(LEAST_SHARE * pixels.shape[1], int(sizes.max()))]
-    apart = pixels[:, :, None] - colours[:, None]
-    distance, nearest = apart.abs().amax(0).min(-1)
+    _, nearest = KDTree(colours.detach().T.cpu().numpy()).query(levels.T / 255, p=inf)
+    own = colours[:, torch.from_numpy(nearest).to(pixels.device)]
+    distance = (pixels - own).abs().amax(0)
     share = (2 * (distance - radius / 255) / distance.clamp_min(1e-6)).clamp(0, 1)
-    own = colours[:, nearest]
     return rounded(own + share * (pixels - own)).view(image.shape)
 
 
