@@ -165,7 +165,7 @@ def test_a_gate_reads_the_last_token_of_the_whole_conversation(model: VisionLang
 
 
 def test_a_gate_asks_the_conversation_and_hands_it_to_what_stands_behind() -> None:
-    facts: Any = SimpleNamespace(name="mine", layers=(2,), threshold=0.0, refusal_threshold=None)
+    facts: Any = SimpleNamespace(name="mine", layers=(2,), threshold=0.0, refusal_threshold=None, flatten=0)
     gate = Gate(facts, Probe.at(2, torch.zeros(4))).before(SafetyPrefix("be careful ."))
     asked: list[Request] = []
 
