@@ -260,6 +260,9 @@ def test_a_gate_of_the_same_folder_stands_before_both(
     Gate.fit(model, GateFitOptions(rate=RATE), FittingData(queries[0], checks), both / "gate", quiet=True)
     gate = load_defence(both)
     assert isinstance(gate, Gate) and isinstance(gate.inner, Alarm) and gate.inner.name == gate.name == "mine"
+    flattening = Gate(gate.facts.model_copy(update={"flatten": 24}), gate.watch.probe, inner=gate.inner)
+    behind = Pipeline(model, flattening).behind
+    assert behind is not None and behind.visual is not None and behind.flatten == 24
     assert isinstance(load_defence(both, alone=True), VisualSafetyPrompt)
 
 

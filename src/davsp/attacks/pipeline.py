@@ -79,15 +79,15 @@ class Stage:
     """Levels of 255 within which colours are brought together first; 0: they are left as they are."""
 
     @classmethod
-    def of(cls, defence: Defence, flatten: int = 0) -> Stage:
+    def of(cls, defence: Defence) -> Stage:
         """Raises InputError for a defence that cannot be seen through, as its `rewrite` does for one that changes
         images in a way of its own."""
         if isinstance(defence, Alarm):  # which changes no answer
             return cls.of(defence.inner)
         if isinstance(defence, PromptDefence):
-            return cls(defence.visual, lambda query: defence.apply_to_texts([query.question])[0], flatten)
+            return cls(defence.visual, lambda query: defence.apply_to_texts([query.question])[0])
         if isinstance(defence, RewritingDefence):
-            return cls(None, lambda query: _question(defence, query), flatten)
+            return cls(None, lambda query: _question(defence, query))
         raise InputError(
             f"{defence.name} asks the model several times, or changes its answers, and has no gradient: attack `none` "
             "or another defence, and evaluate what comes of it behind this one."
@@ -132,7 +132,7 @@ class Pipeline:
             self.first = Stage(None, lambda query: query.question)
             flatten = defence.facts.flatten
             self.read = replace(self.first, flatten=flatten) if flatten else None
-            self.behind = Stage.of(defence.inner, flatten) if defence.inner else None
+            self.behind = replace(Stage.of(defence.inner), flatten=flatten) if defence.inner else None
         else:
             self.first = Stage.of(defence)
         self._prompt = lru_cache(REMEMBERED)(model.prompt_ids)
