@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from davsp import api
@@ -32,7 +31,7 @@ from davsp.rates import Rate
 from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
 from experiments.cells import rate_cell
-from experiments.defences import GATES, IMAGES, eta_with, gate_options, helper_thresholds, run_davsp
+from experiments.defences import IMAGES, rows
 
 UNKNOWING: Mapping[str, str] = {
     "none": "",
@@ -55,6 +54,10 @@ KNOWING: Mapping[str, str] = {
     "random search": "random-search:steps={words},candidates=32",
 }
 """Attacks that know the defence."""
+COLUMNS = ("none", "prefix", "adashield-s", "ecso", "eta", "border", "davsp", "gate", "gate+davsp", "flat-gate+davsp")
+"""The defences that are attacked, where nothing else is said, of those of the models of the testbed's world."""
+SHIPPED_WITH_IT: Mapping[str, str] = {"none": "none", "prefix": "prefix", "gate": SMOL}
+"""The defences of the model that reads English."""
 FEW = ("GCG", "random search", "pictures", "wordings")
 """Attacks that are slow, or make many queries of each, and see fewer."""
 
@@ -122,11 +125,16 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=10, help="steps of GCG and of random search")
     parser.add_argument("--few", type=int, default=20, help="queries that the slow attacks see")
     parser.add_argument("--attack", action="append", help="rows to be made; default: all")
-    parser.add_argument("--defence", action="append", help="columns to be made, beside none; default: all")
+    parser.add_argument(
+        "--defence", action="append", help="columns to be made, beside none, of those of experiments.defences"
+    )
     asked = parser.parse_args()
     out: Path = asked.out
-    columns = _shipped_with_it() if asked.model == SMOL else _columns(asked.model, asked.seed, out)
-    names = {name: make() for name, make in columns.items() if name in ("none", *(asked.defence or columns))}
+    wanted = ("none", *(asked.defence or COLUMNS))
+    if asked.model == SMOL:
+        names = {name: source for name, source in SHIPPED_WITH_IT.items() if name in wanted}
+    else:
+        names = {name: make() for name, make in rows(asked.model, asked.seed, out).items() if name in wanted}
     model = load_model(asked.model, dtype=asked.dtype)
     drawn = draw_source(asked.data, "test", asked.per_group, asked.seed, asked.model)
     hidden = [query for query in drawn if query.malicious and query.kind in IMAGES]
@@ -171,40 +179,6 @@ def _curves(out: Path) -> None:
         rates = {int(step): Rate.model_validate(rate) for step, rate in facts["withstood"].items()}
         told = ", ".join(f"{step}: {rate_cell(rate, 0)}" for step, rate in rates.items())
         print(f"\n{folder.parts[-3]}, {folder.parts[-2]}: withstood by steps: {told}", flush=True)
-
-
-def _columns(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
-    """By the names of the columns, what makes each defence where it is not there yet and returns what it is loaded
-    by."""
-
-    def made(name: str, *command: str) -> str:
-        if not (out / name / "config.json").exists():
-            run_davsp(*command, "--model", model, "--data", "testbed", "--out", str(out / name))
-        return str(out / name)
-
-    def trained(name: str) -> str:
-        without = ("--set", "prefix=") if name == "border" else ()
-        return made(name, "train", "--set", f"seed={seed}", *without)
-
-    def gate(name: str) -> str:
-        return made(name, "fit", "gate", *gate_options(name, seed))
-
-    helpers = out / "helpers"
-    return {
-        **{name: partial(str, name) for name in ("none", "prefix", "adashield-s", "ecso")},
-        "eta": lambda: eta_with(helpers, helper_thresholds(helpers)),
-        **{name: partial(trained, name) for name in ("border", "davsp")},
-        "gate": partial(gate, "gate"),
-        **{
-            f"{name} + davsp": partial(lambda name: f"gate:folder={gate(name)},inner={trained('davsp')}", name)
-            for name in GATES
-        },
-    }
-
-
-def _shipped_with_it() -> dict[str, Callable[[], str]]:
-    """The same of the model that reads English."""
-    return {name: partial(str, source) for name, source in {"none": "none", "prefix": "prefix", "gate": SMOL}.items()}
 
 
 if __name__ == "__main__":

@@ -87,12 +87,7 @@ def eta_with(helpers: Path, thresholds: dict[str, float]) -> str:
     )
 
 
-def gate_options(name: str, seed: int) -> list[str]:
-    """What `davsp fit gate` is told for one of GATES."""
-    return ["--per-group", str(GATED_PER_GROUP), "--seed", str(seed), *_set(GATES[name])]
-
-
-def _rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
+def rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
     """By the names of the rows, what makes each defence where it is not there yet and returns what `davsp evaluate`
     takes."""
     folder, helpers = out / f"{model}-{seed}", out / "helpers"
@@ -113,7 +108,8 @@ def _rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
         return made(name, "fit", name, "--seed", str(seed), *_set(options))
 
     def gate(name: str) -> str:
-        return made(name, "fit", "gate", *gate_options(name, seed))
+        drawn = ("--per-group", str(GATED_PER_GROUP), "--seed", str(seed))
+        return made(name, "fit", "gate", *drawn, *_set(GATES[name]))
 
     named = {name: partial(str, name) for name in ("none", "prefix", "adashield-s", "ecso")}
     before = {
@@ -137,8 +133,8 @@ def _set(options: Iterable[str]) -> list[str]:
 
 def _results(model: str, seed: int, per_group: int, out: Path, wanted: Sequence[str] | None) -> Results:
     """The results of the rows that are wanted, or of all, on one model with one seed."""
-    rows = _rows(model, seed, out)
-    names = [make() for row, make in rows.items() if row in (wanted or rows)]
+    made = rows(model, seed, out)
+    names = [make() for row, make in made.items() if row in (wanted or made)]
     folder = out / f"{model}-{seed}" / "eval"
     if not (folder / RESULTS).exists():
         run_davsp(
