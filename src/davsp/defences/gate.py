@@ -110,14 +110,16 @@ class GateOptions(BaseModel):
 class Gate(Defence):
     """Reads the undefended query; where the model recognises harm, the query is answered behind `inner`, or refused.
 
-    What is below the threshold is answered in the same pass, word for word as without a gate. It needs a loaded model.
+    What is below the threshold is answered word for word as without a gate, in the same pass, but for a gate that reads
+    flattened images. It needs a loaded model.
     """
 
     kind = "gate"
     about = (
         "A gate: hidden states of the undefended query are projected on directions that tell malicious from benign "
-        "queries, and added up. Below the threshold the query is answered as if there were no gate, in the same pass; "
-        "above it, it is answered behind another defence, or refused. The threshold is one of split conformal "
+        "queries, and added up. Below the threshold the query is answered as if there were no gate, in the same pass "
+        "(one that flattens images reads them in a pass of its own); above it, it is answered behind another "
+        "defence, or refused. The threshold is one of split conformal "
         "calibration: of queries like the benign ones that it was calibrated with, it flags no more than was promised; "
         "of others it promises nothing."
     )
