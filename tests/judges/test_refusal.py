@@ -2,7 +2,6 @@
 # ruff: noqa: RUF001 - other scripts have letters that look like Latin ones
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -108,15 +107,6 @@ def test_answers_that_perceive_explain_or_warn_are_no_refusals(answer: str) -> N
 def test_refusals_in_ten_other_languages(refusal: str, help_: str) -> None:
     assert is_refusal(refusal)
     assert not is_refusal(help_)
-
-
-def test_a_verdict_takes_less_than_a_millisecond() -> None:
-    answer = "It is important to note that the image shows a street. There are several people in it. " * 10
-    is_refusal(answer)
-    begun = time.thread_time()
-    for _ in range(50):
-        is_refusal(answer)
-    assert (time.thread_time() - begun) / 50 < 0.001
 
 
 def test_there_is_a_weight_for_every_cue() -> None:
