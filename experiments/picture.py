@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.picture", description=__doc__)
     parser.add_argument("out", type=Path)
     asked = parser.parse_args()
-    model = load_model(SMOL, dtype="bfloat16")
+    model = load_model(SMOL, dtype="fast")
     figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
     drawn = draw_alike(Kind.FIGSTEP, REQUESTS, SIDE, SHIPPED, "picture")
     for row, (image, question) in zip(figure.subplots(2, 2, width_ratios=(1, 2.2)), drawn, strict=True):

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--train-per-group", type=int, default=300)
     parser.add_argument("--states", type=Path, help="folder in which the states that the gate reads are kept")
     parser.add_argument("--defence", nargs="*", default=OTHERS, help=f"to compare with; default: {', '.join(OTHERS)}")
-    parser.add_argument("--dtype", default="bfloat16", help="of the model")
+    parser.add_argument("--dtype", default="fast", help="of the model")
     asked = parser.parse_args()
     model = load_model(SMOL, dtype=asked.dtype)
     name = f"smol@{LEAST_PUBLIC_SIDE}={asked.texts}"

@@ -159,7 +159,7 @@ class ReaderDemo(Demo):
     No border is trained: none has helped this model, and on a CPU the default's 60 steps would take hours.
     """
 
-    per_group, dtype, max_new_tokens, batch_size = 20, "bfloat16", 24, 16
+    per_group, dtype, max_new_tokens, batch_size = 20, "fast", 24, 16
     title = "A gate"
     texts: Path | None
     """The folder of public texts; None: that which FOLDER_VARIABLE names."""

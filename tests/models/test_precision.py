@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from davsp.cli.options import Precision
+from davsp.cli.options import load_model as load_for_command
 from davsp.data.query import Query
 from davsp.errors import ModelError
 from davsp.models.activations import last_prompt_states
@@ -96,3 +98,25 @@ def test_quantised_weights_without_bitsandbytes_are_a_clear_error(
 def test_a_prompt_trained_in_half_precision_fits_the_model_in_float32(tmp_path: Path) -> None:
     folder = str(save_tiny("qwen2_vl", tmp_path))
     assert load_model(folder, dtype="bfloat16").fingerprint() == load_model(folder).fingerprint()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which takes the checkpoint's own precision")
+@pytest.mark.parametrize(("capability", "precision"), [("AVX512", torch.bfloat16), ("AVX2", torch.float32)])
+def test_fast_is_what_the_processor_is_fast_in(
+    capability: str, precision: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    model = load_model(str(save_tiny("llava", tmp_path / "model")), dtype="fast")
+    assert {parameter.dtype for parameter in model.model.parameters()} == {precision}
+
+
+@pytest.mark.parametrize(("capability", "told"), [("AVX512", False), ("AVX2", True)])
+def test_bfloat16_on_a_processor_that_is_slow_in_it_is_told(
+    capability: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    folder = save_tiny("llava", tmp_path / "model")
+    load_for_command(str(folder), None, "cpu", Precision.BFLOAT16)
+    assert ("--dtype fast takes the faster" in capsys.readouterr().err) == told
+    load_for_command(str(folder), None, "cpu", Precision.FLOAT32)
+    assert "--dtype fast" not in capsys.readouterr().err

@@ -37,7 +37,7 @@ def demo(
         typer.Option(help=f"Of {SMOL}: the folder of public texts; default: that which {FOLDER_VARIABLE} names."),
     ] = None,
     dtype: Annotated[
-        Precision, typer.Option(envvar="DAVSP_DTYPE", help=f"{DTYPE_HELP} auto: on {SMOL} bfloat16.")
+        Precision, typer.Option(envvar="DAVSP_DTYPE", help=f"{DTYPE_HELP} On {SMOL} auto is fast.")
     ] = Precision.AUTO,
     as_json: AsJson = False,
 ) -> None:

@@ -17,6 +17,14 @@ class Hardware(NamedTuple):
     """The types of its weights: `bfloat16`, of quantised ones several with ", " between them."""
 
 
+def cpu_is_fast_in_bfloat16() -> bool:
+    """Whether this processor answers faster in bfloat16 than in float32: with AVX-512 it does.
+
+    Without it torch has no kernel for such matrix products but a loop of its own, which is far slower.
+    """
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def hardware_of(module: nn.Module, device: torch.device) -> Hardware:
     """Of a module on a device."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""

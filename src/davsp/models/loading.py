@@ -23,6 +23,7 @@ from davsp.errors import MALFORMED, DavspError, InputError, ModelError
 from davsp.models.adapters import HOW_TO_MERGE, Adapter, find_adapter, merge_adapter
 from davsp.models.base import VisionLanguageModel, size_of
 from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
+from davsp.models.hardware import cpu_is_fast_in_bfloat16
 from davsp.models.processors import load_processor
 from davsp.models.requests import Request
 from davsp.models.shipped import SHIPPED
@@ -33,6 +34,7 @@ from davsp.util.registry import Registry
 FAMILIES: Registry[type[VisionLanguageModel]] = Registry("davsp.models", "model family")
 """By the `model_type` of their configuration. A family is imported before transformers' Auto classes read a checkpoint
 of it, so that one that transformers does not know can register its classes there."""
+AUTOMATIC = ("auto", "fast")
 DTYPES = ("float32", "bfloat16", "float16")
 QUANTISED = ("8bit", "4bit")
 NEVER_QUANTISED = ["lm_head", "visual", "vision_tower", "vision_model", "multi_modal_projector", "connector"]
@@ -46,8 +48,9 @@ def load_model(
 
     A PEFT adapter is merged into the base model that its adapter_config.json names. device: "auto" (a GPU if there is
     one, its own for each process of a run), "cpu", "cuda", "cuda:1" ..., or "split" (over all GPUs, and the CPU where
-    they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own elsewhere), "float32", "bfloat16",
-    "float16", or "8bit" and "4bit" (weights quantised by bitsandbytes). Code that a checkpoint brings is never run.
+    they do not suffice). dtype: "auto" (float32 on a CPU, the checkpoint's own elsewhere), "fast" (the same, but
+    bfloat16 on a CPU that answers faster in it), "float32", "bfloat16", "float16", or "8bit" and "4bit" (weights
+    quantised by bitsandbytes). Code that a checkpoint brings is never run.
     Raises ModelError when the checkpoint is yet to be fetched, cannot be read, lacks weights, is of an unsupported
     family or has a chat template that cannot be used, and for a device or dtype that there is not, or that it cannot be
     run with.
@@ -237,8 +240,11 @@ def _precision(dtype: str, target: str) -> dict[str, Any]:
             "llm_int8_skip_modules": NEVER_QUANTISED,
         }
         return {"quantization_config": BitsAndBytesConfig(**bits)}
-    if dtype == "auto":
-        return {"dtype": torch.float32 if target == "cpu" else "auto"}
+    if dtype in AUTOMATIC:
+        if target != "cpu":
+            return {"dtype": "auto"}
+        return {"dtype": torch.bfloat16 if dtype == "fast" and cpu_is_fast_in_bfloat16() else torch.float32}
     if dtype not in DTYPES:
-        raise ModelError(f"there is no precision {dtype!r}. Choose from auto, {', '.join((*DTYPES, *QUANTISED))}.")
+        known = ", ".join((*AUTOMATIC, *DTYPES, *QUANTISED))
+        raise ModelError(f"there is no precision {dtype!r}. Choose from {known}.")
     return {"dtype": getattr(torch, dtype)}
