@@ -26,7 +26,7 @@ from davsp.errors import InputError
 from davsp.imaging.flattening import flattened
 from davsp.imaging.opening import open_image
 from davsp.imaging.pixels import Pixels, fit, resize, rounded, stack
-from davsp.models.activations import states_and_final
+from davsp.models.activations import last_prompt_states, states_and_final
 from davsp.models.base import VisionLanguageModel, size_of
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.losses import answer_loss
@@ -168,7 +168,7 @@ class Pipeline:
         if self.threshold is None:
             losses = first.entropy if aim is Aim.ANSWER else first.projection / self.scale
             return Outcome(losses + first.entropy if aim is Aim.BOTH else losses, first.said)
-        projection = (self._pass(self.read, images, cases) if self.read else first).projection
+        projection = self._projection(self.read, images, cases) if self.read else first.projection
         above = (projection - self.threshold) / self.scale
         losses = torch.relu(above + MARGIN) + (first.entropy if aim is not Aim.PROJECTION else 0)
         broken = first.said & (above < -MARGIN / 2)
@@ -181,11 +181,7 @@ class Pipeline:
 
     def _pass(self, stage: Stage, images: Sequence[Tensor], cases: Sequence[Case]) -> _Pass:
         model = self.model
-        views = {id(image): self.view(stage, image) for image in images}  # one image may come with many questions
-        seen: Pixels = [views[id(image)] for image in images]
-        prompts = [self._prompt(stage.rewrite(c.query), "", size_of(v)) for c, v in zip(cases, seen, strict=True)]
-        if len({size_of(view) for view in seen}) == 1:
-            seen = torch.stack(list(seen))
+        seen, prompts = self._asked(stage, images, cases)
         tokens = model.tokens(prompts, [case.answer for case in cases])
         rows, columns = tokens.rows, tokens.columns
         if self.probe is None:
@@ -197,6 +193,19 @@ class Pipeline:
         wrong = (logits.argmax(-1) != labels).long()
         missed = wrong.new_zeros(len(cases)).index_add(0, rows, wrong)
         return _Pass(answer_loss(logits, labels, rows, len(cases)), missed == 0, projection)
+
+    def _projection(self, stage: Stage, images: Sequence[Tensor], cases: Sequence[Case]) -> Float[Tensor, " b"]:
+        """The projections of a gate's reading, which no answer follows: a pass that ends at the last layer read."""
+        assert self.probe is not None
+        seen, prompts = self._asked(stage, images, cases)
+        return self.probe.score(last_prompt_states(self.model, seen, self.model.tokens(prompts), self.probe.layers))
+
+    def _asked(self, stage: Stage, images: Sequence[Tensor], cases: Sequence[Case]) -> tuple[Pixels, list[list[int]]]:
+        """What the model sees of the images, and the prompts' tokens."""
+        views = {id(image): self.view(stage, image) for image in images}  # one image may come with many questions
+        seen = [views[id(image)] for image in images]
+        prompts = [self._prompt(stage.rewrite(c.query), "", size_of(v)) for c, v in zip(cases, seen, strict=True)]
+        return torch.stack(seen) if len({size_of(view) for view in seen}) == 1 else seen, prompts
 
 
 def joint(
