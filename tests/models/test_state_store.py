@@ -20,29 +20,28 @@ def test_what_was_read_is_not_read_again(
 ) -> None:
     asked = queries[0][:5]
     every = range(1, model.n_layers + 1)
-    expected = read_activations(model, asked, every, "be careful .")
-    [first] = StateStore(tmp_path, model).batches([asked[:3]], "be careful .")
+    expected = read_activations(model, asked, every)
+    [first] = StateStore(tmp_path, model).batches([asked[:3]])
     assert torch.allclose(first, expected[:3], atol=1e-4)
 
     read: list[str] = []
 
     def counted(
-        model: VisionLanguageModel, batches: Sequence[Sequence[Query]], layers: Sequence[int], prefix: str
+        model: VisionLanguageModel, batches: Sequence[Sequence[Query]], layers: Sequence[int]
     ) -> Iterator[Tensor]:
         read.extend(query.id for batch in batches for query in batch)
-        return activation_batches(model, batches, layers, prefix)
+        return activation_batches(model, batches, layers)
 
     monkeypatch.setattr("davsp.models.state_store.activation_batches", counted)
-    batches = list(StateStore(tmp_path, model).batches([asked[:2], asked[2:]], "be careful ."))
+    batches = list(StateStore(tmp_path, model).batches([asked[:2], asked[2:]]))
     assert read == [query.id for query in asked[3:]]
     assert torch.equal(torch.cat(batches)[:3], first)
     assert torch.allclose(torch.cat(batches), expected, atol=1e-4)
 
     others = [asked[0].with_prefix("another ."), asked[0]]
     read.clear()
-    list(StateStore(tmp_path, model).batches([others], "be careful ."))
-    list(StateStore(tmp_path, model).batches([[asked[0]]], ""))
-    assert read == [asked[0].id, asked[0].id]  # another question, another prefix
+    list(StateStore(tmp_path, model).batches([others]))
+    assert read == [asked[0].id]  # another question
 
 
 def test_a_damaged_file_is_read_again(model: VisionLanguageModel, queries: Two, tmp_path: Path) -> None:
