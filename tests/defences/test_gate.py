@@ -25,6 +25,7 @@ from davsp.evaluation.messages import to_messages
 from davsp.imaging.opening import open_image
 from davsp.models.base import VisionLanguageModel
 from davsp.models.requests import Request, Response
+from davsp.report.evaluated import projections_of
 from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.batches import REFUSAL
@@ -144,6 +145,21 @@ def test_a_gate_that_flattens_reads_and_passes_on_flat_images_and_answers_about_
     assert answer(-1e9) == model.generate([SafetyPrefix("hm .").defend(flat)], 8)[0]
     assert [open_image(each.image) for each in asked] == [open_image(flat.image)] * 2
     assert model.respond([asked[0]], 8)[0].text == ""
+
+
+def test_a_report_shows_what_a_gate_that_flattens_compares_with_its_threshold(
+    model: VisionLanguageModel, gate: Gate, queries: Two
+) -> None:
+    probe = gate.watch.probe
+    chosen = [query for side in (True, False) for query in [q for q in queries[0] if q.malicious is side][:2]]
+    flat = [flattened_query(query, 24, model.canvas) for query in chosen]
+    flattening = Gate(gate.facts.model_copy(update={"flatten": 24}), probe)
+    for side, malicious in (("malicious", True), ("benign", False)):
+        found = projections_of(model, flattening, chosen, 4)
+        for condition, seen in (("before", chosen), ("after", flat)):
+            expected = project(model, [q for q in seen if q.malicious is malicious], probe).tolist()
+            assert found[f"{side}/{condition}"] == pytest.approx(expected, abs=1e-4)
+    assert projections_of(model, gate, chosen, 4).keys() == {"malicious/before", "benign/before"}
 
 
 def test_a_gate_is_fitted_to_what_it_reads(model: VisionLanguageModel, queries: Two, tmp_path: Path) -> None:

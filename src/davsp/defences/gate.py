@@ -155,7 +155,7 @@ class Gate(Defence):
         """The undefended answer, or that of `inner`. Raises ModelError where the model did not look."""
         seen, watch = query, self.watch
         if self.facts.flatten:
-            seen = await asyncio.to_thread(flattened_query, query, self.facts.flatten, self.canvas)
+            seen = await asyncio.to_thread(self.preview, query)
             watch = replace(watch, threshold=-inf)  # it is read, and not answered
         response = await exchange.ask(Request(seen.messages, watch=watch))
         if response.projection is None:
@@ -167,6 +167,10 @@ class Gate(Defence):
         if self.inner is None or (bound is not None and not response.projection <= bound):
             return REFUSAL
         return await self.inner.answer(seen, exchange)
+
+    def preview(self, query: Query) -> Query:
+        """The query as the gate reads it."""
+        return flattened_query(query, self.facts.flatten, self.canvas) if self.facts.flatten else query
 
     def check(self, model: VisionLanguageModel) -> None:
         self.facts.check(model)

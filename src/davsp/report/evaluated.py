@@ -34,7 +34,7 @@ def write_page(
     aligned = [defence for defence in defences if defence.alignment]
     projections = {}
     if aligned and not isinstance(model, str):
-        projections = _projections(model, aligned[-1], queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
+        projections = projections_of(model, aligned[-1], queries[:: -(-len(queries) // HISTOGRAM_QUERIES)], batch_size)
     inputs = ReportInputs(
         title=title,
         prompt=aligned[-1].name if aligned else "",
@@ -49,20 +49,20 @@ def write_page(
     write_report(folder, results, inputs)
 
 
-def _projections(
+def projections_of(
     model: VisionLanguageModel, defence: Defence, queries: Sequence[Query], batch_size: int
 ) -> dict[str, list[float]]:
     """Projections of malicious and benign queries, undefended and, where that changes them, defended, as
     "side/condition"."""
     assert defence.alignment
-    probe = defence.alignment
+    probe, defence = defence.alignment, defence.on_canvas(model.canvas)
     projections: dict[str, list[float]] = {}
     for side, malicious in (("malicious", True), ("benign", False)):
         chosen = [q for q in queries if q.malicious is malicious]
         if not chosen:
             continue
         conditions = {"before": chosen, "after": [defence.preview(q) for q in chosen]}
-        if all(one is other for one, other in zip(*conditions.values(), strict=True)):  # a gate reads them as they are
+        if all(one is other for one, other in zip(*conditions.values(), strict=True)):  # as a gate's reading
             del conditions["after"]
         for condition, seen in conditions.items():
             values = project(model, seen, probe, batch_size=batch_size)
