@@ -36,7 +36,7 @@ def test_the_readme_s_links_exist() -> None:
 
 def test_the_readme_s_figures_are_those_of_the_results() -> None:
     results, readme = (path.read_text("utf-8") for path in (ROOT / "docs" / "results.md", README))
-    section = results.partition("## On a model that reads English")[2].partition("FigStep's own images")[0]
+    section = results.partition("## On a model that reads English")[2].partition("### ")[0]
     measured = {row[0]: row[1:] for row in _rows(section)}
     shown = {row[0]: row[1:] for row in _rows(readme)}
     assert len(shown) == 3
