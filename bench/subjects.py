@@ -102,7 +102,7 @@ def subject(size: str) -> VisionLanguageModel:
         image_seq_length=(tower.side // PATCH) ** 2,
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
-        attn_implementation="sdpa" if gpu else "eager",
+        attn_implementation="sdpa",
     )
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)

@@ -60,8 +60,6 @@ def load_model(
         target = f"cuda:{processes().local_rank}" if torch.cuda.is_available() else "cpu"
     check_device(target)
     placement = {
-        # Measured on CPUs: eager attention is the faster one there, for small models.
-        "attn_implementation": "eager" if target == "cpu" else None,
         "device_map": "auto" if device == "split" else {"": target},
         **_precision(dtype, target),
     }
