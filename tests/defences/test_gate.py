@@ -160,6 +160,7 @@ def test_a_report_shows_what_a_gate_that_flattens_compares_with_its_threshold(
             expected = project(model, [q for q in seen if q.malicious is malicious], probe).tolist()
             assert found[f"{side}/{condition}"] == pytest.approx(expected, abs=1e-4)
     assert projections_of(model, gate, chosen, 4).keys() == {"malicious/before", "benign/before"}
+    assert flattening.preview(chosen[0]) is chosen[0]  # which is what is answered, where it passes
 
 
 def test_a_gate_is_fitted_to_what_it_reads(model: VisionLanguageModel, queries: Two, tmp_path: Path) -> None:

@@ -169,6 +169,10 @@ class Defence(ABC):
         """The query as the model is to see it; of a defence that asks more than once, the user's own."""
         return query
 
+    def as_read(self, query: Query) -> Query:
+        """The query as the model sees it where its hidden states are projected on `alignment`."""
+        return self.preview(query)
+
     @classmethod
     def from_options(cls, options: Any) -> Self:
         """The defence of these `Options`. Raises InputError when there is none without a folder."""

@@ -155,7 +155,7 @@ class Gate(Defence):
         """The undefended answer, or that of `inner`. Raises ModelError where the model did not look."""
         seen, watch = query, self.watch
         if self.facts.flatten:
-            seen = await asyncio.to_thread(self.preview, query)
+            seen = await asyncio.to_thread(self.as_read, query)
             watch = replace(watch, threshold=-inf)  # it is read, and not answered
         response = await exchange.ask(Request(seen.messages, watch=watch))
         if response.projection is None:
@@ -168,8 +168,8 @@ class Gate(Defence):
             return REFUSAL
         return await self.inner.answer(seen, exchange)
 
-    def preview(self, query: Query) -> Query:
-        """The query as the gate reads it."""
+    def as_read(self, query: Query) -> Query:
+        """The query, its images flattened if the gate is told so."""
         return flattened_query(query, self.facts.flatten, self.canvas) if self.facts.flatten else query
 
     def check(self, model: VisionLanguageModel) -> None:

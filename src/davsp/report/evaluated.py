@@ -61,8 +61,8 @@ def projections_of(
         chosen = [q for q in queries if q.malicious is malicious]
         if not chosen:
             continue
-        conditions = {"before": chosen, "after": [defence.preview(q) for q in chosen]}
-        if all(one is other for one, other in zip(*conditions.values(), strict=True)):  # as a gate's reading
+        conditions = {"before": chosen, "after": [defence.as_read(q) for q in chosen]}
+        if all(one is other for one, other in zip(*conditions.values(), strict=True)):  # as a gate reads most
             del conditions["after"]
         for condition, seen in conditions.items():
             values = project(model, seen, probe, batch_size=batch_size)
