@@ -19,6 +19,7 @@ from davsp.testbed.harmless import everyday_requests
 from davsp.testbed.public_texts import PublicTexts, text_pairs
 from davsp.testbed.smol.card import ANSWERS, CARD, PAGE, score_reader
 from davsp.testbed.smol.questions import asked_sets, exact, word_recall, words
+from davsp.util import progress
 from tests.command_line import run
 from tests.drawing.stand_ins import NAUGHTY
 from tests.testbed.texts import write_texts
@@ -67,7 +68,9 @@ def test_a_card_has_a_figure_for_all_that_is_asked(folder: Path, tmp_path: Path)
     assert set(card.seconds) == {24, 64}
 
 
-def test_a_stopped_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_where_it_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     options: Any = {"texts": folder, "per_row": 2, "side": 224, "batch_size": 2}
     stopped: Any = Reader(breaks_after=6)
     with pytest.raises(KeyboardInterrupt):
@@ -76,7 +79,12 @@ def test_a_stopped_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> Non
     answers = tmp_path / "card" / ANSWERS
     answers.write_bytes(answers.read_bytes() + b'{"key": "unfin')
     rest: Any = Reader()
-    card = score_reader(rest, tmp_path / "card", **options)
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+        card = score_reader(rest, tmp_path / "card", **options)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("Asking: 8/"), "what was kept counts as done from the start, not as done at once"
     whole: Any = Reader()
     assert score_reader(whole, tmp_path / "other", **options).rows == card.rows
     assert len(stopped.asked) + len(rest.asked) == len(whole.asked)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -91,9 +91,10 @@ def score_reader(
     sets = asked_sets(found, side, per_row, seed, figstep_of(figstep))
     asker = Asker(model, make_folder(folder) / ANSWERS, batch_size)
     rows: list[CardRow] = []
-    with bar("Asking", sum(len(asked.requests) for asked in sets)) as advance:
-        for asked in sets:
-            answers = asker.ask(asked, advance)
+    keys = [asker.keys(asked) for asked in sets]
+    with bar("Asking", sum(map(len, keys)), done=sum(map(asker.answered, keys))) as advance:
+        for asked, own in zip(sets, keys, strict=True):
+            answers = asker.ask(asked, own, advance)
             rows += [
                 CardRow(asked=asked.name, measured=title, figure=measure(asked.expected, answers), texts=asked.texts)
                 for title, measure in asked.figures.items()
@@ -152,11 +153,17 @@ class Asker:
         """The mean seconds of a query, by the most tokens of its answer."""
         return {tokens: round(sum(spent) / len(spent), 3) for tokens, spent in sorted(self._spent.items())}
 
-    def ask(self, asked: AskedSet, advance: Callable[[int], None]) -> list[str]:
+    def keys(self, asked: AskedSet) -> list[str]:
+        """Under what the answer to each of a set's requests is kept."""
+        return [self._key(request, asked.tokens) for request in asked.requests]
+
+    def answered(self, keys: Sequence[str]) -> int:
+        """How many of these have been answered."""
+        return sum(key in self._kept for key in keys)
+
+    def ask(self, asked: AskedSet, keys: Sequence[str], advance: Callable[[int], None]) -> list[str]:
         """The greedy answers to a set's requests, in their order."""
-        keys = [self._key(request, asked.tokens) for request in asked.requests]
         missing = [(key, r) for key, r in zip(keys, asked.requests, strict=True) if key not in self._kept]
-        advance(len(keys) - len(missing))
         for batch in batched(missing, self._batch_size):
             started = time.perf_counter()
             said = self._model.respond([request for _, request in batch], asked.tokens)
