@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from davsp import api
@@ -126,25 +127,30 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=20, help="queries that the slow attacks see")
     parser.add_argument("--attack", action="append", help="rows to be made; default: all")
     parser.add_argument(
-        "--defence", action="append", help="columns to be made, beside none, of those of experiments.defences"
+        "--defence",
+        action="append",
+        help="columns to be made, beside none: rows of experiments.defences, or what `davsp evaluate` takes",
     )
     asked = parser.parse_args()
     out: Path = asked.out
-    wanted = ("none", *(asked.defence or COLUMNS))
-    if asked.model == SMOL:
-        names = {name: source for name, source in SHIPPED_WITH_IT.items() if name in wanted}
-    else:
-        names = {name: make() for name, make in rows(asked.model, asked.seed, out).items() if name in wanted}
+    defences = dict(_defences(asked.model, asked.seed, out, asked.defence))
     model = load_model(asked.model, dtype=asked.dtype)
     drawn = draw_source(asked.data, "test", asked.per_group, asked.seed, asked.model)
     hidden = [query for query in drawn if query.malicious and query.kind in IMAGES]
-    defences = {name: load_defence(source) for name, source in names.items()}
     setting = Setting(model, defences, hidden, out, asked.steps, asked.words, asked.few, asked.seed)
     print(f"\nN = {len(hidden)}; {min(asked.few, len(hidden))} for {', '.join(FEW)}\n")
-    print(f"| attack | {' | '.join(names)} |\n|---|{'---|' * len(names)}", flush=True)
+    print(f"| attack | {' | '.join(defences)} |\n|---|{'---|' * len(defences)}", flush=True)
     for name, cells in _rows(setting, asked.attack):
-        print(f"| {name} | {' | '.join(cells.get(defence, '-') for defence in names)} |", flush=True)
+        print(f"| {name} | {' | '.join(cells.get(defence, '-') for defence in defences)} |", flush=True)
     _curves(out)
+
+
+def _defences(model: str, seed: int, out: Path, wanted: Sequence[str] | None) -> Iterator[tuple[str, Defence]]:
+    """Defences and the names of their columns; a row of experiments.defences is made if need be."""
+    made = rows(model, seed, out) if model != SMOL else {n: partial(str, s) for n, s in SHIPPED_WITH_IT.items()}
+    for name in dict.fromkeys(("none", *(wanted or (SHIPPED_WITH_IT if model == SMOL else COLUMNS)))):
+        defence = load_defence(made[name]() if name in made else name)
+        yield (name if name in made else defence.name), defence
 
 
 def _rows(setting: Setting, wanted: Sequence[str] | None) -> Iterator[tuple[str, dict[str, str]]]:
