@@ -90,6 +90,21 @@ def test_what_is_not_flagged_is_answered_word_for_word_as_without_a_gate(
         )
 
 
+def test_what_passes_is_read_once_and_costs_nothing_while_it_is_answered(
+    model: VisionLanguageModel, gate: Gate, queries: Two
+) -> None:
+    read = model.layers[gate.watch.probe.layers[0] - 1]
+    hooked: list[int] = []
+    counting = model.layers[-1].register_forward_hook(lambda *_: hooked.append(len(read._forward_hooks)))
+    own = len(read._forward_hooks)
+    try:
+        watch = replace(gate.watch, threshold=1e9)
+        model.respond([Request(queries[0][0].question, queries[0][0].image, watch=watch)], 8)
+    finally:
+        counting.remove()
+    assert len(hooked) > 2 and hooked[0] > own and set(hooked[1:]) == {own}
+
+
 def test_flagged_queries_are_answered_by_what_stands_behind_the_gate(
     model: VisionLanguageModel, gate: Gate, queries: Two
 ) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
@@ -18,12 +18,15 @@ from davsp.models.requests import Request, Response
 class Watcher(LogitsProcessor):  # type: ignore[misc]
     """Ends the flagged rows of a batch with `end`, the token that ends an answer, before their first word.
 
-    `states`: by decoder layer, the last token's states of the latest pass, float32 (B, hidden). The scores of other
-    rows are left as they are, so that their answers are those without a watch.
+    `states`: by decoder layer, the last token's states of the pass that reads the prompts, float32 (B, hidden); after
+    it, `stop_reading` is called. The scores of other rows are left as they are, so that their answers are those
+    without a watch.
     """
 
-    def __init__(self, requests: Sequence[Request], states: Mapping[int, Tensor], end: int) -> None:
-        self.requests, self.states, self.end = requests, states, end
+    def __init__(
+        self, requests: Sequence[Request], states: Mapping[int, Tensor], end: int, stop_reading: Callable[[], None]
+    ) -> None:
+        self.requests, self.states, self.end, self._stop_reading = requests, states, end, stop_reading
         self.projections: list[float | None] = [None] * len(requests)
         """By row; None before the prompts are read, and of requests without a watch."""
         self.unfamiliar: list[bool | None] = [None] * len(requests)
@@ -31,6 +34,7 @@ class Watcher(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - the library's interface
         if self._flagged is None:
+            self._stop_reading()
             self.projections = [self._project(row, request) for row, request in enumerate(self.requests)]
             self.unfamiliar = [self._unfamiliar(row, request) for row, request in enumerate(self.requests)]
             self._flagged = [
@@ -70,5 +74,8 @@ def watching(model: VisionLanguageModel, requests: Sequence[Request], end: int) 
     watches = [request.watch for request in requests if request.watch]
     layers = {layer for watch in watches for layer in watch.probe.layers}
     layers |= {watch.known.layer for watch in watches if watch.known}
-    with record_activations(model, sorted(layers), select=lambda states: states[:, -1].float()) as states:
-        yield Watcher(requests, states, end)
+    with ExitStack() as reading:
+        states = reading.enter_context(
+            record_activations(model, sorted(layers), select=lambda states: states[:, -1].float())
+        )
+        yield Watcher(requests, states, end, reading.close)
