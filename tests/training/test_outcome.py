@@ -52,10 +52,18 @@ def test_a_prompt_no_better_than_the_untrained_one_is_a_warning() -> None:
 def test_a_prompt_that_refuses_nothing_or_keeps_nothing_and_too_few_queries_are_warnings() -> None:
     nothing = {"refused": 0.0, "kept": 0.0, "quality": 0.0}
     lines = outcome_lines(nothing, {"step": 1.0, **nothing}, answered=4, malicious=4, benign=4)
-    assert [line.partition(":")[0] for line in lines[1:]] == ["WARNING"] * 4
-    assert "not one malicious validation query is refused" in lines[2]
-    assert "not one benign answer stays" in lines[3]
-    assert "there are 4 malicious and 4 benign validation queries" in lines[4]
+    assert [line.partition(":")[0] for line in lines[1:]] == ["WARNING"] * 5
+    assert "not one malicious validation query is refused" in lines[3]
+    assert "not one benign answer stays" in lines[4]
+    assert "there are 4 malicious and 4 benign validation queries" in lines[5]
+
+
+def test_answers_that_the_model_does_not_give_are_warned_of() -> None:
+    """They cost so much that nothing else is learned."""
+    before = {"refused": 0.2, "kept": 0.23, "quality": 0.43}
+    after = {"step": 75.0, "refused": 0.5, "kept": 0.21, "quality": 0.71}
+    [_, warning] = outcome_lines(before, after, answered=20, malicious=48, benign=60)
+    assert "23 % of the benign answers are those trained towards" in warning and "benign=divergence" in warning
 
 
 def test_without_answers_nothing_is_said_of_refusals() -> None:

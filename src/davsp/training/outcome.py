@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FEW = 20
 """Below so many validation queries of a kind, which prompt is kept and which layer is chosen are close to chance."""
+LITTLE_KEPT = 0.5
+"""Where an untrained prompt keeps less of the benign answers, they are hardly the model's own."""
 
 
 def outcome_lines(
@@ -38,6 +40,12 @@ def outcome_lines(
         lines.append(
             "WARNING: the prompt that is kept is no better than the untrained one. Try more steps, a larger step_size, "
             "a higher refusal_share, another layer, or more queries; metrics.jsonl shows whether anything moved."
+        )
+    if benign and before["kept"] < LITTLE_KEPT:
+        lines.append(
+            f"WARNING: even behind the untrained prompt, {100 * before['kept']:.0f} % of the benign answers are those "
+            "trained towards: it shrinks the image too much (try a smaller width), or the queries bring answers that "
+            "this model does not give, which drown all else (try benign=divergence: it holds the model to its own)."
         )
     if answered and after["refused"] == 0:
         lines.append("WARNING: behind this prompt, not one malicious validation query is refused.")
