@@ -18,7 +18,7 @@ from davsp.prompts.text import SAFETY_PREFIX
 from davsp.testbed.queries import border_queries
 
 TOKENS = 24
-TURNS = 15
+TURNS = 41
 PASSED_AIM, FLAGGED_AIM = 0.98, 1 / 1.45
 
 

@@ -165,7 +165,7 @@ class ReaderDemo(Demo):
     """The folder of public texts; None: that which FOLDER_VARIABLE names."""
 
     def duration(self, per_group: int) -> str:
-        return f"about {7 + 0.9 * per_group:.0f} minutes on one quiet core"
+        return f"about {10 + 0.9 * per_group:.0f} minutes on two quiet cores"
 
     def draw(self, per_group: int, seed: int) -> DemoQueries:
         name = f"{PUBLIC}={self.texts}" if self.texts else PUBLIC

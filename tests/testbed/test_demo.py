@@ -59,7 +59,7 @@ def test_on_the_reader_a_gate_is_fitted_and_compared_alone_and_before_the_prefix
     out = tmp_path / "out"
     results, page = run_demo(out, SMOL, seed=0, per_group=2, texts=texts)
     assert loaded == ["fast"]
-    assert "takes about 9 minutes on one quiet core" in capsys.readouterr().err
+    assert "takes about 12 minutes on two quiet cores" in capsys.readouterr().err
     assert list(results.defences) == ["none", "prefix", *GATED]
     assert (results.max_new_tokens, results.seconds.keys() >= {"load", "fit gate", "evaluate"}) == (24, True)
     asked = Counter((record.group, record.malicious) for record in read_transcripts(out))
