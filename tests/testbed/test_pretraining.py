@@ -274,7 +274,7 @@ def test_a_rate_rises_then_falls_with_the_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_the_whole_recipe_runs_and_goes_on_where_it_ended(
+def test_the_whole_recipe_runs_and_goes_on_where_it_was_stopped_or_ended(
     tmp_path: Path,
     texts: Path,
     wheel: Path,  # noqa: F811
@@ -282,7 +282,17 @@ def test_the_whole_recipe_runs_and_goes_on_where_it_ended(
     lines: list[str] = []
     options = Options(texts=texts, decoder=next(wheel.parent.glob("*.whl")), device="cpu", workers=1, tiny=True)
     out = tmp_path / "out"
+
+    def stop(line: str) -> None:
+        if "decoder step 1 " in line:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_smol(out, options, stop)
+    [kept] = out.glob("decoder-*s")
+    assert not (out / "after-decoder").exists() and {f.name for f in kept.iterdir()} == {TOWER, LORA}
     measured = pretrain_smol(out, options, lines.append)
+    assert any(str(kept) in line for line in lines) and not any("tower step" in line for line in lines)
     assert measured["counting"]["n"] == TINY.measured and {"exact", "words"} <= measured["reading_typo"].keys()
     start = find_parts()
     tower, lora = load_file(out / "parts" / TOWER), load_file(out / "parts" / LORA)
@@ -300,21 +310,6 @@ def test_the_whole_recipe_runs_and_goes_on_where_it_ended(
     assert not any(" step " in line for line in lines) and (out / ANSWERS).read_bytes() == answers
     with pytest.raises(ArtefactError, match="seed"):
         pretrain_smol(out, replace(options, seed=1), lines.append)
-
-    def stop(line: str) -> None:
-        lines.append(line)
-        if "decoder step 1 " in line:
-            signal.raise_signal(signal.SIGINT)
-
-    stopped = tmp_path / "stopped"
-    with pytest.raises(KeyboardInterrupt):
-        pretrain_smol(stopped, options, stop)
-    [kept] = stopped.glob("decoder-*s")
-    assert not (stopped / "after-decoder").exists() and {f.name for f in kept.iterdir()} == {TOWER, LORA}
-    lines.clear()
-    pretrain_smol(stopped, options, lines.append)
-    assert any(str(kept) in line for line in lines) and not any("tower step" in line for line in lines)
-    assert (stopped / "parts").is_dir()
 
 
 def test_what_is_missing_is_said(tmp_path: Path, texts: Path) -> None:

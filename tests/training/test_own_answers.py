@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import BorderLayout
 from davsp.training.batches import REFUSAL, PreparedQueries, Target
+from davsp.training.config import TrainConfig
+from davsp.training.jobs import make_objectives
 from davsp.training.own_answers import own_targets
 from davsp.training.twins import REQUEST
+from davsp.training.vector import HarmfulnessVector
 
 Two = tuple[list[Query], list[Query]]
 
@@ -62,3 +66,18 @@ def test_the_beginning_of_an_answer_has_no_end(model: VisionLanguageModel, unans
         for finished in (True, False)
     )
     assert whole == [*begun, model.tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize("refusal_share", [0.0, 0.5])
+def test_no_refusal_is_asked_for_where_none_is_trained_towards(
+    model: VisionLanguageModel,
+    vector: HarmfulnessVector,
+    queries: Two,
+    unanswered: list[Query],
+    tmp_path: Path,
+    refusal_share: float,
+) -> None:
+    config = TrainConfig(prefix="", refusal_share=refusal_share, own_answer_tokens=2, layer=4)
+    make_objectives([(model, vector)], config, unanswered, queries[1], tmp_path, quiet=True)
+    asked = json.loads((tmp_path / "own_answers.json").read_text())["answers"]
+    assert set(asked) == {q.id for q in unanswered if not q.malicious or refusal_share}

@@ -335,6 +335,7 @@ def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Pat
             "-m",
             "davsp",
             "train",
+            *few,
             "--vector",
             str(tmp_path / "v"),
             "--out",
@@ -342,8 +343,9 @@ def test_a_process_killed_in_the_middle_goes_on_to_the_same_prompt(tmp_path: Pat
             *sets,
         ]
 
+    few = ("--per-group", "8")
     subprocess.run(
-        [sys.executable, "-m", "davsp", "vector", "--out", str(tmp_path / "v"), "--layer", "4"],
+        [sys.executable, "-m", "davsp", "vector", "--out", str(tmp_path / "v"), "--layer", "4", *few],
         check=True,
         capture_output=True,
     )

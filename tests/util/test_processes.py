@@ -89,7 +89,8 @@ def test_two_processes_train_the_border_of_one_and_one_goes_on_where_two_were_ki
 def test_two_processes_measure_what_one_measures(tmp_path: Path) -> None:
     for together in (False, True):
         out = tmp_path / str(together)
-        run(["vector", "--out", str(out / "vector"), "--prefix", "", "--batch-size", "64"], together)
+        few = ["--per-group", "20", "--batch-size", "64"]
+        run(["vector", "--out", str(out / "vector"), "--prefix", "", *few], together)
         run(["evaluate", "--out", str(out / "rates"), "--per-group", "3", "--max-new-tokens", "20"], together)
     one, two = (json.loads((tmp_path / t / "rates" / "results.json").read_text()) for t in ("False", "True"))
     assert one["defences"] == two["defences"]

@@ -75,6 +75,23 @@ def test_every_name_has_its_line_and_what_is_soon_done_has_none(
     assert capsys.readouterr().err == "mine: 1/2, 0:00:31 gone, 0:00:31 left\n"
 
 
+def test_a_name_begins_where_the_one_before_it_ended(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with bars(["none", "mine"], 2) as advance:
+        clock[0] = 1000.0
+        advance["none"]()
+        advance["none"]()
+        clock[0] = 1031.0
+        advance["mine"]()
+        clock[0] = 1050.0
+        advance["mine"]()
+    assert capsys.readouterr().err.splitlines() == [
+        "none: 1/2, 0:16:40 gone, 0:16:40 left",
+        "none: 2/2, 0:16:40 gone",
+        "mine: 1/2, 0:00:31 gone, 0:00:31 left",
+        "mine: 2/2, 0:00:50 gone",
+    ]
+
+
 def test_on_a_terminal_there_is_a_bar_and_the_note_below_it(terminal: io.StringIO) -> None:
     with bar("Training [x]", 4) as advance:
         advance(4)

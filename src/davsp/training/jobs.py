@@ -49,11 +49,12 @@ def make_objectives(
             [q if q.malicious else replace(q, answer=None) for q in s] for s in (training, validation)
         )
     queries, tokens = [*training, *validation], config.own_answer_tokens
+    benign = [query for query in queries if not query.malicious]
+    answering = queries if config.refusal_share > 0 and config.answer_weight > 0 else benign
     files = [folder / numbered("own_answers", i, ".json") if folder else None for i in range(len(models))]
     own = [
-        own_targets(model, queries, tokens, file, quiet=quiet) for (model, _), file in zip(models, files, strict=True)
+        own_targets(model, answering, tokens, file, quiet=quiet) for (model, _), file in zip(models, files, strict=True)
     ]
-    benign = [query for query in queries if not query.malicious]
     undefended = [
         undefended_distributions(
             model,

@@ -6,6 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from time import monotonic
@@ -68,7 +69,8 @@ def _shown(
         with _Noted(*shown, console=console, disable=quiet) as progress:
             yield [_Bar(progress, progress.add_task(name, total=total, completed=done, note="")) for name in names]
         return
-    lines = [_Lines(name, total, done) for name in names]
+    clock = _Clock(monotonic())
+    lines = [_Lines(name, total, done, clock) for name in names]
     yield lines
     for line in lines:
         line.finish()
@@ -98,18 +100,33 @@ class _Bar(Advance):
         self._progress.update(self._task, note=note)
 
 
-class _Lines(Advance):
-    """Lines in a log: the first after a while, and where there was one, one at the end. What is soon done says none."""
+@dataclass
+class _Clock:
+    """When any of some pieces of work, which are done one after another, last moved on."""
 
-    def __init__(self, name: str, total: int, done: int) -> None:
+    moved: float
+
+
+class _Lines(Advance):
+    """Lines in a log: the first after a while, and where there was one, one at the end. What is soon done says none.
+
+    The work begins where that before it, which has the same clock, last moved on.
+    """
+
+    def __init__(self, name: str, total: int, done: int, clock: _Clock) -> None:
         self._name, self._total, self._before = name, total, done
         self._done = self._told = done
         self._note = ""
-        self._began = self._last = monotonic()
+        self._clock = clock
+        self._began = self._last = clock.moved
 
     def __call__(self, n: int) -> None:
+        if self._done == self._before:
+            self._began = self._last = self._clock.moved
         self._done = min(self._done + n, self._total)
-        if monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+        self._clock.moved = monotonic()
+        ends = self._done == self._total and self._told > self._before
+        if ends or self._clock.moved - self._last >= SECONDS_BETWEEN_LINES:
             self._say()
 
     def tell(self, note: str) -> None:
