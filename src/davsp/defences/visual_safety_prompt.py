@@ -302,10 +302,11 @@ def train_prompt(
     if is_main:
         prompt.save(folder)
         if not quiet:
-            untrained = next(record["validation"] for record in read_metrics(folder) if "validation" in record)
+            validated = [record["validation"] for record in read_metrics(folder) if "validation" in record]
+            untrained = validated[0]
             if verbosity() is not Verbosity.QUIET:
                 Console(stderr=True).print(trainer.front_table(untrained))
-            for line in trainer.outcome(untrained):
+            for line in trainer.outcome(untrained, validated[-1]):
                 if verbosity() is not Verbosity.QUIET or line.startswith("WARNING"):
                     print(line, file=sys.stderr)
     return prompt

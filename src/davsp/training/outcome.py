@@ -16,18 +16,25 @@ if TYPE_CHECKING:
 
 FEW = 20
 """Below so many validation queries of a kind, which prompt is kept and which layer is chosen are close to chance."""
+UNMOVED = 0.1
+"""Standard deviations by which queries should at least have moved along the direction, on the one side or the other."""
 LITTLE_KEPT = 0.5
 """Where an untrained prompt keeps less of the benign answers, they are hardly the model's own."""
 
 
 def outcome_lines(
-    before: Mapping[str, float], after: Mapping[str, float], answered: int, malicious: int, benign: int
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    last: Mapping[str, float],
+    answered: int,
+    malicious: int,
+    benign: int,
 ) -> list[str]:
     """Lines for a user, warnings among them.
 
-    `before` and `after` are the validation records of the untrained prompt and of the one that is kept. Of `malicious`
-    and `benign` validation queries, `answered` malicious ones were answered: `refused` is of those, `kept` of all
-    benign ones.
+    `before`, `after` and `last` are the validation records of the untrained prompt, of the one that is kept and of the
+    last. Of `malicious` and `benign` validation queries, `answered` malicious ones were answered: `refused` is of
+    those, `kept` of all benign ones.
     """
     figures = {"malicious queries refused": ("refused", answered), "benign answers kept": ("kept", benign)}
     parts = [
@@ -40,6 +47,14 @@ def outcome_lines(
         lines.append(
             "WARNING: the prompt that is kept is no better than the untrained one. Try more steps, a larger step_size, "
             "a higher refusal_share, another layer, or more queries; metrics.jsonl shows whether anything moved."
+        )
+    moved = {side: _moved(before, last, side) for side in ("malicious", "benign")}
+    if max(map(abs, moved.values())) < UNMOVED:
+        lines.append(
+            f"WARNING: this prompt hardly reaches the model: by the last step, validation queries moved along the "
+            f"direction by {moved['malicious']:+.2f} standard deviations (malicious) and {moved['benign']:+.2f} "
+            "(benign). Try more steps, another layer or direction, a wider border (width) or mode=additive; where "
+            "nothing helps, a gate (davsp fit gate) needs no pixel."
         )
     if benign and before["kept"] < LITTLE_KEPT:
         lines.append(
@@ -57,6 +72,12 @@ def outcome_lines(
             f"give {FEW} of each or more."
         )
     return lines
+
+
+def _moved(before: Mapping[str, float], last: Mapping[str, float], side: str) -> float:
+    """By how many of their standard deviations the queries of a side moved along the direction."""
+    name, spread = f"{side}_projection", before[f"{side}_projection_std"]
+    return (last[name] - before[name]) / spread if spread else 0.0
 
 
 def front_table(untrained: Record, front: Sequence[Record], kept: int, counts: Mapping[str, int]) -> Table:

@@ -168,19 +168,20 @@ class Trainer(Fitting):
             told.append(f"step {validation['step']}: {', '.join(shares)}")
         return "; ".join(told)
 
-    def outcome(self, untrained: Record) -> list[str]:
+    def outcome(self, untrained: Record, last: Record) -> list[str]:
         """Lines for a user: what the prompt that is kept does on the validation queries of each model, and what the
-        untrained one did, by its validation record."""
+        untrained one and the last one did, by their validation records."""
         lines = []
+        projections = [f"{side}_projection{of}" for side in ("malicious", "benign") for of in ("", "_std")]
         for i, objective in enumerate(self.objectives):
             benign, malicious = map(len, objective.validation_sides)
-            before, after = (
-                {name: record[self._named(i, name)] for name in ("refused", "kept", "quality")}
-                for record in (untrained, self.best_record)
+            before, after, ended = (
+                {name: record[self._named(i, name)] for name in ("refused", "kept", "quality", *projections)}
+                for record in (untrained, self.best_record, last)
             )
             after["step"] = self.best_record["step"]
             answered = min(malicious, self.config.validation_answers)
-            told = outcome_lines(before, after, answered, malicious, benign)
+            told = outcome_lines(before, after, ended, answered, malicious, benign)
             lines += told if len(self.objectives) == 1 else [f"{objective.model.name}: {line}" for line in told]
         return lines
 
