@@ -33,6 +33,7 @@ from davsp.results import read_transcripts
 from davsp.testbed.sources import draw_source
 from experiments.cells import rate_cell
 from experiments.defences import IMAGES, rows
+from experiments.running import as_command
 
 UNKNOWING: Mapping[str, str] = {
     "none": "",
@@ -188,4 +189,4 @@ def _curves(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

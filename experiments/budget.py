@@ -20,6 +20,7 @@ from davsp.testbed.sources import draw_source
 from davsp.training.config import NO_DEEP_ALIGNMENT, TrainConfig
 from davsp.training.jobs import vector_for
 from experiments.cells import outcome_cells
+from experiments.running import as_command
 
 BATCH, NEW_TOKENS = 64, 20
 WAYS: dict[str, dict[str, Any]] = {
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -29,6 +29,7 @@ from davsp.testbed.sources import draw_source
 from davsp.training.channels import cropped, filed, there_and_back
 from experiments.cells import rate_cell
 from experiments.defences import IMAGES, run_davsp
+from experiments.running import as_command
 
 CHANNELS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "plain": lambda pixels: pixels,
@@ -100,4 +101,4 @@ def _cell(rates: Rates) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

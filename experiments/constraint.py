@@ -20,6 +20,7 @@ from davsp.testbed.sources import draw_source
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
 from experiments.cells import outcome_cells
+from experiments.running import as_command
 
 BATCH, NEW_TOKENS = 64, 20
 
@@ -61,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

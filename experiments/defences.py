@@ -21,6 +21,7 @@ from davsp.rates import Cost, Measure, Rate
 from davsp.results import RESULTS, Results, read_results
 from davsp.testbed.sources import own_side
 from davsp.training.config import NO_DEEP_ALIGNMENT
+from experiments.running import as_command
 
 TRAINED = {
     "border": ("prefix=",),
@@ -202,4 +203,4 @@ def _number(value: float | None, form: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -20,6 +20,7 @@ from davsp.training.choices import Direction
 from davsp.training.config import TrainConfig
 from davsp.training.vector import HarmfulnessVector
 from experiments.cells import outcome_cells
+from experiments.running import as_command
 
 BATCH, NEW_TOKENS = 64, 20
 
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -27,6 +27,7 @@ from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
 from davsp.training.objective import lay_out
 from davsp.training.vector import project
+from experiments.running import as_command
 
 BATCH = 16
 
@@ -92,4 +93,4 @@ def _mean(values: Tensor) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -24,6 +24,7 @@ from davsp.rates import Rate
 from davsp.results import Results
 from davsp.testbed.sources import LEAST_PUBLIC_SIDE, draw_source
 from experiments.cells import pooled_cell
+from experiments.running import as_command
 
 IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("xstest",)
 SKILLS = ("reading", "counting", "colours")
@@ -100,4 +101,4 @@ def _of(kinds: Iterable[str], rates: list[dict[str, Rate]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -19,6 +19,7 @@ import numpy as np
 from davsp.judges.labels import LabelledAnswer, read_labels
 from davsp.judges.refusal import FEATURES, WEIGHTS, decided_by_rule, features
 from davsp.util.files import write_json
+from experiments.running import as_command
 
 TUNING = ("llama2orig", "mistralguard")
 """Chosen before any answer was read: Llama 2 apologises and lectures, the guarded Mistral lectures without a sorry."""
@@ -96,4 +97,4 @@ def balanced_accuracy(truth: Any, found: Any) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    as_command(lambda: main(Path(sys.argv[1])))

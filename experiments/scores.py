@@ -35,6 +35,7 @@ from davsp.training.twins import text_twins
 from davsp.util.batching import batched
 from davsp.util.progress import bar
 from experiments.cells import rate_cell
+from experiments.running import as_command
 
 BATCH = 16
 SELECTION = 0.25
@@ -176,4 +177,4 @@ def _row(name: str, layers: str, parts: Sequence[Read], calibration: np.ndarray,
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

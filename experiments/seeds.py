@@ -15,6 +15,7 @@ from pathlib import Path
 from davsp.judges.rates import pooled
 from davsp.rates import Measure, Rate
 from davsp.results import read_results
+from experiments.running import as_command
 
 
 def main(folders: list[str]) -> None:
@@ -65,4 +66,4 @@ def _cell(runs: Iterable[Iterable[Rate]]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    as_command(lambda: main(sys.argv[1:]))

@@ -27,6 +27,7 @@ from davsp.testbed.queries import border_queries, draw_queries
 from davsp.testbed.world import Split
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import vector_for
+from experiments.running import as_command
 
 SIDE, WIDTH = 112, 14
 BATCH, NEW_TOKENS = 64, 20
@@ -104,4 +105,4 @@ def _percent(rates: Iterable[Rate]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

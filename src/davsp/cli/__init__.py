@@ -21,7 +21,6 @@ from davsp.cli.evaluate import evaluate
 from davsp.cli.fit import fit
 from davsp.cli.judge import judge_app
 from davsp.cli.official import official_app
-from davsp.cli.options import warn
 from davsp.cli.report import report
 from davsp.cli.reproduce import reproduce
 from davsp.cli.serve import serve
@@ -29,7 +28,7 @@ from davsp.cli.show import show
 from davsp.cli.testbed import testbed_app
 from davsp.cli.train import train, vector
 from davsp.cli.ui import ui
-from davsp.errors import DavspError
+from davsp.util.failures import ending_in_a_line
 from davsp.util.provenance import running
 
 app = typer.Typer(
@@ -79,12 +78,6 @@ def main() -> None:
         running(sys.argv[1:]),
         Path(os.devnull).open("w") as nothing,
         redirect_stdout(nothing) if rank else nullcontext(),
+        ending_in_a_line(rank),
     ):
-        try:
-            app()
-        except DavspError as error:
-            warn(f"Error in process {rank}: {error}" if rank else f"Error: {error}")
-            sys.exit(2)
-        except OSError as error:
-            warn(f"Error: {str(error.filename)[:200]}: {error.strerror}." if error.filename else f"Error: {error}.")
-            sys.exit(2)
+        app()

@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from davsp.errors import DavspError
+
+
+@contextmanager
+def ending_in_a_line(rank: int = 0) -> Iterator[None]:
+    """End the program with status 2 and one message, which names a process after the first, where the block raises an
+    error that is made for users, or one of files."""
+    try:
+        yield
+    except DavspError as error:
+        told = f"Error in process {rank}: {error}" if rank else f"Error: {error}"
+    except OSError as error:
+        told = f"Error: {str(error.filename)[:200]}: {error.strerror}." if error.filename else f"Error: {error}."
+    else:
+        return
+    print(told, file=sys.stderr)
+    sys.exit(2)
 
 
 def cause_of(error: Exception) -> Exception:
