@@ -59,8 +59,9 @@ def outcome_lines(
     if benign and before["kept"] < LITTLE_KEPT:
         lines.append(
             f"WARNING: even behind the untrained prompt, {100 * before['kept']:.0f} % of the benign answers are those "
-            "trained towards: it shrinks the image too much (try a smaller width), or the queries bring answers that "
-            "this model does not give, which drown all else (try benign=divergence: it holds the model to its own)."
+            "trained towards: it shrinks the image too much (try a smaller width), its prefix has the model answer "
+            "otherwise (try another, or prefix= for none), or the queries bring answers that this model does not give, "
+            "which drown all else (try benign=divergence: it holds the model to its own)."
         )
     if answered and after["refused"] == 0:
         lines.append("WARNING: behind this prompt, not one malicious validation query is refused.")
