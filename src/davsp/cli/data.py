@@ -1,4 +1,4 @@
-"""`davsp data`: queries drawn from texts alone."""
+"""`davsp data`: queries drawn from texts alone, and queries labelled by the model that they are for."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ from typing import Annotated
 
 import typer
 
-from davsp.cli.options import AsJson, Out, Seed, long_running, print_folder, say
+from davsp.cli.options import (
+    AsJson,
+    BatchSize,
+    Device,
+    Dtype,
+    ModelName,
+    Out,
+    Precision,
+    Revision,
+    Seed,
+    SkipBad,
+    load_model,
+    long_running,
+    print_folder,
+    queries_of,
+    say,
+)
 from davsp.errors import InputError
 
-data_app = typer.Typer(help="Queries to train and test with, made from texts alone.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Queries to train and test with: drawn from texts alone, labelled by a model.", no_args_is_help=True
+)
 
 TEXTS_HELP = (
     "a file of one request a line, or of records (.json, .jsonl, .csv, .parquet) with a column such as instruction"
 )
 KINDS = "figstep,typo,sd_typo,text,reading,counting,colours"
-
-
-@data_app.callback()
-def _data() -> None:
-    """Keeps `draw` a command of its own."""
 
 
 @data_app.command()
@@ -77,6 +90,43 @@ def draw(
         say(note)
     say(", ".join(f"{name}: {len(queries)} queries" for name, queries in drawn.splits.items()))
     print_folder(out, as_json)
+
+
+@data_app.command()
+@long_running
+def label(
+    out: Out,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            help="Queries: a .jsonl, .json, .csv or .parquet file, a folder of queries, or a data set of the hub. Each "
+            "says in its column request what its image asks for, or has no image.",
+        ),
+    ],
+    model: ModelName,
+    batch_size: BatchSize = 16,
+    skip_bad: SkipBad = False,
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = Precision.AUTO,
+) -> None:
+    """Label queries by the model's own judgement: malicious is what it refuses where the same is asked as text.
+
+    Labels that are there are not read. What comes out, without answers to what is malicious, can be trained with.
+    """
+    from davsp.data.folder import save_queries
+    from davsp.training.own_labels import own_labels
+
+    if out.exists():
+        raise InputError(f"{out} is there already: choose another output folder.")
+    queries = queries_of(data, skip_bad, malicious=False)
+    labelled = own_labels(load_model(model, revision, device, dtype), queries, batch_size=batch_size)
+    save_queries(labelled, out)
+    malicious = sum(query.malicious for query in labelled)
+    say(f"{malicious} malicious, {len(labelled) - malicious} benign queries.")
+    print(out)
 
 
 def _shares(text: str) -> list[float]:

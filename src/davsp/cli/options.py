@@ -220,11 +220,13 @@ def check_served_model(name: str, revision: str | None, defences: Sequence[Defen
         )
 
 
-def queries_of(source: str, skip_bad: bool, splits: Sequence[str]) -> list[Query]:
+def queries_of(
+    source: str, skip_bad: bool, splits: Sequence[str] = TRAINING_SPLITS, malicious: bool | None = None
+) -> list[Query]:
     from davsp.data.sources import read_source
 
     reads(source)
-    read = read_source(source, skip_bad=skip_bad, splits=splits)
+    read = read_source(source, skip_bad=skip_bad, splits=splits, malicious=malicious)
     if read.skipped:
         say(f"{source}: {len(read.skipped)} bad records left out, {len(read.queries)} kept.")
     return list(read.queries)

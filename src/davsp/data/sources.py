@@ -21,14 +21,16 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
-def read_source(name: str, *, skip_bad: bool = False, splits: Sequence[str] = ("train",)) -> QueryFile:
+def read_source(
+    name: str, *, skip_bad: bool = False, splits: Sequence[str] = ("train",), malicious: bool | None = None
+) -> QueryFile:
     """The queries that a name stands for.
 
     A file is itself. Of a folder it is the file named "queries", or the only one with a suffix of SUFFIXES; a folder
     that holds several is read as a data set, with its splits, shards and configurations. Any other "owner/name" is a
     data set on the hub, "owner/name@revision" at a commit, branch or tag; it is fetched into the local cache once, and
     found there without a network. ":split" or ":configuration/split" after a folder or data set chooses a part of it;
-    else it is the first of `splits` that is there, or the only one.
+    else it is the first of `splits` that is there, or the only one. `malicious` is used for records that do not say.
 
     Raises InputError where there is no such file or part, BadRecords for records that are not usable.
     """
@@ -36,16 +38,16 @@ def read_source(name: str, *, skip_bad: bool = False, splits: Sequence[str] = ("
     path = Path(base)
     if not path.is_dir():
         if path.is_file() or path.suffix in SUFFIXES or not _HUB_ID.fullmatch(base):
-            return read_queries(path, skip_bad=skip_bad)
+            return read_queries(path, skip_bad=skip_bad, malicious=malicious)
         repository, _, revision = base.partition("@")
         try:
             path = fetch_data_set(repository, revision or None)
         except InputError as error:
             raise InputError(f"{base} is no file and no folder, and {error}") from error
     if not part and (only := _only_file(path)):
-        return read_queries(only, skip_bad=skip_bad)
+        return read_queries(only, skip_bad=skip_bad, malicious=malicious)
     records = _records(_open_part(path, base, part, splits))
-    return queries_from(records, name, skip_bad=skip_bad, image_folder=path)
+    return queries_from(records, name, skip_bad=skip_bad, malicious=malicious, image_folder=path)
 
 
 def fetch_data_set(repository: str, revision: str | None, files: Sequence[str] = ()) -> Path:

@@ -25,15 +25,20 @@ def text_twins(queries: Iterable[Query]) -> list[Query]:
     for query in queries:
         request = query.metadata.get(REQUEST)
         if request and (request, query.malicious) not in twins:
-            twins[request, query.malicious] = Query(
-                id=f"{query.id} as text",
-                image=_BLANK,
-                question=request,
-                malicious=query.malicious,
-                group="as text",
-                metadata=MappingProxyType({REQUEST: request}),
-            )
+            twins[request, query.malicious] = as_text(request, f"{query.id} as text", query.malicious)
     return list(twins.values())
+
+
+def as_text(request: str, name: str = "", malicious: bool = False) -> Query:
+    """A request asked as text, beside a white image. `name`: the query's id."""
+    return Query(
+        id=name or request,
+        image=_BLANK,
+        question=request,
+        malicious=malicious,
+        group="as text",
+        metadata=MappingProxyType({REQUEST: request}),
+    )
 
 
 def apart(queries: Sequence[Query], share: float) -> tuple[list[Query], list[Query]]:
