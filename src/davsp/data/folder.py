@@ -40,7 +40,8 @@ def _record(query: Query, number: int, folder: Path) -> dict[str, Any]:
     own: dict[str, Any] = query.as_record(names[0] if len(names) == 1 else "")
     if len(names) != 1:
         own = {name: value for name, value in own.items() if name != "image"} | {"images": names}
-    return {name: value for name, value in {**query.metadata, **own}.items() if value is not None}
+    more = {name: value for name, value in query.metadata.items() if name not in own}
+    return {name: value for name, value in (own | more).items() if value is not None}
 
 
 def _write(image: ImageContent, name: str, where: str, folder: Path) -> str:
