@@ -200,8 +200,10 @@ class _Run:
         return max(found.items(), default=(0.0, None))
 
     def measure(self, prepared: Prepared) -> dict[str, Any]:
-        """What the model can do now, which is written too."""
+        """What the model can do with the parts as they were saved, which is written too."""
         begun = time.monotonic()
+        self.tower = Tower(load_file(self.out / FOLDERS[-1] / TOWER), self.dtype).to(self.device)
+        self.language.load(load_file(self.out / FOLDERS[-1] / LORA))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         decoder = self._decoder()
