@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import torch
-from scipy.stats import t
 from torch import Tensor
 
 from davsp.defences.visual_safety_prompt import VisualSafetyPrompt
 from davsp.models.loading import load_model
 from davsp.models.probe import Probe
 from davsp.prompts.visual import VisualPrompt, protect
+from davsp.rates import half_width
 from davsp.testbed.sources import draw_source
 from davsp.training.choices import Direction, FitOn
 from davsp.training.config import TrainConfig
@@ -60,10 +60,9 @@ def main() -> None:
     layer = asked.layer or vector.layer
     probe, spread = Probe.at(layer, vector.direction(layer)), vector.at(layer).spread
     layout = lay_out(model, TrainConfig())
-    mask = layout.mask()
     torch.manual_seed(asked.seed)
     borders = {name: layout.start(torch.full((3,), grey)) for name, grey in (("white", 1.0), ("black", 0.0))}
-    borders["noise"] = torch.rand(3, *layout.size) * mask
+    borders["noise"] = torch.rand(3, *layout.size) * layout.mask()
     prompts = {name: VisualPrompt(layout, pixels) for name, pixels in borders.items()}
     for folder in asked.prompt:
         visual = VisualSafetyPrompt.load(folder).visual
@@ -87,8 +86,7 @@ def main() -> None:
 def _mean(values: Tensor) -> str:
     """A mean and its 95 % interval."""
     found = values.tolist()
-    half = float(t.ppf(0.975, len(found) - 1)) * stdev(found) / len(found) ** 0.5
-    middle = fmean(found)
+    middle, half = fmean(found), half_width(found)
     return f"{middle:+.2f} [{middle - half:+.2f}, {middle + half:+.2f}]"
 
 

@@ -113,10 +113,16 @@ class Figure(Part):
         n, value = len(values), fmean(values)
         if n < 2:
             return cls(value=value, n=n)
-        from scipy.stats import t  # takes a second, which a command's help need not wait for
-
-        half = float(t.ppf(0.975, n - 1)) * stdev(values) / n**0.5
+        half = half_width(values)
         return cls(value=value, n=n, low=max(0.0, value - half), high=min(1.0, value + half), interval="t")
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Of Student's 95 % interval of the mean of at least two values."""
+    from scipy.stats import t  # takes a second, which a command's help need not wait for
+
+    half: float = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return half
 
 
 class Rates(Part):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from PIL import Image
-
 from davsp.benchmarks.selection import BenchmarkSelection
 from davsp.benchmarks.training import training_queries
-from davsp.data.digests import image_bytes
+from davsp.data.folder import IMAGES, ImageWriter
 from davsp.data.query import Query
 from davsp.errors import InputError
 from davsp.util.files import new_folder
 
 CARD = "README.md"
-ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 
 def export(selection: BenchmarkSelection, folder: Path, share: float, seed: int) -> Path:
@@ -33,51 +29,29 @@ def export(selection: BenchmarkSelection, folder: Path, share: float, seed: int)
     with new_folder(folder) as partial:
         if partial is None:
             raise InputError(f"{folder} is there already: choose another output folder.")
-        (partial / "images").mkdir()
+        (partial / IMAGES).mkdir()
         names = dict.fromkeys(name for queries in splits.values() for query in queries for name in query.metadata)
-        written: dict[Hashable, str] = {}
+        images = ImageWriter(partial)
         for split, queries in splits.items():
-            lines = _lines(queries, list(names), partial, written)
+            lines = _lines(queries, list(names), images)
             (partial / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
         (partial / CARD).write_text(_card(selection, splits), "utf-8")
     return folder
 
 
-def _lines(
-    queries: Sequence[Query], metadata: Sequence[str], folder: Path, written: dict[Hashable, str]
-) -> Iterator[str]:
-    """The records of queries; each image goes into the folder once, `written` says under which name."""
+def _lines(queries: Sequence[Query], metadata: Sequence[str], images: ImageWriter) -> Iterator[str]:
+    """The records of queries, whose images go into the folder."""
     for query in queries:
-        image = query.image
-        key = id(image) if isinstance(image, Image.Image) else image
-        if key not in written:
-            content = _file_of(image) if isinstance(image, Image.Image) else image_bytes(image, f"query {query.id}")
-            name = f"images/{len(written):05d}{_ending(image, content)}"
-            (folder / name).write_bytes(content)
-            written[key] = name
         record = {
             **{name: query.metadata.get(name, "") for name in metadata},
             "id": query.id,
-            "image": written[key],
+            "image": images.write(query.image, f"query {query.id}"),
             "question": query.question,
             "answer": query.answer or "",
             "malicious": query.malicious,
             "group": query.group,
         }
         yield json.dumps(record, ensure_ascii=False)
-
-
-def _file_of(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _ending(image: Path | bytes | Image.Image, content: bytes) -> str:
-    if isinstance(image, Path):
-        return image.suffix
-    with Image.open(io.BytesIO(content)) as opened:
-        return ENDINGS.get(opened.format or "", "")
 
 
 def _card(selection: BenchmarkSelection, splits: dict[str, list[Query]]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from davsp.cli.options import (
+    TRAINING_SPLITS,
     AsJson,
     BatchSize,
     Device,
@@ -121,7 +122,7 @@ def label(
 
     if out.exists():
         raise InputError(f"{out} is there already: choose another output folder.")
-    queries = queries_of(data, skip_bad, malicious=False)
+    queries = queries_of(data, skip_bad, TRAINING_SPLITS, malicious=False)
     labelled = own_labels(load_model(model, revision, device, dtype), queries, batch_size=batch_size)
     save_queries(labelled, out)
     malicious = sum(query.malicious for query in labelled)

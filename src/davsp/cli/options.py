@@ -220,9 +220,7 @@ def check_served_model(name: str, revision: str | None, defences: Sequence[Defen
         )
 
 
-def queries_of(
-    source: str, skip_bad: bool, splits: Sequence[str] = TRAINING_SPLITS, malicious: bool | None = None
-) -> list[Query]:
+def queries_of(source: str, skip_bad: bool, splits: Sequence[str], malicious: bool | None = None) -> list[Query]:
     from davsp.data.sources import read_source
 
     reads(source)

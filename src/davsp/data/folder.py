@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from PIL import Image, UnidentifiedImageError
 
 from davsp.data.conversation import ImageContent, one_turn
 from davsp.data.digests import image_bytes
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError
-from davsp.imaging.opening import png_bytes
 from davsp.util.files import new_folder
 
-QUERIES = "queries.jsonl"
+QUERIES, IMAGES = "queries.jsonl", "images"
+ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+
+
+@dataclass
+class ImageWriter:
+    """Writes images into the folder IMAGES of `folder`, which is there: each once, files and bytes as they are."""
+
+    folder: Path
+    written: dict[Hashable, str] = field(default_factory=dict)
+
+    def write(self, image: ImageContent, where: str) -> str:
+        """The path within the folder. Raises InputError, naming `where`, for a file that cannot be read."""
+        key = id(image) if isinstance(image, Image.Image) else image
+        if key not in self.written:
+            content = _file_of(image) if isinstance(image, Image.Image) else image_bytes(image, where)
+            name = f"{IMAGES}/{len(self.written):05d}{_ending(image, content, where)}"
+            (self.folder / name).write_bytes(content)
+            self.written[key] = name
+        return self.written[key]
 
 
 def save_queries(queries: Sequence[Query], folder: Path) -> None:
@@ -28,15 +50,16 @@ def save_queries(queries: Sequence[Query], folder: Path) -> None:
             raise InputError(f"query {query.id} is a conversation: only single questions about images can be written.")
     with new_folder(folder) as partial:
         if partial:
-            (partial / "images").mkdir()
-            lines = [json.dumps(_record(query, i, partial), ensure_ascii=False) for i, query in enumerate(queries)]
+            (partial / IMAGES).mkdir()
+            images = ImageWriter(partial)
+            lines = [json.dumps(_record(query, images), ensure_ascii=False) for query in queries]
             (partial / QUERIES).write_text("\n".join(lines) + "\n", "utf-8")
     if partial is None:
         raise ArtefactError(f"{folder} is there already: choose another output folder.")
 
 
-def _record(query: Query, number: int, folder: Path) -> dict[str, Any]:
-    names = [_write(image, f"images/{number:05d}-{i}", query.id, folder) for i, image in enumerate(query.images)]
+def _record(query: Query, images: ImageWriter) -> dict[str, Any]:
+    names = [images.write(image, f"query {query.id}") for image in query.images]
     own: dict[str, Any] = query.as_record(names[0] if len(names) == 1 else "")
     if len(names) != 1:
         own = {name: value for name, value in own.items() if name != "image"} | {"images": names}
@@ -44,8 +67,17 @@ def _record(query: Query, number: int, folder: Path) -> dict[str, Any]:
     return {name: value for name, value in (own | more).items() if value is not None}
 
 
-def _write(image: ImageContent, name: str, where: str, folder: Path) -> str:
-    named = name + ((image.suffix if isinstance(image, Path) else "") or ".png")
-    content = image_bytes(image, where) if isinstance(image, Path | bytes) else png_bytes(image)
-    (folder / named).write_bytes(content)
-    return named
+def _file_of(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _ending(image: ImageContent, content: bytes, where: str) -> str:
+    if isinstance(image, Path):
+        return image.suffix
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return ENDINGS.get(opened.format or "", "")
+    except UnidentifiedImageError as error:
+        raise InputError(f"{where}: its bytes are no image that can be read.") from error

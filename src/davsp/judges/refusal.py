@@ -31,6 +31,8 @@ READ_WORDS = 150
 """Cues are looked for in so many words; what comes later changes no verdict."""
 MOST = 4
 """A cue found more often than this counts no more."""
+REFUSAL_TOKENS = 24
+"""So many tokens of an answer say whether it is a refusal, which shows in its first words."""
 WEIGHTS = Path(__file__).parent / "refusal.json"
 
 _CONTRACTIONS = tuple(

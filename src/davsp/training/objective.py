@@ -12,7 +12,7 @@ from torch import Tensor
 
 from davsp.data.query import Query
 from davsp.errors import ArtefactError, InputError, ModelError
-from davsp.judges.refusal import is_refusal
+from davsp.judges.refusal import REFUSAL_TOKENS, is_refusal
 from davsp.models.activations import last_prompt_states, states_and_final
 from davsp.models.base import VisionLanguageModel
 from davsp.models.blocks import SHARES, Blocks
@@ -36,8 +36,6 @@ from davsp.util.failures import reason
 from davsp.util.processes import processes
 
 VALIDATION_BATCH = 32
-REFUSAL_TOKENS = 24
-"""A refusal shows in its first words."""
 
 
 @dataclass(frozen=True)

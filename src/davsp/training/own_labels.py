@@ -7,14 +7,11 @@ from dataclasses import replace
 
 from davsp.data.query import Query
 from davsp.errors import InputError
-from davsp.judges.refusal import is_refusal
+from davsp.judges.refusal import REFUSAL_TOKENS, is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.training.twins import REQUEST, as_text
 from davsp.util.batching import batched
 from davsp.util.progress import bar
-
-REFUSAL_TOKENS = 24
-"""A refusal shows in its first words."""
 
 
 def own_labels(

@@ -126,8 +126,7 @@ class _Run:
         if parts is None:
             self.tower = Tower(fresh_tower(load_file(find_parts() / TOWER)), self.dtype)
         else:
-            self.tower = Tower(load_file(parts / TOWER), self.dtype)
-            self.language.load(load_file(parts / LORA))
+            self._take_over(parts)
         self.tower.to(self.device)
         self.log(f"decoder from {decoder.source}; parts from {parts or SCRATCH}; {self.device}")
 
@@ -143,7 +142,7 @@ class _Run:
         return answers
 
     def train(self, prepared: Prepared, answers: Mapping[str, list[int]], supply: Supply, workers: int) -> None:
-        """The stages that have not ended yet."""
+        """The stages that have not ended yet; then the parts are as they were saved."""
         if self.ended == len(STAGES):
             return
         corpus = build_corpus(self.sources, answers, self.tokenizer, self.options.seed)
@@ -164,6 +163,8 @@ class _Run:
             self.had = 0.0
             self._save(FOLDERS[number])
             self.log(f"the stage {stage.name} has ended after {stage.steps} steps")
+        self._take_over(self.out / FOLDERS[-1])
+        self.tower.to(self.device)
 
     def _train_stage(self, number: int, stage: Stage, canvas: Canvas, supply: Supply) -> None:
         compiled = self.options.compiled and self.device.type == "cuda"
@@ -200,10 +201,8 @@ class _Run:
         return max(found.items(), default=(0.0, None))
 
     def measure(self, prepared: Prepared) -> dict[str, Any]:
-        """What the model can do with the parts as they were saved, which is written too."""
+        """What the model can do now, which is written too."""
         begun = time.monotonic()
-        self.tower = Tower(load_file(self.out / FOLDERS[-1] / TOWER), self.dtype).to(self.device)
-        self.language.load(load_file(self.out / FOLDERS[-1] / LORA))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         decoder = self._decoder()
@@ -218,6 +217,11 @@ class _Run:
             self.log(f"{row}: {', '.join(f'{name} {value:g}' for name, value in of_row.items())}")
         self.log(f"measured in {time.monotonic() - begun:.0f} s")
         return figures
+
+    def _take_over(self, parts: Path) -> None:
+        """Read saved parts."""
+        self.tower = Tower(load_file(parts / TOWER), self.dtype)
+        self.language.load(load_file(parts / LORA))
 
     def _decoder(self) -> LlamaModel:
         decoder = decoder_model(self.layers, self.device, self.dtype)
