@@ -62,6 +62,35 @@ def test_a_request_is_asked_once(
     assert len(seen) == len(set(seen)) > 3
 
 
+def test_a_stopped_labelling_goes_on(
+    model: VisionLanguageModel, asked: list[Query], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = own_labels(model, asked, quiet=True)
+    kept, seen, generate = tmp_path / "asked.jsonl", list[str](), model.generate
+
+    def stopping(queries: Sequence[Query], tokens: int) -> list[str]:
+        if seen:
+            raise KeyboardInterrupt
+        seen.extend(query.question for query in queries)
+        return generate(queries, tokens)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "generate", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            own_labels(model, asked, kept=kept, batch_size=3, quiet=True)
+    with kept.open("a") as file:
+        file.write('{"request": "cut o')
+
+    def noting(queries: Sequence[Query], tokens: int) -> list[str]:
+        seen.extend(query.question for query in queries)
+        return generate(queries, tokens)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model, "generate", noting)
+        assert own_labels(model, asked, kept=kept, batch_size=3, quiet=True) == whole
+    assert len(seen) == len(set(seen)) == len(kept.read_text().splitlines())
+
+
 def test_what_an_image_asks_for_must_be_known(model: VisionLanguageModel, asked: list[Query]) -> None:
     unknown = Query("page", image=BLANK, question="do it .")
     with pytest.raises(InputError, match=r"^1 of \d+ queries, 'page' first, do not say which request .*'request'"):
@@ -107,6 +136,7 @@ def test_the_command_labels_a_file_that_is_then_trained_with(
     malicious = sum(not query.malicious for query in asked)
     assert (status, printed.strip()) == (0, str(tmp_path / "labelled"))
     assert f"{malicious} malicious, {len(asked) - malicious} benign queries." in told
+    assert not list(tmp_path.glob("*.asked.jsonl"))
     train = ("train", "--data", tmp_path / "labelled", "--out", tmp_path / "prompt", "--set", "benign=divergence")
     few = [word for name in ("steps=1", "batch_size=2", "validation_answers=2") for word in ("--set", name)]
     assert run(monkeypatch, capsys, *train, *few)[0] == 0

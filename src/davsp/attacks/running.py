@@ -26,7 +26,7 @@ from davsp.data.query import Query
 from davsp.data.readers import read_queries
 from davsp.defences.base import Defence
 from davsp.defences.textual import Undefended
-from davsp.errors import MALFORMED, ArtefactError, InputError
+from davsp.errors import ArtefactError, InputError
 from davsp.imaging.opening import open_image, png_bytes
 from davsp.models.base import VisionLanguageModel
 from davsp.rates import Rate
@@ -36,8 +36,8 @@ from davsp.util.batching import batched
 from davsp.util.files import (
     append_line,
     check_same_run,
+    kept_lines,
     make_folder,
-    parse_json,
     read_json,
     write_bytes,
     write_json,
@@ -131,7 +131,7 @@ def read_attack(folder: Path) -> AttackFacts | None:
 
 def _attack_all(attack: Attack, queries: Sequence[Query], folder: Path, batch_size: int, quiet: bool) -> list[Any]:
     """The entries of all queries, in order, of which those that are there already are kept."""
-    entries = _read_done(folder / DONE)
+    entries = kept_lines(folder / DONE, "id")
     left = [query for query in queries if query.id not in entries]
     numbers = count(sum(len(entry["queries"]) for entry in entries.values()))
     title = f"Attacking by {attack.kind}"
@@ -175,23 +175,6 @@ def _entry(
         "seconds": round(seconds, 3),
         "queries": records,
     }
-
-
-def _read_done(path: Path) -> dict[str, Any]:
-    """The entries that an earlier run left, by query; a last line that was not written whole is dropped."""
-    entries: dict[str, Any] = {}
-    if not path.is_file():
-        return entries
-    lines = path.read_text("utf-8").splitlines()
-    for line in lines:
-        try:
-            entry = parse_json(line)
-            entries[str(entry["id"])] = entry
-        except MALFORMED:
-            break
-    if len(entries) < len(lines):
-        write_text(path, "".join(f"{line}\n" for line in lines[: len(entries)]))
-    return entries
 
 
 def _facts(attack: Attack, queries: int, done: Sequence[Any] = ()) -> AttackFacts:

@@ -26,6 +26,7 @@ from davsp.cli.options import (
     say,
 )
 from davsp.errors import InputError
+from davsp.util.files import make_folder
 
 data_app = typer.Typer(
     help="Queries to train and test with: drawn from texts alone, labelled by a model.", no_args_is_help=True
@@ -115,16 +116,20 @@ def label(
 ) -> None:
     """Label queries by the model's own judgement: malicious is what it refuses where the same is asked as text.
 
-    Labels that are there are not read. What comes out, without answers to what is malicious, can be trained with.
+    Labels that are there are not read. What comes out, without answers to what is malicious, can be trained with. The
+    same command goes on after a stop: what was asked is kept beside the output folder until that is written.
     """
-    from davsp.data.folder import save_queries
+    from davsp.data.folder import check_writable, save_queries
     from davsp.training.own_labels import own_labels
 
     if out.exists():
         raise InputError(f"{out} is there already: choose another output folder.")
     queries = queries_of(data, skip_bad, TRAINING_SPLITS, malicious=False)
-    labelled = own_labels(load_model(model, revision, device, dtype), queries, batch_size=batch_size)
+    check_writable(queries)
+    asked = make_folder(out.parent) / f"{out.name}.asked.jsonl"
+    labelled = own_labels(load_model(model, revision, device, dtype), queries, kept=asked, batch_size=batch_size)
     save_queries(labelled, out)
+    asked.unlink(missing_ok=True)
     malicious = sum(query.malicious for query in labelled)
     say(f"{malicious} malicious, {len(labelled) - malicious} benign queries.")
     print(out)

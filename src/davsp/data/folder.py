@@ -42,12 +42,10 @@ class ImageWriter:
 def save_queries(queries: Sequence[Query], folder: Path) -> None:
     """Write queries into a new folder, whole or not at all; images that are files or bytes stay as they are.
 
-    Raises InputError for conversations, of which the columns of a file hold one question alone, ArtefactError where the
-    folder is there, StorageError where it cannot be written.
+    Raises what `check_writable` raises, ArtefactError where the folder is there, StorageError where it cannot be
+    written.
     """
-    for query in queries:
-        if query.messages != one_turn(query.question, query.images):
-            raise InputError(f"query {query.id} is a conversation: only single questions about images can be written.")
+    check_writable(queries)
     with new_folder(folder) as partial:
         if partial:
             (partial / IMAGES).mkdir()
@@ -56,6 +54,13 @@ def save_queries(queries: Sequence[Query], folder: Path) -> None:
             (partial / QUERIES).write_text("\n".join(lines) + "\n", "utf-8")
     if partial is None:
         raise ArtefactError(f"{folder} is there already: choose another output folder.")
+
+
+def check_writable(queries: Sequence[Query]) -> None:
+    """Raise InputError for conversations, of which the columns of a file hold one question alone."""
+    for query in queries:
+        if query.messages != one_turn(query.question, query.images):
+            raise InputError(f"query {query.id} is a conversation: only single questions about images can be written.")
 
 
 def _record(query: Query, images: ImageWriter) -> dict[str, Any]:

@@ -131,6 +131,24 @@ def append_line(path: Path, line: str) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}. Mend that and run the command again.") from error
 
 
+def kept_lines(path: Path, key: str) -> dict[str, Any]:
+    """The records that `append_line` left in a JSON Lines file, if it is there, by their value of `key`; what follows
+    one that was not written whole is dropped, from the file, too. Raises StorageError where that cannot be done."""
+    records: dict[str, Any] = {}
+    if not path.is_file():
+        return records
+    lines = path.read_text("utf-8").splitlines()
+    for line in lines:
+        try:
+            record = parse_json(line)
+            records[str(record[key])] = record
+        except MALFORMED:
+            break
+    if len(records) < len(lines):
+        write_text(path, "".join(f"{line}\n" for line in lines[: len(records)]))
+    return records
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a whole file or nothing."""
     with replacing(path) as partial:
