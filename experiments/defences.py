@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from davsp.data.folder import save_queries
 from davsp.judges.rates import pooled
 from davsp.models.shipped import OF_THE_WORLD
 from davsp.rates import Cost, Measure, Rate
 from davsp.results import RESULTS, Results, read_results
+from davsp.testbed.queries import Kind, draw_queries
 from davsp.testbed.sources import own_side
+from davsp.testbed.world import Split
 from davsp.training.config import NO_DEEP_ALIGNMENT
 from experiments.running import as_command
 
@@ -29,17 +32,24 @@ TRAINED = {
     "additive": ("mode=additive", "side={side}"),
     "davsp": (),
     "davsp_margin_-0.25": ("margin=-0.25",),
+    "davsp_lda": ("direction=lda", "in_deviations=true"),
 }
-"""What `davsp train` is told: the prompt, what `davsp demo` compares with it, and DAVSP whose thresholds lie between
-the class means, which pulls less and costs less usefulness."""
+"""What `davsp train` is told: the prompt, what `davsp demo` compares with it, DAVSP whose thresholds lie between the
+class means, which pulls less and costs less usefulness, and DAVSP along the discriminant."""
 GATES = {
-    "gate": ("rate=0.015",),
+    "gate": ("rate=0.015", "refusal_rate=0.002"),
+    "every-kind-gate": ("rate=0.015", "refusal_rate=0.002"),
     "flat-gate": ("flatten=24", "rate=0.05", "refusal_rate=0.01"),
 }
-"""What `davsp fit gate` is told, for a gate and for one against attackers who know it."""
+"""What `davsp fit gate` is told: of a gate, of one that is fitted to the kinds, too, that no training sees, and of one
+against attackers who know it."""
 GATED_PER_GROUP = 400
 """Drawn queries of each kind and side that a gate is fitted to."""
-GATED = {"gate": ("border", "no_deep_alignment", "davsp"), "flat-gate": ("davsp",)}
+GATED = {
+    "gate": ("border", "no_deep_alignment", "davsp", "davsp_lda"),
+    "every-kind-gate": ("davsp", "davsp_lda"),
+    "flat-gate": ("davsp",),
+}
 """What stands behind each."""
 FITTED = {
     "adashield-a": ("defender=davsp-testbed/defender", "clip={helpers}/clip"),
@@ -109,8 +119,16 @@ def rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
         return made(name, "fit", name, "--seed", str(seed), *_set(options))
 
     def gate(name: str) -> str:
-        drawn = ("--per-group", str(GATED_PER_GROUP), "--seed", str(seed))
-        return made(name, "fit", "gate", *drawn, *_set(GATES[name]))
+        drawn = ["--per-group", str(GATED_PER_GROUP)]
+        if name == "every-kind-gate":
+            drawn = ["--data", every_kind(Split.BORDER, GATED_PER_GROUP)]
+            drawn += ["--validation", every_kind(Split.VALIDATION, GATED_PER_GROUP // 2)]
+        return made(name, "fit", "gate", *drawn, "--seed", str(seed), *_set(GATES[name]))
+
+    def every_kind(split: Split, per_group: int) -> str:
+        if not (queries := folder / f"queries-{split}").exists():
+            save_queries(draw_queries(split, per_group, seed, frozenset(Kind), side), queries)
+        return str(queries)
 
     named = {name: partial(str, name) for name in ("none", "prefix", "adashield-s", "ecso")}
     before = {
@@ -124,6 +142,7 @@ def rows(model: str, seed: int, out: Path) -> dict[str, Callable[[], str]]:
         **{name: partial(fitted, name) for name in FITTED},
         **{name: partial(trained, name) for name in TRAINED},
         "gate": partial(gate, "gate"),
+        "every-kind-gate": partial(gate, "every-kind-gate"),
         **before,
     }
 

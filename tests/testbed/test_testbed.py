@@ -161,6 +161,12 @@ def test_groups_cover_every_harm(model: object) -> None:
     assert {harm for harm, _ in groups_of(Split.TEST)} == set(Harm)
 
 
+def test_what_border_training_leaves_out_is_drawn_where_it_is_named() -> None:
+    left_out = {query.kind for query in draw_queries(Split.BORDER, 1, 0)}.isdisjoint(OUT_OF_DISTRIBUTION)
+    named = draw_queries(Split.BORDER, 1, 0, OUT_OF_DISTRIBUTION)
+    assert left_out and {query.kind for query in named} == set(OUT_OF_DISTRIBUTION)
+
+
 def test_exported_queries_read_back_the_same(tmp_path: Path) -> None:
     read = read_queries(export_queries(tmp_path, "validation", 1, 0)).queries
     drawn = draw_queries(Split.VALIDATION, 1, 0)

@@ -69,6 +69,22 @@ def test_the_discriminant_takes_correlated_noise_away() -> None:
     assert found[Direction.LDA].separation > 3 * found[Direction.MATCHED].separation
 
 
+@pytest.mark.parametrize(("n", "least"), [(60, 0.965), (4000, 0.998)])
+def test_logistic_regression_is_penalised_as_much_as_few_queries_need_and_no_more(n: int, least: float) -> None:
+    """Harm shows in many dimensions of unlike noise. The strongest penalty alone ends below what is asked of many
+    queries, and the weakest below what is asked of few."""
+    rng = np.random.default_rng(n)
+    size, strength = 40, 0.35
+    malicious = np.arange(n) % 2 == 1
+    noise = rng.normal(size=(n, size)) * np.linspace(0.2, 3, size)
+    states = torch.from_numpy(noise + strength * malicious[:, None]).float()[:, None]
+    queries = [query(i, "list", bool(side)) for i, side in enumerate(malicious)]
+    best = strength / np.linspace(0.2, 3, size) ** 2
+    [found] = fit_directions(Direction.LOGISTIC, [(queries, states)])
+    cosine = float(found.numpy() @ best / np.linalg.norm(best))
+    assert cosine > least
+
+
 def test_one_threshold_serves_all_kinds_where_a_direction_is_whitened_or_learned() -> None:
     """Harm and kind show in the same dimension, and yet most malicious queries are above nearly all benign ones."""
     queries, states = unbalanced()

@@ -59,6 +59,11 @@ class Kind(StrEnum):
 ACTIVITY_KINDS = (Kind.SD, Kind.TYPO, Kind.SD_TYPO, Kind.FIGSTEP, Kind.TEXT)
 TWIN_KINDS = (Kind.SD, Kind.TYPO, Kind.TEXT)
 SKILL_KINDS = (Kind.READING, Kind.COLOURS, Kind.COUNTING)
+GROUPS = (
+    *product((Harm.MALICIOUS, Harm.BENIGN), ACTIVITY_KINDS),
+    *product((Harm.TWIN,), TWIN_KINDS),
+    *product((Harm.BENIGN,), SKILL_KINDS),
+)
 MARGIN = (200, 200, 200)
 """Colour beside the scene in an image that is not square."""
 OUT_OF_DISTRIBUTION = (Kind.FIGSTEP, Kind.COUNTING)
@@ -188,26 +193,26 @@ def ask_skill(kind: Kind, split: Split, rng: np.random.Generator, words: int | N
 
 
 def groups_of(split: Split) -> Iterator[tuple[Harm, Kind]]:
-    """The groups that a split holds; border training leaves the out-of-distribution kinds out."""
-    groups = [*product((Harm.MALICIOUS, Harm.BENIGN), ACTIVITY_KINDS), *product((Harm.TWIN,), TWIN_KINDS)]
-    groups += [(Harm.BENIGN, kind) for kind in SKILL_KINDS]
-    for harm, kind in groups:
+    """The groups that a split holds where no kinds are named; border training leaves the out-of-distribution kinds
+    out."""
+    for harm, kind in GROUPS:
         if split is not Split.BORDER or kind not in OUT_OF_DISTRIBUTION:
             yield harm, kind
 
 
 def draw_queries(
-    split: Split, per_group: int, seed: int, kinds: Collection[Kind] = frozenset(Kind), side: int | range = SIZE
+    split: Split, per_group: int, seed: int, kinds: Collection[Kind] | None = None, side: int | range = SIZE
 ) -> list[Query]:
-    """A seeded set of queries, `per_group` of every group, each activity equally often.
+    """A seeded set of queries, `per_group` of every group of these kinds, each activity equally often; None for the
+    kinds that the split holds.
 
     Images have sides of `side` pixels; of a range, height and width of each are any two of its members. Ids are unique
     and name split, group and number.
     """
     sides = range(side, side + 1) if isinstance(side, int) else side
     queries = []
-    for harm, kind in groups_of(split):
-        if kind not in kinds:
+    for harm, kind in groups_of(split) if kinds is None else GROUPS:
+        if kinds is not None and kind not in kinds:
             continue
         stream = [seed, list(Split).index(split), list(Harm).index(harm), list(Kind).index(kind)]
         rng, sizes = np.random.default_rng(stream), np.random.default_rng([*stream, 1])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +14,16 @@ from torch import Tensor
 
 from davsp.data.query import Query
 from davsp.training.choices import Direction
+from davsp.training.twins import request_of
 from davsp.util.processes import processes
 
-RIDGE, ITERATIONS = 0.03, 1000
-"""Of logistic regression: the weight of half the squared norm beside the mean loss of a query, and steps at most."""
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
+RIDGES, ITERATIONS = (0.03, 0.003, 0.0003), 1000
+"""Of logistic regression: weights of half the squared norm beside the mean loss of a query, of which cross-validation
+chooses one, and steps at most."""
+FOLDS = 5
 Labelled = Iterable[tuple[Sequence[Query], Tensor]]
 """Batches of queries, and their states, float32 (B, layers, hidden), on the CPU."""
 
@@ -29,6 +37,7 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
     counts: dict[tuple[str, bool], int] = {}
     kept: list[Tensor] = []
     cells: list[tuple[str, bool]] = []
+    requests: list[str] = []
     for queries, states in batches:
         own = [(q.kind if method is not Direction.MEAN else "", q.malicious) for q in queries]
         for cell in set(own):
@@ -38,8 +47,9 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
         if method in (Direction.LDA, Direction.LOGISTIC):
             kept.append(states)
             cells += own
+            requests += map(request_of, queries)
     if method is Direction.LOGISTIC:
-        return _logistic(torch.cat(kept), cells)
+        return _logistic(torch.cat(kept), cells, requests)
     sums, counts = _together(sums, counts)
     means = {cell: total / counts[cell] for cell, total in sums.items()}
     both = [kind for kind in sorted({kind for kind, _ in means}) if {(kind, False), (kind, True)} <= means.keys()]
@@ -59,30 +69,58 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
 
 
 def _logistic(
-    states: Float[Tensor, "n layers hidden"], cells: Sequence[tuple[str, bool]]
+    states: Float[Tensor, "n layers hidden"], cells: Sequence[tuple[str, bool]], requests: Sequence[str]
 ) -> Float[Tensor, "layers hidden"]:
     """At each layer the unit direction of logistic regression, with a ridge penalty, on standardised states.
 
-    The sides weigh alike within each kind that has both, so that the kind of a query is no evidence.
+    The sides weigh alike within each kind that has both, so that the kind of a query is no evidence. Of RIDGES the one
+    is taken at which the queries of each fold lose least by a regression on the others, no request being in two folds;
+    the strongest where there are fewer requests of a side than folds.
     """
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
 
     gathered = torch.cat(processes().all_gather([states])).double().numpy()
     of_all = [cell for own in processes().all_gather([cells]) for cell in own]
+    asked = [request for own in processes().all_gather([requests]) for request in own]
     counts = Counter(of_all)
-    weights = [
-        (1 + counts[kind, not side] / counts[kind, side]) / 2 if counts[kind, not side] else 1.0
-        for kind, side in of_all
-    ]
-    malicious = [side for _, side in of_all]
+    weights = np.array(
+        [
+            (1 + counts[kind, not side] / counts[kind, side]) / 2 if counts[kind, not side] else 1.0
+            for kind, side in of_all
+        ]
+    )
+    malicious = np.array([side for _, side in of_all])
+    folds: list[tuple[np.ndarray, np.ndarray]] = []
+    if min(len(set(compress(asked, malicious == side))) for side in (False, True)) >= FOLDS:
+        folds += StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(asked, malicious, asked)
     directions = []
     for column in gathered.swapaxes(0, 1):
         scale = column.std(0)
         scale[scale == 0] = 1.0
-        regression = LogisticRegression(C=1 / (RIDGE * len(column)), max_iter=ITERATIONS)
-        regression.fit((column - column.mean(0)) / scale, malicious, weights)
-        directions.append(regression.coef_[0] / scale)
+        found = _regression((column - column.mean(0)) / scale, malicious, weights, folds)
+        directions.append(found.coef_[0] / scale)
     return torch.nn.functional.normalize(torch.from_numpy(np.stack(directions)), dim=-1).float()
+
+
+def _regression(
+    states: np.ndarray, malicious: np.ndarray, weights: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> LogisticRegression:
+    """The regression on all, with the penalty at which those of each fold lose least by one on the others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
+    def fitted(ridge: float, rows: np.ndarray) -> LogisticRegression:
+        regression = LogisticRegression(C=1 / (ridge * len(rows)), max_iter=ITERATIONS)
+        return regression.fit(states[rows], malicious[rows], weights[rows])
+
+    def loss(ridge: float) -> float:
+        lost = 0.0
+        for rows, rest in folds:
+            probable = fitted(ridge, rows).predict_proba(states[rest])[:, 1]
+            lost += float(log_loss(malicious[rest], probable, sample_weight=weights[rest], labels=[False, True]))
+        return lost
+
+    return fitted(min(RIDGES, key=loss), np.arange(len(states)))
 
 
 def _side_mean(sums: dict[tuple[str, bool], Tensor], counts: dict[tuple[str, bool], int], malicious: bool) -> Tensor:
