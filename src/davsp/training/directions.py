@@ -73,13 +73,12 @@ def _logistic(
 ) -> Float[Tensor, "layers hidden"]:
     """At each layer the unit direction of logistic regression, with a ridge penalty, on standardised states.
 
-    The sides weigh alike within each kind that has both, so that the kind of a query is no evidence. Of RIDGES the one
-    is taken at which the queries of each fold lose least by a regression on the others, no request being in two folds;
-    the strongest where there are fewer requests of a side than folds.
+    The sides weigh alike within each kind that has both, so that the kind of a query is no evidence. Cross-validation
+    chooses the penalty, no request being in two folds; the strongest where a side has fewer requests than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    gathered = torch.cat(processes().all_gather([states])).double().numpy()
+    gathered = torch.cat(processes().all_gather([states])).numpy()
     of_all = [cell for own in processes().all_gather([cells]) for cell in own]
     asked = [request for own in processes().all_gather([requests]) for request in own]
     counts = Counter(of_all)
@@ -105,7 +104,8 @@ def _logistic(
 def _regression(
     states: np.ndarray, malicious: np.ndarray, weights: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> LogisticRegression:
-    """The regression on all, with the penalty at which those of each fold lose least by one on the others."""
+    """The regression on all, with the strongest penalty at which regressions on the other folds lose no more than one
+    standard error above the least (Breiman et al. 1984): closer fits tell unseen kinds of query less well."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
@@ -113,14 +113,19 @@ def _regression(
         regression = LogisticRegression(C=1 / (ridge * len(rows)), max_iter=ITERATIONS)
         return regression.fit(states[rows], malicious[rows], weights[rows])
 
-    def loss(ridge: float) -> float:
-        lost = 0.0
+    def losses(ridge: float) -> list[float]:
+        lost = []
         for rows, rest in folds:
             probable = fitted(ridge, rows).predict_proba(states[rest])[:, 1]
-            lost += float(log_loss(malicious[rest], probable, sample_weight=weights[rest], labels=[False, True]))
+            lost.append(log_loss(malicious[rest], probable, sample_weight=weights[rest], labels=[False, True]))
         return lost
 
-    return fitted(min(RIDGES, key=loss), np.arange(len(states)))
+    chosen = RIDGES[0]
+    if folds:
+        of_folds = np.array([losses(ridge) for ridge in RIDGES])
+        means, best = of_folds.mean(1), of_folds[of_folds.mean(1).argmin()]
+        chosen = RIDGES[int((means <= best.mean() + best.std(ddof=1) / len(folds) ** 0.5).argmax())]
+    return fitted(chosen, np.arange(len(states)))
 
 
 def _side_mean(sums: dict[tuple[str, bool], Tensor], counts: dict[tuple[str, bool], int], malicious: bool) -> Tensor:
