@@ -9,6 +9,7 @@ arrive, like the undefended model, at the size at which that sees images. What i
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -58,11 +59,14 @@ class Through(Defence):
         return f"{self.within.identity} {self.channel}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
+        sent = await asyncio.to_thread(self._sent, query)
         if isinstance(self.within, RewritingDefence):
-            return (await exchange.ask(Request(self._sent(self.within.defend(query)).messages))).text
-        return await self.within.answer(self._sent(query), exchange)
+            return (await exchange.ask(Request(sent.messages))).text
+        return await self.within.answer(sent, exchange)
 
     def _sent(self, query: Query) -> Query:
+        if isinstance(self.within, RewritingDefence):
+            query = self.within.defend(query)
         image = self.canvas.resize(open_image(query.image))
         return query.with_image(to_image(CHANNELS[self.channel](stack([image])[0])))
 

@@ -192,11 +192,12 @@ def ask_skill(kind: Kind, split: Split, rng: np.random.Generator, words: int | N
             raise ValueError(f"{kind} is no skill")
 
 
-def groups_of(split: Split) -> Iterator[tuple[Harm, Kind]]:
-    """The groups that a split holds where no kinds are named; border training leaves the out-of-distribution kinds
-    out."""
+def groups_of(split: Split, kinds: Collection[Kind] | None = None) -> Iterator[tuple[Harm, Kind]]:
+    """The groups of these kinds; None for those that the split holds: border training leaves the out-of-distribution
+    kinds out."""
+    left_out = OUT_OF_DISTRIBUTION if split is Split.BORDER else ()
     for harm, kind in GROUPS:
-        if split is not Split.BORDER or kind not in OUT_OF_DISTRIBUTION:
+        if kind not in left_out if kinds is None else kind in kinds:
             yield harm, kind
 
 
@@ -211,9 +212,7 @@ def draw_queries(
     """
     sides = range(side, side + 1) if isinstance(side, int) else side
     queries = []
-    for harm, kind in groups_of(split) if kinds is None else GROUPS:
-        if kinds is not None and kind not in kinds:
-            continue
+    for harm, kind in groups_of(split, kinds):
         stream = [seed, list(Split).index(split), list(Harm).index(harm), list(Kind).index(kind)]
         rng, sizes = np.random.default_rng(stream), np.random.default_rng([*stream, 1])
         pairs = activities(harm, split)

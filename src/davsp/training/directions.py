@@ -14,7 +14,7 @@ from torch import Tensor
 
 from davsp.data.query import Query
 from davsp.training.choices import Direction
-from davsp.training.twins import request_of
+from davsp.training.twins import request_key
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
         if method in (Direction.LDA, Direction.LOGISTIC):
             kept.append(states)
             cells += own
-            requests += map(request_of, queries)
+            requests += map(request_key, queries)
     if method is Direction.LOGISTIC:
         return _logistic(torch.cat(kept), cells, requests)
     sums, counts = _together(sums, counts)
@@ -123,8 +123,9 @@ def _regression(
     chosen = RIDGES[0]
     if folds:
         of_folds = np.array([losses(ridge) for ridge in RIDGES])
-        means, best = of_folds.mean(1), of_folds[of_folds.mean(1).argmin()]
-        chosen = RIDGES[int((means <= best.mean() + best.std(ddof=1) / len(folds) ** 0.5).argmax())]
+        means, errors = of_folds.mean(1), of_folds.std(1, ddof=1) / len(folds) ** 0.5
+        best = means.argmin()
+        chosen = RIDGES[int((means <= means[best] + errors[best]).argmax())]
     return fitted(chosen, np.arange(len(states)))
 
 

@@ -44,12 +44,12 @@ def as_text(request: str, name: str = "", malicious: bool = False) -> Query:
 def apart(queries: Sequence[Query], share: float) -> tuple[list[Query], list[Query]]:
     """Two parts in order, of which the first has a share of the requests, and which share none; a query whose request
     is not known is one of its own."""
-    requests = sorted({request_of(query) for query in queries})
+    requests = sorted({request_key(query) for query in queries})
     random.Random(0).shuffle(requests)  # noqa: S311 - a choice of samples, no secret
     first = set(requests[: round(share * len(requests))])
-    return [q for q in queries if request_of(q) in first], [q for q in queries if request_of(q) not in first]
+    return [q for q in queries if request_key(q) in first], [q for q in queries if request_key(q) not in first]
 
 
-def request_of(query: Query) -> str:
+def request_key(query: Query) -> str:
     """By which queries that ask for the same are known: the request; where that is not told, the query's id."""
     return query.metadata.get(REQUEST) or query.id
