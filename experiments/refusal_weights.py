@@ -4,7 +4,7 @@ labels of XSTest.
 FOLDER holds xstest_v2_completions_MODEL.csv (Röttger et al. 2024, CC BY 4.0). Only the two models of TUNING are read;
 the other three are for `davsp judge validate`. The weights are those of a ridge logistic regression on the answers that
 no rule decides. Printed is the balanced accuracy of rules and weights in folds that share no prompt, and the same when
-the weights are learned on the one model and measured on the other; written is src/davsp/refusal.json.
+the weights are learned on the one model and measured on the other; written is src/davsp/judges/refusal.json.
 """
 
 from __future__ import annotations

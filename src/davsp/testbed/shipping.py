@@ -70,7 +70,7 @@ def pretrain_and_save(folder: Path, work: Path, architecture: str, seed: int, sh
             recipe=recipe,
             share=share,
             vlm=run.vlm,
-            words=len(run.processor.tokenizer),
+            words=len(run.processor.tokenizer) - len(run.processor.tokenizer.added_tokens_decoder),
             minutes=run.seconds / 60,
             scores=scores,
             cell=_cell,

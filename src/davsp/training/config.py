@@ -213,7 +213,7 @@ class TrainConfig(BaseModel):
         "undefended answer to a benign query, its own refusal to a malicious one.",
     )
     validation_answers: Count = Field(
-        32, description="Malicious validation queries that are answered greedily at each validation."
+        32, description="Malicious validation queries, and look-alikes, that are answered greedily at each validation."
     )
 
 
