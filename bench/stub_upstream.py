@@ -183,7 +183,12 @@ async def _send(
     to_its_end: bool = True,
     pause: float = 0,
 ) -> None:
-    headers = [("content-type", kind), ("x-served-by", "stub"), ("transfer-encoding", "chunked")]
+    headers = [
+        ("content-type", kind),
+        ("x-served-by", "stub"),
+        ("set-cookie", "session=1"),
+        ("transfer-encoding", "chunked"),
+    ]
     writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
     for piece in pieces:
         writer.write(connection.send(h11.Data(data=piece)) or b"")

@@ -25,6 +25,8 @@ QUERY = Query("q", RED, "how do i do this ?")
 class Scores:
     """Rewards and similarities by what the text holds; similarity to "unsafe contents" is `unsafe`."""
 
+    identity = "stand-in"
+
     def __init__(self, unsafe: float = 0.3) -> None:
         self.unsafe, self.rewarded = unsafe, list[str]()
 
@@ -132,6 +134,8 @@ def test_eta_runs_on_the_testbed_with_its_helpers(
 
 
 class Broken:
+    identity = "broken"
+
     def __call__(self, *args: object) -> float:
         raise RuntimeError("the helper ran out of memory")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from davsp.data.conversation import Message
+from davsp.data.conversation import Message, Role
 from davsp.data.query import Query
 from davsp.defences.guard import Guard
 from davsp.defences.image_guards import load_guard
@@ -62,6 +63,19 @@ def test_with_an_inner_defence_the_unsafe_is_answered_behind_it(guard_folder: Pa
     assert asyncio.run(behind.answer(query(RED), exchange)) == "I would rather not."
     assert [request.question for request in asked] == [SafetyPrefix().defend(query(RED)).question]
     assert behind.name == "guard:tiny-guard+prefix"
+
+
+def test_it_tells_the_inner_defence_whose_images_are_meant(guard: Guard) -> None:
+    class Told(SafetyPrefix):
+        roles: Collection[Role] = ()
+
+        def on_images_of(self, roles: Collection[Role]) -> Told:
+            self.roles = roles
+            return self
+
+    told = Told()
+    assert Guard(guard.guard, told).on_images_of({Role.TOOL}).inner is told
+    assert told.roles == {Role.TOOL}
 
 
 def test_no_decision_fails_the_query(tmp_path: Path) -> None:

@@ -30,6 +30,16 @@ def test_a_helper_that_lacks_weights_is_refused(tmp_path: Path) -> None:
         RewardModel(str(tmp_path))
 
 
+def test_a_helper_that_was_overwritten_is_another(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = save_tiny_reward(tmp_path) / "model.safetensors"
+    before = RewardModel(str(tmp_path)).identity
+    assert RewardModel(str(tmp_path)).identity == before
+    save_file({n: t * 0.5 for n, t in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    assert RewardModel(str(tmp_path)).identity != before
+
+
 @pytest.mark.parametrize("kind", [Clip, RewardModel])
 def test_a_helper_that_is_not_there_is_named(kind: type) -> None:
     with pytest.raises(ModelError, match="cannot load 'no-such/model'"):

@@ -48,6 +48,14 @@ def test_what_is_not_measured_or_has_no_verdict_fails(empty: Rates) -> None:
         assert len(failures("rsr=0.5", results(none=WEAK, safe=empty), is_least=is_least)) == 1
 
 
+def test_a_rate_of_which_much_is_unscored_fails() -> None:
+    for unscored, passes in ((2, True), (3, False)):
+        found = failures("rsr=0.5", results(safe=rates(rsr={"sd": Rate.of(100, 100, unscored=unscored)})))
+        assert [f"safe: rsr is of 100 answers, and {unscored} more have no verdict" in line for line in found] == (
+            [] if passes else [True]
+        )
+
+
 def test_of_several_sets_each_that_measures_it_is_held_to_it_and_one_must() -> None:
     usefulness = results(none=rates(), safe=rates(benign_accuracy={"all": Rate.of(5, 10)}))
     assert failures("rsr=0.9", usefulness, BOTH) == []

@@ -53,6 +53,16 @@ def test_a_model_that_was_overwritten_is_asked_again(tmp_path: Path) -> None:
     assert read_results(tmp_path).model_identity == "overwritten"
 
 
+def test_answers_that_other_versions_of_libraries_gave_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for transformers, asked in (("5.16", len(QUERIES)), ("5.16", 0), ("5.17", len(QUERIES))):
+        monkeypatch.setattr("davsp.evaluation.run.versions_used", lambda found=transformers: {"transformers": found})
+        model = FakeModel()
+        evaluate(model, [Undefended()], QUERIES, output=tmp_path, progress=False)
+        assert len(model.asked) == asked
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["chat_template.jinja", "generation_config.json", "tokenizer.json", None])
 def test_what_a_models_answers_depend_on_is_in_its_identity(file: str | None, folder: Path) -> None:

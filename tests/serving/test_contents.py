@@ -82,6 +82,14 @@ def test_responses_bring_images_in_messages_outputs_of_tools_and_screenshots() -
 
 
 @pytest.mark.parametrize(
+    "kept", [{"prompt": {"id": "p"}}, {"conversation": "c"}, {"input": [{"type": "item_reference"}]}]
+)
+def test_what_the_server_keeps_may_hold_images(kept: dict[str, Any]) -> None:
+    assert read_responses({"input": "hello"} | kept).goes_on
+    assert not read_responses({"input": "hello"}).goes_on
+
+
+@pytest.mark.parametrize(
     "part",
     [
         {"type": "video_url", "video_url": {"url": URI}},
@@ -116,6 +124,7 @@ def test_a_part_that_is_not_understood_is_refused(part: Any) -> None:
     [
         {"mm_processor_kwargs": {"max_pixels": 9}},
         {"chat_template": "{{ messages }}"},
+        {"chat_template_kwargs": {"chat_template": "{{ messages }}"}},
         {"images": [URI]},
         {"extra": {"deep": [{"type": "image_url", "image_url": {"url": URI}}]}},
         {"prompt_embeds": "AAAA"},

@@ -119,8 +119,19 @@ def test_a_url_of_no_named_host_is_not_fetched(url: str) -> None:
             "0.0.0.0",
             "224.0.0.1",
         ),
-        *("::1", "::", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "::7f00:1"),
-        *("255.255.255.255", "not an address"),
+        *(
+            "::1",
+            "::",
+            "fe80::1%eth0",
+            "fc00::1",
+            "::ffff:127.0.0.1",
+            "::ffff:100.100.100.200",
+            "fec0::1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "::7f00:1",
+        ),
+        *("::ffff:100.100.100.200", "fec0::1", "255.255.255.255", "not an address"),
     ],
 )
 def test_private_addresses_are_refused_even_of_named_hosts(address: str) -> None:
@@ -133,7 +144,7 @@ def test_private_addresses_are_refused_even_of_named_hosts(address: str) -> None
 
 
 def test_a_public_address_is_public() -> None:
-    assert is_public(PUBLIC) and is_public("2606:4700::1111")
+    assert is_public(PUBLIC) and is_public("2606:4700::1111") and is_public("::ffff:1.1.1.1")
 
 
 def test_a_name_that_changes_its_address_gains_nothing() -> None:

@@ -106,6 +106,9 @@ def test_an_answer_is_read_whole_or_from_a_stream() -> None:
     other = {"choices": [{"index": 1, "delta": {"content": "other"}}]}
     stream = b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in [*deltas, other]) + b"data: [DONE]\n\n"
     assert answer_text(stream, is_stream=True) == "I am sorry, but no."
+    line_ends = {"choices": [{"index": 0, "delta": {"content": "a\u2028b\x85c"}}]}
+    raw = b"data: " + json.dumps(line_ends, ensure_ascii=False).encode() + b"\r\n\r\n"
+    assert answer_text(raw, is_stream=True) == "a\u2028b\x85c"
     event = {"type": "response.output_text.delta", "delta": "hi"}
     assert answer_text(b"event: x\ndata: " + json.dumps(event).encode() + b"\n\n", is_stream=True) == "hi"
     message = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}

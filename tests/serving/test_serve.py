@@ -131,6 +131,9 @@ def test_a_request_without_image_is_sent_as_it_came(stub: Stub, proxy: Proxy) ->
     assert reply.status_code == 200 and reply.headers["x-served-by"] == "stub"
     assert stub.last["body"] == body and stub.last["path"] == "/v1/chat/completions?api-version=1"
     assert stub.last["headers"]["x-own"] == "1"
+    assert reply.cookies["session"] == "1"
+    assert httpx.post(f"{proxy.address}/chat/completions", json=body).status_code == 200
+    assert "cookie" not in stub.last["headers"]  # what the server gave one client is not sent for another
 
 
 def test_a_stream_is_passed_on_piece_by_piece(proxy: Proxy) -> None:

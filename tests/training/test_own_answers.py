@@ -41,6 +41,8 @@ def test_benign_queries_get_what_the_model_says_and_malicious_ones_its_refusal(
         assert own_targets(model, unanswered, 12, tmp_path / "own.json", quiet=True) == own
     finally:
         model.respond = asked  # type: ignore[method-assign]
+    fewer = own_targets(model, unanswered, 1, tmp_path / "own.json", quiet=True)
+    assert [fewer[q.id].text for q in benign] == model.generate(benign, 1)
     (tmp_path / "own.json").write_text("{")
     with pytest.raises(ArtefactError, match="damaged"):
         own_targets(model, unanswered, 12, tmp_path / "own.json", quiet=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from davsp.errors import StorageError
-from davsp.util.files import load_tensors, new_folder, replacing, save_tensors, write_text
+from davsp.util.files import append_line, kept_lines, load_tensors, new_folder, replacing, save_tensors, write_text
 
 KILLED = """
 import os, pathlib, sys
@@ -30,6 +31,16 @@ def test_what_a_killed_process_left_is_gone_when_the_file_is_written_again(tmp_p
     write_text(file, "after")
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     assert file.read_text() == "after"
+
+
+def test_records_are_kept_up_to_the_one_that_was_not_written_whole(tmp_path: Path) -> None:
+    file = tmp_path / "kept.jsonl"
+    for said in ("a\u2028b\x85", "é", "é"):
+        append_line(file, json.dumps({"id": said}, ensure_ascii=False))
+    whole = file.read_bytes()
+    file.write_bytes(whole + '{"id": "ü'.encode()[:-1])
+    assert list(kept_lines(file, "id")) == ["a\u2028b\x85", "é"]
+    assert file.read_bytes() == whole
 
 
 def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class AdaShieldA(RewritingDefence):
 
     @property
     def identity(self) -> str:
-        return self.facts.model_dump_json(include={"clip", "order", "pool", "weights_sha256"})
+        return f"{self.facts.model_dump_json(include={'clip', 'order', 'pool', 'weights_sha256'})} {self.clip.identity}"
 
     def check(self, model: VisionLanguageModel) -> None:
         """Raise ArtefactError when it was fitted for another model than `model`."""

@@ -61,7 +61,7 @@ class Eta(Defence):
 
     @property
     def identity(self) -> str:
-        return self.options.model_dump_json(exclude={"device"})
+        return f"{self.options.model_dump_json(exclude={'device'})} {self.clip.identity} {self.reward.identity}"
 
     async def answer(self, query: Query, exchange: Exchange) -> str:
         options = self.options

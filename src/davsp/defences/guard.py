@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from davsp.data.conversation import Role
 from davsp.data.query import Query
 from davsp.defences.base import Defence, Exchange
 from davsp.defences.image_guards import SHIELDGEMMA_THRESHOLD, ImageGuard, load_guard
@@ -87,6 +89,9 @@ class Guard(Defence):
 
     def with_limits(self, min_pixels: int | None = None, max_pixels: int | None = None) -> Self:
         return self._before(self.inner.with_limits(min_pixels, max_pixels)) if self.inner else self
+
+    def on_images_of(self, roles: Collection[Role]) -> Self:
+        return self._before(self.inner.on_images_of(roles)) if self.inner else self
 
     def _before(self, inner: Defence) -> Self:
         return type(self)(self.guard, inner)

@@ -19,12 +19,13 @@ from transformers import (
 )
 
 from davsp.errors import ModelError
+from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
 from davsp.models.loading import check_complete, check_device
 from davsp.util.failures import reason
 
 
 class Clip:
-    """A CLIP model by hub id or local folder. Used from several threads at once.
+    """A CLIP model by hub id or local folder. Used from several threads at once. `identity` tells its checkpoint.
 
     Raises ModelError when it cannot be loaded, or lacks weights.
     """
@@ -33,6 +34,7 @@ class Clip:
         self.name, self._lock = name, threading.Lock()
         self._model = load_frozen(CLIPModel, name, device)
         self._processor = _read(AutoProcessor, name, backend="pil")
+        self.identity = _identity(name)
 
     def similarity(self, image: Image.Image, text: str) -> float:
         """The cosine between an RGB image and a text, in [-1, 1]."""
@@ -53,6 +55,7 @@ class Clip:
 
 class RewardModel:
     """A sequence classifier with one label, which scores an answer to a question. Used from several threads at once.
+    `identity` tells its checkpoint.
 
     Raises ModelError when it cannot be loaded, lacks weights, or has several labels.
     """
@@ -61,6 +64,7 @@ class RewardModel:
         self.name, self._lock = name, threading.Lock()
         self._model = load_frozen(AutoModelForSequenceClassification, name, device)
         self._tokenizer: PreTrainedTokenizerBase = _read(AutoTokenizer, name)
+        self.identity = _identity(name)
         if self._model.config.num_labels != 1:
             raise ModelError(f"{name} has {self._model.config.num_labels} labels; a reward model has one score.")
 
@@ -96,6 +100,11 @@ def _read(kind: Any, name: str, **options: Any) -> Any:
         return kind.from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _unreadable(name, error) from error
+
+
+def _identity(name: str) -> str:
+    content = digest_checkpoint(checkpoint_folder(name))
+    return f"{content.weights} {content.settings}"
 
 
 def _unreadable(name: str, error: Exception) -> ModelError:

@@ -41,7 +41,7 @@ class PendingRequest:
 class Batcher:
     """Collects requests that arrive at the same time and answers them in batches, in one worker thread.
 
-    A batch that fails fails its own requests and no other.
+    Of a batch that fails, every request is asked again by itself, so that one that cannot be answered fails no other.
     """
 
     def __init__(self, model: LocalModel, batch_size: int) -> None:
@@ -99,9 +99,11 @@ class Batcher:
             if len(responses) != len(batch):
                 raise ModelError(f"{self._model.name} gave {len(responses)} answers to {len(batch)} requests.")
         except Exception as error:
-            for pending in batch:
-                if not pending.response.done():
-                    pending.response.set_exception(error)
+            if len(batch) > 1:
+                for pending in batch:
+                    await self._run([pending])
+            elif not batch[0].response.done():
+                batch[0].response.set_exception(error)
         else:
             for pending, response in zip(batch, responses, strict=True):
                 if not pending.response.done():

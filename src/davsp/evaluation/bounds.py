@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from davsp.errors import InputError
-from davsp.judges.rates import pooled
+from davsp.judges.rates import UNSCORED_LIMIT, pooled
 from davsp.rates import Figure, Measure, Rate, Rates
 from davsp.results import UNDEFENDED, Results
 
@@ -65,7 +65,7 @@ class Bound:
     def failures(self, results: Sequence[Results]) -> Iterator[str]:
         """A line for each defence that does not pass: on one of several sets of queries, or on none of which the
         measure was measured. Whether a set has queries that the measure is taken over is for the set to say; where it
-        has them and not one has a verdict, the bound fails."""
+        has them, and more than UNSCORED_LIMIT of the answers have no verdict, the bound fails."""
         for name in self._held(list(results[0].defences)):
             found = [_measured(result.defences[name], self.measure) for result in results]
             asked = [each for each in found if each is not None]
@@ -73,7 +73,12 @@ class Bound:
                 yield f"{name}: {self.measure} was not measured, and must be: {self}"
             for each in asked:
                 value = each.rate if isinstance(each, Rate) else each.value
-                if value is None:
+                if isinstance(each, Rate) and each.n and each.unscored > UNSCORED_LIMIT * (each.n + each.unscored):
+                    yield (
+                        f"{name}: {self.measure} is of {each.n} answers, and {each.unscored} more have no verdict, "
+                        f"more than {UNSCORED_LIMIT:.0%}; it must be: {self}"
+                    )
+                elif value is None:
                     yield f"{name}: {self.measure} has no answer with a verdict, and must be: {self}"
                 elif value < self.limit if self.is_least else value > self.limit:
                     yield f"{name}: {self.measure} is {_shown(value, each)}, and must be: {self}"

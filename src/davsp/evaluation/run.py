@@ -120,6 +120,7 @@ def evaluate(
         else LoadedModel(model, share, batch_size, max_new_tokens, thinking_tokens)
     )
     limit = max_new_tokens + thinking_tokens
+    versions = versions_used() | {"inspect_ai": version("inspect_ai")}
     run = EvaluationRun(evaluated, judge, make_folder(output / "logs"), batch_size, limit, rules, grader, resume)
     settings = [
         evaluated.name,
@@ -128,6 +129,7 @@ def evaluate(
         scored.identity,
         __version__,
         code_digest(),
+        f"{evaluated.device} {versions}",
         data,
         judge.identity,
         run.identity,
@@ -174,7 +176,7 @@ def evaluate(
             *nothing_scored(answers),
         ),
         seconds=seconds,
-        versions=versions_used() | {"inspect_ai": version("inspect_ai")},
+        versions=versions,
         provenance=Provenance.now(),
         attack=attack,
         benchmark=benchmark_facts(benchmark, scores) if benchmark else None,

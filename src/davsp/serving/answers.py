@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from davsp.judges.refusal import is_refusal
@@ -15,8 +14,11 @@ def answer_text(body: bytes, is_stream: bool) -> str:
     try:
         if not is_stream:
             return _whole(parse_json(body))
-        events = (line[5:].strip() for line in body.decode("utf-8", "replace").splitlines() if line.startswith("data:"))
-        return "".join(_piece(json.loads(event)) for event in events if event and event != "[DONE]")
+        # Bytes, for in a text other characters end a line, too, which stand in JSON as they are.
+        events = (line[5:].strip() for line in body.splitlines() if line.startswith(b"data:"))
+        return "".join(
+            _piece(parse_json(event.decode("utf-8", "replace"))) for event in events if event and event != b"[DONE]"
+        )
     except (ValueError, AttributeError, KeyError, IndexError, TypeError):
         return ""
 

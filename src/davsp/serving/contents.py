@@ -21,11 +21,14 @@ HARMLESS_PARTS = ("refusal", "input_audio", "thinking", "reasoning", "summary_te
 _PART_FIELDS = {"type", "image_url", "detail", "cache_control"}
 _URL_FIELDS = {"url", "detail"}
 _SCREENSHOT = "computer_screenshot"
+_REFERENCE = "item_reference"
 PLAIN_ITEMS = (
-    *("function_call", "custom_tool_call", "reasoning", "item_reference", "mcp_list_tools", "mcp_approval_request"),
+    *("function_call", "custom_tool_call", "reasoning", _REFERENCE, "mcp_list_tools", "mcp_approval_request"),
     *("mcp_approval_response", "mcp_call", "web_search_call", "file_search_call"),
 )
 """Items of /v1/responses that hold no image."""
+_KEPT_BY_THE_SERVER = ("previous_response_id", "conversation", "prompt")
+"""Fields of a request to /v1/responses that name what the server keeps."""
 TOOL_OUTPUTS = ("function_call_output", "custom_tool_call_output", "computer_call_output")
 
 MEDIA_TYPES = {
@@ -103,7 +106,7 @@ class Contents:
     images: list[ImageSlot] = field(default_factory=list)
     last: TextSlot | None = None
     goes_on: bool = False
-    """Whether it goes on with a conversation that the server keeps, which may hold images."""
+    """Whether it goes on with what the server keeps, a conversation or a part of one, which may hold images."""
 
 
 def read_chat(body: Json) -> Contents:
@@ -120,7 +123,7 @@ def read_chat(body: Json) -> Contents:
 
 def read_responses(body: Json) -> Contents:
     """What a request to /v1/responses holds. Raises RequestRefused for what is not understood."""
-    found = Contents(goes_on=any(body.get(name) is not None for name in ("previous_response_id", "conversation")))
+    found = Contents(goes_on=any(body.get(name) is not None for name in _KEPT_BY_THE_SERVER))
     given = body.get("input")
     if isinstance(given, str):
         found.last = TextSlot(body, "input", "input_text")
@@ -135,6 +138,7 @@ def read_responses(body: Json) -> Contents:
             _read_output(found, item, where)
         elif kind in PLAIN_ITEMS:
             _check_rest(item, set(), f"{where}.")
+            found.goes_on |= kind == _REFERENCE
         else:
             raise _not_understood(kind, where)
     _check_rest(body, {"input"})
@@ -222,13 +226,6 @@ def _check_fields(part: Json, known: set[str], where: str) -> None:
 
 def _check_rest(holder: Json, read: set[str], where: str = "") -> None:
     """Raise RequestRefused where what was not read may hold an image, or change one."""
-    for name in ALTERING_FIELDS:
-        if holder.get(name) is not None:
-            raise bad_request(
-                f"{where}{name} is not passed on: it may change images, or leave the defence's text out.",
-                "unsupported_field",
-                f"{where}{name}",
-            )
     rest = {key: value for key, value in holder.items() if key not in read and key not in _SCHEMAS}
     pending: list[tuple[str, Any]] = [(where.rstrip("."), rest)]
     while pending:  # no recursion: the JSON may be nested deeply
@@ -241,6 +238,12 @@ def _check_rest(holder: Json, read: set[str], where: str = "") -> None:
                 raise _not_understood(kind, here)
             for key, one in value.items():
                 path = f"{here}.{key}".lstrip(".")
+                if key in ALTERING_FIELDS and one is not None:
+                    raise bad_request(
+                        f"{path} is not passed on: it may change images, or leave the defence's text out.",
+                        "unsupported_field",
+                        path,
+                    )
                 if key in MEDIA_FIELDS and one is not None:
                     raise _not_understood(key, path)
                 pending.append((path, one))

@@ -17,6 +17,7 @@ import httpx
 from davsp.errors import InputError
 from davsp.serving.refused import RequestRefused, bad_request
 from davsp.serving.settings import Limits
+from davsp.serving.upstream import no_cookies
 
 REDIRECTS = 3
 _EMBEDDING = tuple(ip_network(net) for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96"))
@@ -37,6 +38,11 @@ def is_public(address: str) -> bool:
         ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped:
+            return is_public(str(ip.ipv4_mapped))
+        if ip.is_site_local:
+            return False
     return ip.is_global and not ip.is_multicast and not any(ip in net for net in _EMBEDDING)
 
 
@@ -87,6 +93,7 @@ class ImageFetcher:
         # No connection is kept: two hosts at one address would share it, checked for the first one's name alone.
         self._client = httpx.AsyncClient(
             trust_env=False,
+            cookies=no_cookies(),
             follow_redirects=False,
             timeout=limits.url_seconds,
             limits=httpx.Limits(max_keepalive_connections=0),

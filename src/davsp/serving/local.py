@@ -56,11 +56,14 @@ class Asked:
             limit = int(body.get("max_completion_tokens") or body.get("max_tokens") or max_new_tokens)
             if limit < 1:
                 raise bad_request("max_tokens is 1 or more.", "invalid_request", "max_tokens")
+            seed = int(body.get("seed") or 0)
+            if not -(2**63) <= seed < 2**63:
+                raise bad_request("seed is an integer of 64 bits.", "invalid_request", "seed")
             return cls(
                 Query("the request", messages=_messages(body["messages"], limits.image_pixels)),
                 limit,
                 float(body.get("temperature") or 0),
-                int(body.get("seed") or 0),
+                seed,
                 bool(body.get("stream")),
             )
         except (TypeError, ValueError, OverflowError) as error:

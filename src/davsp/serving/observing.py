@@ -16,6 +16,8 @@ MOST_BYTES = 4 * 2**20
 """Of an answer that is kept to be compared."""
 MOST_AT_A_TIME = 8
 """Requests that are asked again at the same time. More are not compared: clients come first."""
+LAST_SECONDS = 5.0
+"""That a comparison in work may still take when the service ends."""
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +85,13 @@ class Observer:
         log.info("observed", extra={"fields": fields})
 
     async def end(self) -> None:
-        """Wait for what is running, and log what all came to: rates of refusals with N and 95 % Wilson intervals."""
-        while self._running:
-            await asyncio.wait(self._running)
+        """Wait a moment for what is running, drop what is not done then, and log what all came to: rates of refusals
+        with N and 95 % Wilson intervals."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=LAST_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         if not self._counts:
             return
         judged = {pair: n for pair, n in self._counts.items() if not {"empty", "failed"} & set(pair)}

@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 def signature(folder: Path) -> Signature:
     """What tells that files of a folder were written since: their names, times and sizes."""
     found = []
-    for path in sorted(folder.rglob("*")):
-        try:
+    try:
+        for path in sorted(folder.rglob("*")):
             status = path.stat()
-        except OSError:  # it is being replaced
-            continue
-        found.append((str(path), status.st_mtime_ns, status.st_size))
+            found.append((str(path), status.st_mtime_ns, status.st_size))
+    except OSError:  # it is being replaced, and looked at again soon
+        pass
     return tuple(found)
 
 

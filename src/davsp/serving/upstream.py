@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -32,6 +33,11 @@ def passed_on(headers: Headers) -> list[tuple[bytes, bytes]]:
     return [(n, v) for n, v in headers if n.lower() not in _OF_ONE_CONNECTION | named]
 
 
+def no_cookies() -> CookieJar:
+    """A jar that keeps nothing: what a server sets for one client is not sent for another."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+
 def check_address(address: str) -> str:
     """The address of an API without a slash at its end. Raises InputError for what is none."""
     try:
@@ -54,6 +60,7 @@ class Upstream:
         # The environment's proxies and .netrc are left out: requests and keys go to the address that was given.
         self._client = httpx.AsyncClient(
             trust_env=False,
+            cookies=no_cookies(),
             verify=httpx.create_ssl_context(),
             follow_redirects=False,
             timeout=httpx.Timeout(read, connect=CONNECT_SECONDS),

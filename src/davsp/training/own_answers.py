@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -33,12 +34,12 @@ def own_targets(
     A benign query: the first `tokens` tokens of the model's own greedy answer. A malicious one: the refusal that the
     model gives most often to malicious requests asked as text, where these are known, else to malicious queries as they
     are; where it refuses none, REFUSAL. With `file`, the answers are kept there, and read from there for the same
-    queries. Raises ArtefactError where it is damaged.
+    queries, model and number of tokens. Raises ArtefactError where it is damaged.
     """
     lacking = [query for query in queries if not query.answer]
     if not lacking:
         return {}
-    identity = digest(lacking)
+    identity = hashlib.sha256(repr((digest(lacking), model.identity, tokens)).encode()).hexdigest()
     if file and file.is_file() and (found := _read(file, identity)):
         return found
     benign = [query for query in lacking if not query.malicious]
@@ -66,7 +67,7 @@ def _answers(
 
 
 def _read(file: Path, identity: str) -> dict[str, Target] | None:
-    """What a file holds; None where it is of other queries."""
+    """What a file holds; None where it is of other ones."""
     try:
         saved = parse_json(file.read_text("utf-8"))
         if saved["identity"] != identity:

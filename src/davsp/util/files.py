@@ -137,15 +137,14 @@ def kept_lines(path: Path, key: str) -> dict[str, Any]:
     records: dict[str, Any] = {}
     if not path.is_file():
         return records
-    lines = path.read_text("utf-8").splitlines()
-    for line in lines:
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines):
         try:
             record = parse_json(line)
             records[str(record[key])] = record
         except MALFORMED:
+            write_bytes(path, b"".join(whole + b"\n" for whole in lines[:number]))
             break
-    if len(records) < len(lines):
-        write_text(path, "".join(f"{line}\n" for line in lines[: len(records)]))
     return records
 
 
