@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -66,16 +65,9 @@ def test_with_an_inner_defence_the_unsafe_is_answered_behind_it(guard_folder: Pa
 
 
 def test_it_tells_the_inner_defence_whose_images_are_meant(guard: Guard) -> None:
-    class Told(SafetyPrefix):
-        roles: Collection[Role] = ()
-
-        def on_images_of(self, roles: Collection[Role]) -> Told:
-            self.roles = roles
-            return self
-
-    told = Told()
-    assert Guard(guard.guard, told).on_images_of({Role.TOOL}).inner is told
-    assert told.roles == {Role.TOOL}
+    inner = Guard(guard.guard, SafetyPrefix()).on_images_of({Role.TOOL}).inner
+    assert isinstance(inner, SafetyPrefix)
+    assert inner.roles == (Role.TOOL,)
 
 
 def test_no_decision_fails_the_query(tmp_path: Path) -> None:
