@@ -93,8 +93,10 @@ def _measure(parts: list[str], sizes: list[str]) -> None:
             measure, of = PARTS[part]
             for row in (row for size in of if size in sizes for row in measure(size)):
                 print(line(row), flush=True)
+                row["threads"] = torch.get_num_threads()
                 kept = [r for r in kept if (r["name"], r["size"]) != (row["name"], row["size"])] + [row]
-        write_json(RESULTS, {"machine": machine(), "versions": versions(), "rows": kept, "growth": grown})
+        there = {key: value for key, value in machine().items() if key != "threads"}  # which each row has
+        write_json(RESULTS, {"machine": there, "versions": versions(), "rows": kept, "growth": grown})
 
 
 def write_page() -> None:

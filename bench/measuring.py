@@ -138,10 +138,17 @@ def markdown(rows: list[Row], machine: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['name']} | {r['size']} | {cell(r['vs_reference'])} | {cell(r['vs_floor'])} | {r['n']} | {_told(r)} |"
+        f"| {r['name']} | {r['size']} | {cell(r['vs_reference'])} | {cell(r['vs_floor'])} "
+        f"| {r['n']}{_threads(r)} | {_told(r)} |"
         for r in rows
     ]
     return "\n".join(lines) + "\n"
+
+
+def _threads(row: Row) -> str:
+    """With how many threads a row was measured, where it says so."""
+    count = row.get("threads")
+    return f", with {count} thread{'s' if count > 1 else ''}" if count else ""
 
 
 def in_process_of_its_own(module: str, *arguments: str) -> str:
