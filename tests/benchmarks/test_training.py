@@ -12,10 +12,10 @@ from davsp.benchmarks import BENCHMARKS, mm_safetybench
 from davsp.benchmarks.export import export
 from davsp.benchmarks.training import select_for_training, training_queries, training_remarks
 from davsp.data.digests import image_bytes
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.data.sources import read_source
 from davsp.errors import InputError
-from davsp.training.twins import REQUEST, text_twins
+from davsp.training.twins import text_twins
 from tests.benchmarks.folders import made, make_mm_safetybench_to_train_on, make_mm_vet_to_train_on
 from tests.command_line import run
 

@@ -80,6 +80,12 @@ def test_defences_of_two_folders_are_compared_on_the_queries_that_both_have(tmp_
     assert (found.first, found.second, found.only_second, found.n) == ("none", "davsp", 2, 2)
 
 
+def test_queries_of_an_attack_are_never_compared_with_those_that_it_began_from(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "a", FOUR, {"none": [N, N, N, N]})
+    write_evaluation(tmp_path / "b", FOUR, {"davsp": [R, R, R, R]}, attack={"name": "pgd", "queries": 4})
+    assert compared(tmp_path) == []
+
+
 def test_equal_ids_of_other_questions_are_never_compared(tmp_path: Path) -> None:
     write_evaluation(tmp_path / "a", FOUR, {"none": [N, N, N, N]})
     other = write_evaluation(tmp_path / "b", FOUR, {"davsp": [R, R, R, R]})

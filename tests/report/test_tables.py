@@ -79,6 +79,17 @@ def test_several_seeds_are_a_mean_within_the_widest_interval(tmp_path: Path) -> 
     assert shown(table, "none", "0 and 1 more") == f"75.0 [{100 * low:.1f}, {100 * high:.1f}] n=2 x 4"
 
 
+def test_an_attack_has_a_column_of_its_own_that_says_so(tmp_path: Path) -> None:
+    facts = benchmark("figstep", "tiny")
+    write_evaluation(tmp_path / "a", FOUR, {"none": [R, R, R, N]}, benchmark=facts)
+    attack = {"name": "pgd", "queries": 4}
+    write_evaluation(tmp_path / "b", FOUR, {"none": [N, N, N, R]}, benchmark=facts, attack=attack)
+    [table, *_] = tables(collect([tmp_path]))
+    assert shown(table, "none", "FigStep (OOD), tiny").startswith("75.0")
+    [title] = [column.title for column in table.columns if "attacked by pgd" in column.title]
+    assert shown(table, "none", title).startswith("25.0")
+
+
 def test_the_same_result_in_two_folders_is_one_run(tmp_path: Path) -> None:
     for name in "ab":
         write_evaluation(tmp_path / name, FOUR, {"none": [R, R, N, N]}, benchmark=benchmark("figstep", "full"))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.errors import InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.training.choices import Direction, FitOn
@@ -16,7 +16,7 @@ from davsp.training.config import TrainConfig
 from davsp.training.directions import fit_directions
 from davsp.training.objective import plan
 from davsp.training.separation import LayerStatistics, layer_statistics
-from davsp.training.twins import REQUEST, text_twins
+from davsp.training.twins import text_twins
 from davsp.training.vector import HarmfulnessVector, extract_vector
 
 GREY = Image.new("RGB", (40, 40), "grey")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.errors import ArtefactError
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
@@ -15,7 +15,6 @@ from davsp.training.batches import REFUSAL, PreparedQueries, Target
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import make_objectives
 from davsp.training.own_answers import own_targets
-from davsp.training.twins import REQUEST
 from davsp.training.vector import HarmfulnessVector
 
 Two = tuple[list[Query], list[Query]]

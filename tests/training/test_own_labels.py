@@ -12,14 +12,13 @@ from PIL import Image
 
 from davsp.data.conversation import Message, Role
 from davsp.data.folder import save_queries
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.data.readers import read_queries
 from davsp.errors import ArtefactError, InputError
 from davsp.models.base import VisionLanguageModel
 from davsp.testbed.queries import draw_queries
 from davsp.testbed.world import Split
 from davsp.training.own_labels import own_labels
-from davsp.training.twins import REQUEST
 from tests.command_line import run
 
 BLANK = Image.new("RGB", (8, 8), "white")

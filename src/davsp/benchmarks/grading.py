@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from davsp.data.query import Query
+from davsp.data.query import REFERENCE, Query
 from davsp.judges.cost import JudgingCost, cost_of_calls
 from davsp.judges.prompting import Message, digest, length, tagged
 
@@ -51,7 +51,7 @@ class Grader:
     def cost(self, model: str, queries: Sequence[Query], answer: str) -> JudgingCost:
         """Of grading an answer to every query, each as long as `answer`."""
         answers = (
-            GradedAnswer(q.question, q.metadata.get("reference", ""), answer, q.metadata.get("caption", ""))
+            GradedAnswer(q.question, q.metadata.get(REFERENCE, ""), answer, q.metadata.get("caption", ""))
             for q in queries
         )
         return cost_of_calls("Grader", model, [length(self.prompt(a)) for a in answers], self.reply_tokens)

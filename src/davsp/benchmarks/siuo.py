@@ -7,6 +7,7 @@ from pathlib import Path
 from davsp.benchmarks.base import Benchmark, Hub, Purpose, Variant
 from davsp.benchmarks.collector import QueryCollector
 from davsp.benchmarks.reading import locate, records
+from davsp.data.query import REFERENCE
 
 
 def _read(folder: Path, variant: str, queries: QueryCollector) -> None:  # noqa: ARG001 - there is one variant
@@ -20,7 +21,7 @@ def _read(folder: Path, variant: str, queries: QueryCollector) -> None:  # noqa:
             malicious=True,
             group=str(record["category"]),
             safety_warning=str(record.get("safety_warning", "")),
-            reference=str(record.get("reference_answer", "")),
+            **{REFERENCE: str(record.get("reference_answer", ""))},
         )
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from davsp.benchmarks import BENCHMARKS
 from davsp.benchmarks.selection import BenchmarkSelection, divided
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.errors import InputError
-from davsp.training.twins import REQUEST
 
 
 def select_for_training(names: Sequence[str]) -> list[BenchmarkSelection]:
@@ -49,8 +48,8 @@ def training_queries(chosen: Sequence[BenchmarkSelection], share: float, seed: i
     """Training and validation queries of benchmarks, with the answers that these bring.
 
     Validation gets `share` of each group of malicious and of benign queries, drawn by `seed`. Queries of one request,
-    or of one image, are together in one of the two. A query's id begins with that of its benchmark and variant. Raises
-    InputError where malicious or benign queries are too few to be divided.
+    or, where that is not known, of one image, are together in one of the two. A query's id begins with that of its
+    benchmark and variant. Raises InputError where malicious or benign queries are too few to be divided.
     """
     units = _units(chosen)
     groups: dict[tuple[bool, str], list[list[Query]]] = {}

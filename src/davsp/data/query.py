@@ -23,6 +23,9 @@ from davsp.data.conversation import (
 )
 from davsp.errors import InputError
 
+REQUEST, REFERENCE = "request", "reference_answer"
+"""The metadata of a query that hold the request which its image shows, and a reference that no answer is compared with.
+"""
 ImageSource = Path | str | bytes | Image.Image
 """A path, the bytes of an image file, or an opened Pillow image."""
 
@@ -128,16 +131,17 @@ class Query(Conversation):
         }
 
     def without_answer(self) -> Query:
-        """The same query, to the answers of which no reference is compared: it stands in the metadata, `reference`."""
+        """The same query, to the answers of which no reference is compared: it stands in the metadata, REFERENCE."""
         if self.answer is None:
             return self
-        return replace(self, answer=None, scoring="", metadata={**self.metadata, "reference": self.answer})
+        return replace(self, answer=None, scoring="", metadata={**self.metadata, REFERENCE: self.answer})
 
 
 def split_queries(queries: Sequence[Query], share: float, seed: int) -> tuple[list[Query], list[Query]]:
-    """Two parts that share no query, in order: the second has `share` of each group, at least one.
+    """Two parts that share no query and no request, in order: the second has `share` of each group, at least one.
 
-    Raises InputError for a group of a single query, which cannot be in both.
+    Of a request that several groups have, all queries are in one part. Raises InputError for a group of a single query,
+    which cannot be in both.
     """
     groups: dict[tuple[bool, str], list[Query]] = {}
     for query in queries:
@@ -150,8 +154,18 @@ def split_queries(queries: Sequence[Query], share: float, seed: int) -> tuple[li
                 f"group {group!r} has a single query ({members[0].id!r}), which cannot be held out: "
                 "give validation queries of their own, or more of this group."
             )
-        held_out |= {q.id for q in rng.sample(members, max(1, round(share * len(members))))}
-    return [q for q in queries if q.id not in held_out], [q for q in queries if q.id in held_out]
+        left = [query for query in members if request_key(query) not in held_out]
+        missing = max(1, round(share * len(members))) - (len(members) - len(left))
+        held_out |= {request_key(query) for query in rng.sample(left, max(0, missing))}
+    return (
+        [query for query in queries if request_key(query) not in held_out],
+        [query for query in queries if request_key(query) in held_out],
+    )
+
+
+def request_key(query: Query) -> str:
+    """By which queries that ask for the same are known: the request; where that is not told, the query's id."""
+    return query.metadata.get(REQUEST) or query.id
 
 
 def _showing(messages: Messages, images: Sequence[ImageContent], where: str) -> Messages:

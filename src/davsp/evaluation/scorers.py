@@ -12,6 +12,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from davsp.benchmarks import BENCHMARKS
 from davsp.benchmarks.base import AnswerScorer, Benchmark, BenchmarkAnswer
 from davsp.benchmarks.grading import GradedAnswer, Grader
+from davsp.data.query import REFERENCE
 from davsp.evaluation.messages import reason_of_block
 from davsp.judges import Judge, JudgeSettings, Rules
 from davsp.judges.judgement import AnswerRule, Expected, blocked_by_service, judge_answer
@@ -107,7 +108,7 @@ def _graded(grader: Grader) -> Callable[[Model | None, JudgeSettings | None], Sc
     def graded(model: Model | None = None, settings: JudgeSettings | None = None) -> Scorer:
         """The points of an answer by a model, by default Inspect's role "judge"; NaN and a reason where there are none.
 
-        The reference answer is `reference` of the sample's metadata, or else its target.
+        The reference answer is REFERENCE of the sample's metadata, or else its target.
         """
 
         async def score(state: TaskState, target: Target) -> Score:
@@ -115,7 +116,7 @@ def _graded(grader: Grader) -> Callable[[Model | None, JudgeSettings | None], Sc
             answer = state.output.completion
             if not answer.strip():
                 return _points(grader, grader.empty, answer, "the answer is empty", failed=False)
-            reference = str(state.metadata.get("reference") or target.text)
+            reference = str(state.metadata.get(REFERENCE) or target.text)
             caption = str(state.metadata.get("caption", ""))
             prompt = grader.prompt(GradedAnswer(state.input_text, reference, answer, caption))
             reply = await reply_of(judge, prompt, grader.reply_tokens, settings or JudgeSettings())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING
 
-from davsp.data.query import Query
+from davsp.data.query import REFERENCE, Query
 from davsp.judges.rates import JudgedSample, summarise
 from davsp.judges.unchanged import Agreement
 from davsp.rates import Cost, Rate, Rates, Verdict
@@ -151,7 +151,7 @@ def transcripts(
             group=query.group,
             malicious=query.malicious,
             question=query.as_text,
-            reference=query.answer or query.metadata.get("reference"),
+            reference=query.answer or query.metadata.get(REFERENCE),
             scoring=query.scoring,
             answers={n: AnswerRecord(text=a.text, verdict=a.verdict, error=a.error) for n, a in given.items()},
         )

@@ -43,7 +43,9 @@ _NUMBER = re.compile(
 _LETTERS = "A-H"
 _OPTION = re.compile(rf"(?:^|[\s(])([{_LETTERS}])[.):]\s*(.*?)(?=[,;]?\s+\(?[{_LETTERS}][.):]\s|\n|$)")
 _CHOICES = (
-    re.compile(rf"\b(?:answer|option|choice)\b(?:\s+is)?\W*\(?([{_LETTERS}])\b(?!['\u2019])", re.IGNORECASE),
+    re.compile(  # an "a" before a word is none
+        rf"\b(?:answer|option|choice)\b(?:\s+is)?\W*\(?((?!(?-i:a)\s+\w)[{_LETTERS}])\b(?!['\u2019])", re.IGNORECASE
+    ),
     re.compile(rf"^\W*([{_LETTERS}])(?:$|[.):,]|\s*[-\u2013]\s)", re.MULTILINE),
     re.compile(rf"\(([{_LETTERS}])\)"),
     re.compile(rf"\b([B-{_LETTERS[-1]}])\b"),  # but A, which is a word

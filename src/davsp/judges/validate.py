@@ -11,6 +11,7 @@ import numpy as np
 
 from davsp.errors import InputError
 from davsp.judges.base import Criterion, Finding, Judge
+from davsp.judges.judgement import NO_VERDICT
 from davsp.judges.labels import LabelledAnswer
 from davsp.rates import Rate
 from davsp.util.async_running import run_coroutine
@@ -151,6 +152,6 @@ def _compared(judged: Sequence[tuple[LabelledAnswer, Finding]], seed: int) -> di
 
 def _reasons(findings: Sequence[Finding]) -> dict[str, int]:
     """Why answers are unscored, most frequent first; at most ten kinds."""
-    reasons = [finding.reason for finding in findings if finding.reason]
+    reasons = [finding.reason or NO_VERDICT for finding in findings if finding.reason or finding.value is None]
     kinds = sorted(set(reasons), key=lambda reason: (-reasons.count(reason), reason))
     return {reason: reasons.count(reason) for reason in kinds[:10]}

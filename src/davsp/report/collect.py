@@ -54,7 +54,8 @@ class Evaluation:
     @property
     def title(self) -> str:
         """`FigStep, tiny`, or `FigStep, tiny, 20 of 50`; where no benchmark was asked, the folder's name."""
-        return self.benchmark.title + self.part() if self.benchmark else self.folder.resolve().name
+        named = self.benchmark.title + self.part() if self.benchmark else self.folder.resolve().name
+        return f"{named}, attacked by {self.results.attack}" if self.results.attack and self.benchmark else named
 
     def part(self, usual: str = "") -> str:
         """What part of the benchmark was asked: `, tiny, 20 of 50`. The `usual` variant is not named."""
@@ -71,20 +72,23 @@ class Evaluation:
 
     @property
     def query_set(self) -> tuple[object, ...]:
-        """What two evaluations share that asked the same: the benchmark, its variant and the number of queries.
+        """What two evaluations share that asked the same: the attack, the benchmark, its variant and the number of
+        queries.
 
         Of queries of one's own nothing is known but their kinds and how many there are of each. How many answers are
         compared with the undefended ones depends on these, and not on the queries alone.
         """
+        attack = str(self.results.attack or "")
         if self.source:
-            return (*self.source, self.results.queries)
+            return (attack, *self.source, self.results.queries)
         rates = next(iter(self.results.defences.values()))
-        return tuple(
+        counts = (
             (measure, kind, rate.n + rate.unscored)
             for measure in Measure
             if measure is not Measure.UNCHANGED
             for kind, rate in sorted(rates[measure].items())
         )
+        return (attack, *counts)
 
     @property
     def rules(self) -> frozenset[str]:

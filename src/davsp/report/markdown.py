@@ -18,7 +18,9 @@ def _table(table: ModelTable) -> str:
     lines = [f"**{_escaped(table.model)}**, judged by {_escaped(table.judge)}", ""]
     lines += [f"- **Warning:** {_escaped(warning)}" for warning in table.warnings]
     lines += [""] * bool(table.warnings)
-    heads = [f"{_escaped(c.title)}<br>{HEADINGS[c.purpose].partition(':')[0]}, {c.unit}" for c in table.columns]
+    heads = [
+        f"{_escaped(c.title)}<br>{HEADINGS[c.purpose].partition(':')[0]}, {_escaped(c.unit)}" for c in table.columns
+    ]
     lines += [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for row in table.rows:
         cells = [cell(v, c, published=row.published) for c, v in zip(table.columns, row.values, strict=True)]

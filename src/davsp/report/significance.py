@@ -95,13 +95,16 @@ def families(evaluations: Sequence[AnsweredEvaluation]) -> list[Family]:
 
 
 def same_queries(one: AnsweredEvaluation, two: AnsweredEvaluation) -> bool:
-    """Whether two evaluations share queries: they are of one source, and all ids that both have of one question."""
+    """Whether two evaluations share queries: they are of one source and attack, and all ids that both have of one
+    question."""
     shared = one.queries.keys() & two.queries.keys()
     same = all(
         (one.queries[i].group, one.queries[i].question) == (two.queries[i].group, two.queries[i].question)
         for i in shared
     )
-    return one.evaluation.source == two.evaluation.source and bool(shared) and same
+    alike = one.evaluation.source == two.evaluation.source
+    attacked_alike = one.evaluation.results.attack == two.evaluation.results.attack
+    return alike and attacked_alike and bool(shared) and same
 
 
 def _within(one: AnsweredEvaluation) -> Iterator[Comparison]:

@@ -134,9 +134,11 @@ def tables(evaluations: Sequence[Evaluation]) -> list[ModelTable]:
 
 
 def is_of_paper(evaluation: Evaluation) -> bool:
-    """Whether the benchmark and its variant fill a column of the paper's tables."""
+    """Whether the benchmark and its variant fill a column of the paper's tables, where no attack changed them."""
     facts = evaluation.benchmark
-    return facts is not None and any(
+    if facts is None or evaluation.results.attack:
+        return False
+    return any(
         column["benchmark"] == facts.name and facts.variant in column["variants"] for column in published()["columns"]
     )
 
@@ -233,7 +235,7 @@ def _paper_columns(group: Sequence[Evaluation]) -> list[Column]:
         usual, *_ = variants = printed["variants"]
         candidates = [
             (variants.index(facts.variant), -runs[0].results.queries, n, runs)
-            for n, runs in enumerate(runs_of(group))
+            for n, runs in enumerate(runs_of([evaluation for evaluation in group if not evaluation.results.attack]))
             if (facts := runs[0].benchmark) and facts.name == printed["benchmark"] and facts.variant in variants
         ]
         runs = min(candidates)[-1] if candidates else []

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from davsp.data.query import Query
+from davsp.data.query import Query, request_key
 from davsp.training.choices import Direction
-from davsp.training.twins import request_key
 from davsp.util.processes import processes
 
 if TYPE_CHECKING:

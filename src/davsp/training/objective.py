@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.errors import ArtefactError, InputError, ModelError
 from davsp.judges.refusal import REFUSAL_TOKENS, is_refusal
 from davsp.models.activations import last_prompt_states, states_and_final
@@ -27,7 +27,6 @@ from davsp.training.constraint import BENIGN, LOOKALIKES, multipliers_of
 from davsp.training.lookalikes import is_lookalike
 from davsp.training.losses import alignment_loss, answer_loss, divergence_loss
 from davsp.training.run_state import Record
-from davsp.training.twins import REQUEST
 from davsp.training.undefended import Distributions
 from davsp.training.vector import HarmfulnessVector
 from davsp.util.batching import batched

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.errors import InputError
 from davsp.judges.refusal import REFUSAL_TOKENS, is_refusal
 from davsp.models.base import VisionLanguageModel
-from davsp.training.twins import REQUEST, as_text
+from davsp.training.twins import as_text
 from davsp.util.batching import batched
 from davsp.util.files import append_line, kept_lines
 from davsp.util.progress import bar

@@ -8,10 +8,8 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query, request_key
 
-REQUEST = "request"
-"""The metadata of a query that hold the request which its image shows."""
 _BLANK = Image.new("RGB", (224, 224), "white")
 
 
@@ -48,8 +46,3 @@ def apart(queries: Sequence[Query], share: float) -> tuple[list[Query], list[Que
     random.Random(0).shuffle(requests)  # noqa: S311 - a choice of samples, no secret
     first = set(requests[: round(share * len(requests))])
     return [q for q in queries if request_key(q) in first], [q for q in queries if request_key(q) not in first]
-
-
-def request_key(query: Query) -> str:
-    """By which queries that ask for the same are known: the request; where that is not told, the query's id."""
-    return query.metadata.get(REQUEST) or query.id

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from davsp.data.digests import digest
-from davsp.data.query import Query
+from davsp.data.query import REQUEST, Query
 from davsp.errors import ArtefactError, InputError
 from davsp.models.activations import activation_batches
 from davsp.models.base import VisionLanguageModel
@@ -26,7 +26,7 @@ from davsp.results import first_problem
 from davsp.training.choices import Direction, FitOn
 from davsp.training.directions import fit_directions
 from davsp.training.separation import LayerStatistics, check_both_sides, choose_layer, layer_statistics
-from davsp.training.twins import REQUEST, text_twins
+from davsp.training.twins import text_twins
 from davsp.util.batching import batched
 from davsp.util.files import parse_json, replacing, write_json
 from davsp.util.processes import processes
