@@ -15,13 +15,12 @@ from pydantic import BaseModel
 from davsp import api
 from davsp.benchmarks.selection import BenchmarkSelection
 from davsp.benchmarks.training import select_for_training, training_queries, training_remarks
-from davsp.data.query import Query
+from davsp.data.query import Query, check_unique
 from davsp.defences import DEFENCES, load_defence
 from davsp.defences.base import Defence, FittingData, NoOptions
 from davsp.defences.corpus import HARMFUL_SENTENCES, SECURITY_INSTRUCTIONS, read_corpus
 from davsp.errors import InputError
 from davsp.evaluation.plan import choose
-from davsp.evaluation.run import check_unique
 from davsp.judges import Judge
 from davsp.models.base import VisionLanguageModel
 from davsp.report.comparison import write_comparison

@@ -39,7 +39,11 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "qwen2_vl": [*QWEN, {"max_pixels": 48**2}],
     "qwen2_5_vl": QWEN,
     "qwen3_vl": QWEN,
-    "internvl": [{"max_patches": 2}, {"min_patches": 3, "max_patches": 16}, {"crop_to_patches": False}],
+    "internvl": [
+        {"max_patches": 2},
+        {"min_patches": 3, "max_patches": 16},
+        {"crop_to_patches": False, "max_patches": 2},
+    ],
     "idefics3": IDEFICS,
     "smolvlm": IDEFICS,
     "llava_next": [{"image_grid_pinpoints": [[28, 56], [56, 28]]}],

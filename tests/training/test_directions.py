@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Barrier, get_ident
 
 import numpy as np
 import pytest
@@ -49,6 +52,47 @@ def test_the_mean_difference_follows_the_kind_of_query_and_the_matched_one_does_
     queries, states = unbalanced()
     mean, matched = (fitted(method, queries, states) for method in (Direction.MEAN, Direction.MATCHED))
     assert abs(mean[KIND]) > 0.8 and abs(matched[KIND]) < 0.15 and matched[HARM] > 0.9
+
+
+@dataclass
+class OfTwo:
+    """One of two processes, in a thread."""
+
+    rank: int
+    shares: list[Sequence[object]]
+    meeting: Barrier
+    count = 2
+
+    def all_gather(self, own: Sequence[object]) -> list[object]:
+        self.shares[self.rank] = own
+        self.meeting.wait(10)
+        shares = list(self.shares)
+        self.meeting.wait(10)
+        return [shares[i % 2][i // 2] for i in range(sum(map(len, shares)))]
+
+
+@pytest.mark.parametrize("method", list(Direction))
+@pytest.mark.parametrize("first", [200, 400])
+def test_processes_that_saw_other_kinds_of_query_or_none_make_the_same_directions(
+    method: Direction, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, states = unbalanced()
+    order = sorted(range(400), key=lambda i: (queries[i].malicious, queries[i].group))
+    queries, states = [queries[i] for i in order], states[order]
+    alone = fit_directions(method, [(queries, states)])
+    shares: list[Sequence[object]] = [[], []]
+    meeting = Barrier(2)
+    mine: dict[int, OfTwo] = {}
+    monkeypatch.setattr("davsp.training.directions.processes", lambda: mine[get_ident()])
+
+    def of_process(rank: int) -> Tensor:
+        mine[get_ident()] = OfTwo(rank, shares, meeting)
+        rows = slice(0, first) if rank == 0 else slice(first, None)
+        return fit_directions(method, [(queries[rows], states[rows])] if queries[rows] else [])
+
+    with ThreadPoolExecutor(2) as threads:
+        for found in threads.map(of_process, (0, 1)):
+            assert torch.allclose(found, alone, atol=1e-4)
 
 
 def test_the_discriminant_takes_correlated_noise_away() -> None:

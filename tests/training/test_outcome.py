@@ -50,6 +50,12 @@ def test_the_front_is_shown_with_intervals_and_the_prompt_that_is_kept() -> None
     assert "40 * 100 % [89, 100] 95 % [86, 98] 12 % [3, 36] 0.0042" in lines
 
 
+def test_of_figures_that_no_query_was_asked_for_nothing_is_shown() -> None:
+    front = [{"step": 20.0, "refused": 0.0, "kept": 1.0}]
+    table = front_table(BEFORE, front, kept=20, counts={"refused": 0, "kept": 60, "over_refusal": 0})
+    assert [column.header for column in table.columns] == ["step", "benign kept (n=60)"]
+
+
 def test_a_prompt_no_better_than_the_untrained_one_is_a_warning() -> None:
     lines = outcome_lines(BEFORE, {"step": 60.0, **BEFORE}, MOVED, answered=32, malicious=48, benign=60)
     assert len(lines) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from davsp.data.query import REQUEST, Query
-from davsp.errors import ArtefactError
+from davsp.errors import ArtefactError, InputError
 from davsp.judges.refusal import is_refusal
 from davsp.models.base import VisionLanguageModel
 from davsp.prompts.layouts import BorderLayout
@@ -67,6 +67,16 @@ def test_the_beginning_of_an_answer_has_no_end(model: VisionLanguageModel, unans
         for finished in (True, False)
     )
     assert whole == [*begun, model.tokenizer.eos_token_id]
+    empty = PreparedQueries(model, [query], layout, "", {query.id: Target("", finished=False)})
+    assert empty.answers[0].tolist() == [model.tokenizer.eos_token_id]  # a mean over no token is no number
+
+
+def test_two_queries_of_one_id_are_refused(
+    model: VisionLanguageModel, vector: HarmfulnessVector, queries: Two, unanswered: list[Query]
+) -> None:
+    alike = [*unanswered, replace(unanswered[0], malicious=not unanswered[0].malicious)]
+    with pytest.raises(InputError, match="occurs twice"):
+        make_objectives([(model, vector)], TrainConfig(layer=4), alike, queries[1])
 
 
 @pytest.mark.parametrize("refusal_share", [0.0, 0.5])

@@ -467,6 +467,9 @@ def test_another_run_in_the_same_folder_is_refused(
     make_trainer(model, vector, queries, steps=1).run(tmp_path, quiet=True)
     with pytest.raises(ArtefactError, match="different: config"):
         resume(make_trainer(model, vector, queries, steps=2), tmp_path)
+    elsewhere = replace(vector, directions=-vector.directions)
+    with pytest.raises(ArtefactError, match="different: aim"):
+        resume(make_trainer(model, elsewhere, queries, steps=1), tmp_path)
 
 
 def test_a_damaged_state_is_a_clear_error(

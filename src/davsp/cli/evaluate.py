@@ -142,10 +142,10 @@ def evaluate(
     from rich.console import Console
 
     from davsp import api
+    from davsp.data.query import check_unique
     from davsp.defences import load_defence
     from davsp.defences.textual import Undefended
     from davsp.evaluation.plan import plan_of
-    from davsp.evaluation.run import check_unique
     from davsp.models.served import is_served
     from davsp.report.comparison import write_comparison
     from davsp.report.rows import too_many_unscored

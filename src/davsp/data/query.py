@@ -168,6 +168,15 @@ def request_key(query: Query) -> str:
     return query.metadata.get(REQUEST) or query.id
 
 
+def check_unique(what: str, names: Sequence[str]) -> None:
+    """Raise InputError for the first name that occurs twice. `what` says what they name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"The {what} {name!r} occurs twice. Rename one of the two.")
+        seen.add(name)
+
+
 def _showing(messages: Messages, images: Sequence[ImageContent], where: str) -> Messages:
     there = sum(len(message.images) for message in messages)
     if there != len(images):

@@ -37,7 +37,7 @@ from davsp.models.probe import Probe
 from davsp.prompts.visual import VisualPrompt
 from davsp.training.config import TrainConfig
 from davsp.training.jobs import make_objectives
-from davsp.training.run_state import read_metrics
+from davsp.training.run_state import METRICS, read_metrics
 from davsp.training.tracking import tracked
 from davsp.training.trainer import Trainer
 from davsp.training.vector import LAYER_CONVENTION, HarmfulnessVector
@@ -302,11 +302,15 @@ def train_prompt(
     if is_main:
         prompt.save(folder)
         if not quiet:
-            validated = [record["validation"] for record in read_metrics(folder) if "validation" in record]
+            validated = {
+                record["step"]: record["validation"] for record in read_metrics(folder) if "validation" in record
+            }
+            if 0 not in validated:
+                raise ArtefactError(f"{folder} has lost its {METRICS}: delete the folder to start again.")
             untrained = validated[0]
             if verbosity() is not Verbosity.QUIET:
                 Console(stderr=True).print(trainer.front_table(untrained))
-            for line in trainer.outcome(untrained, validated[-1]):
+            for line in trainer.outcome(untrained, validated[max(validated)]):
                 if verbosity() is not Verbosity.QUIET or line.startswith("WARNING"):
                     print(line, file=sys.stderr)
     return prompt

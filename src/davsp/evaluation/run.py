@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from davsp import __version__
 from davsp.data.digests import digest
-from davsp.data.query import Query
+from davsp.data.query import Query, check_unique
 from davsp.defences.base import Defence
 from davsp.errors import InputError
 from davsp.evaluation.plan import grading_model
@@ -197,12 +197,3 @@ def check_same_queries(folder: Path, data: str) -> None:
         raise InputError(
             f"{folder} holds a finished evaluation of other queries: choose another output folder, or delete this one."
         )
-
-
-def check_unique(what: str, names: Sequence[str]) -> None:
-    """Raise InputError for the first name that occurs twice. `what` says what they name."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InputError(f"The {what} {name!r} occurs twice. Rename one of the two.")
-        seen.add(name)

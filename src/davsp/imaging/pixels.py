@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import PIL
@@ -105,7 +105,7 @@ def _to_levels(values: Tensor) -> Tensor:
     return clamped + ((clamped + 0.5).floor() - clamped).detach()
 
 
-@cache
+@lru_cache(maxsize=64)  # a training behind channels resizes to ever other sizes
 def _weights(before: int, after: int, filter: Image.Resampling) -> np.ndarray:
     """How much each old pixel of a line counts in each new one, float64 (after, before), in Pillow's steps of 2^-22.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     get_all_supported_aspect_ratios,
@@ -18,7 +20,8 @@ from davsp.models.tiles import split_tiles_with_overview
 
 
 class InternVL(VisionLanguageModel):
-    """A grid of `min_patches` to `max_patches` tiles; a single tile where the checkpoint cuts none."""
+    """A grid of `min_patches` to `max_patches` tiles. Whether to cut any is what transformers' processor says, which
+    always does, and not the `crop_to_patches` of the checkpoint's image processor, which it overrides."""
 
     family = "internvl"
 
@@ -29,7 +32,7 @@ class InternVL(VisionLanguageModel):
     @property
     def canvas(self) -> Canvas:
         image, tile = self.processor.image_processor, self.tile
-        if not image.crop_to_patches or image.max_patches == 1:
+        if image.max_patches == 1:
             return FixedCanvas(tile, tile)
         return _tiles(tile, image.min_patches, image.max_patches)
 
@@ -43,6 +46,9 @@ class InternVL(VisionLanguageModel):
     @property
     def image_in_text(self) -> str:
         return f"{self.image_token}\n"
+
+    def _image_inputs(self, blank: Image.Image) -> dict[str, Any]:
+        return dict(self.processor.image_processor([blank], return_tensors="np", crop_to_patches=True))
 
     def pack(self, pixels: Pixels) -> dict[str, Tensor]:
         resample = self.processor.image_processor.resample

@@ -66,9 +66,9 @@ def _users_images(query: Query) -> tuple[ImageContent, ...]:
 
 
 def target_ids(model: VisionLanguageModel, target: Target) -> list[int]:
-    """The token ids of what is trained towards, with the end token where it is finished."""
+    """The token ids of what is trained towards, with the end token where it is finished, or where there is no other."""
     ids = model.answer_ids(target.text)
-    return ids if target.finished else ids[:-1]
+    return ids if target.finished else ids[:-1] or ids
 
 
 class PreparedQueries:

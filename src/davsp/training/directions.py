@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from davsp.util.processes import processes
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
+T = TypeVar("T")
 RIDGES, ITERATIONS = (0.03, 0.003, 0.0003), 1000
 """Of logistic regression: weights of half the squared norm beside the mean loss of a query, of which cross-validation
 chooses one, and steps at most."""
@@ -48,7 +49,7 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
             cells += own
             requests += map(request_key, queries)
     if method is Direction.LOGISTIC:
-        return _logistic(torch.cat(kept), cells, requests)
+        return _logistic(torch.cat(_gathered(kept)), _gathered(cells), _gathered(requests))
     sums, counts = _together(sums, counts)
     means = {cell: total / counts[cell] for cell, total in sums.items()}
     both = [kind for kind in sorted({kind for kind, _ in means}) if {(kind, False), (kind, True)} <= means.keys()]
@@ -60,9 +61,8 @@ def fit_directions(method: Direction, batches: Labelled) -> Float[Tensor, "layer
         differences = _side_mean(sums, counts, True) - _side_mean(sums, counts, False)
     if method is Direction.LDA:
         sides = {side: _side_mean(sums, counts, side).float() for side in (False, True)}
-        within = torch.cat(kept) - torch.stack([sides[side] for _, side in cells])
-        gathered = torch.cat(processes().all_gather([within]))
-        whitened = [_whiten(gathered[:, k].numpy(), differences[k].numpy()) for k in range(len(differences))]
+        within = torch.cat(_gathered(kept)) - torch.stack([sides[side] for _, side in _gathered(cells)])
+        whitened = [_whiten(within[:, k].numpy(), differences[k].numpy()) for k in range(len(differences))]
         differences = torch.from_numpy(np.stack(whitened))
     return torch.nn.functional.normalize(differences, dim=-1).float()
 
@@ -77,22 +77,19 @@ def _logistic(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    gathered = torch.cat(processes().all_gather([states])).numpy()
-    of_all = [cell for own in processes().all_gather([cells]) for cell in own]
-    asked = [request for own in processes().all_gather([requests]) for request in own]
-    counts = Counter(of_all)
+    counts = Counter(cells)
     weights = np.array(
         [
             (1 + counts[kind, not side] / counts[kind, side]) / 2 if counts[kind, not side] else 1.0
-            for kind, side in of_all
+            for kind, side in cells
         ]
     )
-    malicious = np.array([side for _, side in of_all])
+    malicious = np.array([side for _, side in cells])
     folds: list[tuple[np.ndarray, np.ndarray]] = []
-    if min(len(set(compress(asked, malicious == side))) for side in (False, True)) >= FOLDS:
-        folds += StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(asked, malicious, asked)
+    if min(len(set(compress(requests, malicious == side))) for side in (False, True)) >= FOLDS:
+        folds += StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(requests, malicious, requests)
     directions = []
-    for column in gathered.swapaxes(0, 1):
+    for column in states.numpy().swapaxes(0, 1):
         scale = column.std(0)
         scale[scale == 0] = 1.0
         found = _regression((column - column.mean(0)) / scale, malicious, weights, folds)
@@ -142,10 +139,15 @@ def _together(
         return sums, counts
     all_sums: dict[tuple[str, bool], Tensor] = {}
     all_counts: dict[tuple[str, bool], int] = {}
-    for cell, total, count in processes().all_gather([(cell, sums[cell], counts[cell]) for cell in sums]):
+    for cell, total, count in _gathered([(cell, sums[cell], counts[cell]) for cell in sums]):
         all_sums[cell] = all_sums.get(cell, 0) + total
         all_counts[cell] = all_counts.get(cell, 0) + count
     return all_sums, all_counts
+
+
+def _gathered(own: Sequence[T]) -> list[T]:
+    """The items of all processes, one process after the other, however many each has."""
+    return [item for share in processes().all_gather([list(own)]) for item in share]
 
 
 def _whiten(residuals: np.ndarray, difference: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from davsp.data.query import Query
+from davsp.data.query import Query, check_unique
 from davsp.models.base import VisionLanguageModel
 from davsp.training.choices import Direction, FitOn
 from davsp.training.config import Benign, TrainConfig
@@ -39,8 +39,10 @@ def make_objectives(
 ) -> list[Objective]:
     """An objective for each model. The models' own answers to queries that bring none are kept in `folder`.
 
-    Raises what `plan` raises where options, model and vector do not fit together.
+    Raises what `plan` raises where options, model and vector do not fit together, InputError for an id of two queries.
     """
+    for queries in (training, validation):
+        check_unique("query id", [query.id for query in queries])
     plans = [plan(model, vector, config) for model, vector in models]
     validation = _apart(training, validation)
     diverging = config.benign is Benign.DIVERGENCE
@@ -48,9 +50,9 @@ def make_objectives(
         training, validation = (
             [q if q.malicious else replace(q, answer=None) for q in s] for s in (training, validation)
         )
-    queries, tokens = [*training, *validation], config.own_answer_tokens
-    benign = [query for query in queries if not query.malicious]
-    answering = queries if config.refusal_share > 0 and config.answer_weight > 0 else benign
+    asked, tokens = [*training, *validation], config.own_answer_tokens
+    benign = [query for query in asked if not query.malicious]
+    answering = asked if config.refusal_share > 0 and config.answer_weight > 0 else benign
     files = [folder / numbered("own_answers", i, ".json") if folder else None for i in range(len(models))]
     own = [
         own_targets(model, answering, tokens, file, quiet=quiet) for (model, _), file in zip(models, files, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -308,6 +309,16 @@ class Objective:
         names = ("training_benign", "training_malicious", "validation_benign", "validation_malicious")
         return {n: side.digest for n, side in zip(names, (*self.sides, *self.validation_sides), strict=True)}
 
+    def _aim(self) -> str:
+        """A digest of what else the loss depends on: the direction, its scale, and each benign query's threshold and
+        class."""
+        benign = [
+            (q.id, q.kind, class_of(q)) for side in (self.sides, self.validation_sides) for q in side[False].queries
+        ]
+        facts = (sorted(self.plan.kinds.items()), self.plan.scale, benign)
+        direction = self.direction.float().cpu().numpy().tobytes()
+        return hashlib.sha256(direction + repr(facts).encode()).hexdigest()
+
     def identity(self) -> Record:
         """What must be equal for a saved state to be gone on with."""
         return {
@@ -316,6 +327,7 @@ class Objective:
             "thresholds": [self.plan.tau_plus, self.plan.tau_minus],
             "model": self.model.name,
             "weights": self.model.weights,
+            "aim": self._aim(),
             "data": self.data_digests(),
         }
 

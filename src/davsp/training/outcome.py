@@ -92,7 +92,7 @@ def front_table(untrained: Record, front: Sequence[Record], kept: int, counts: M
     from rich.table import Table
 
     named = {"refused": "malicious refused", "kept": "benign kept", "over_refusal": "look-alikes refused"}
-    shown = [name for name in SIGNS if figures(untrained, name)]
+    shown = [name for name in SIGNS if figures(untrained, name) and counts[name]]
     diverging = bool(figures(untrained, "divergence"))
     title = "The front (* is kept; davsp train --pick STEP keeps another)"
     table = Table(title=title, title_justify="left", box=SIMPLE)

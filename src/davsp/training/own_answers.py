@@ -39,7 +39,7 @@ def own_targets(
     lacking = [query for query in queries if not query.answer]
     if not lacking:
         return {}
-    identity = hashlib.sha256(repr((digest(lacking), model.identity, tokens)).encode()).hexdigest()
+    identity = hashlib.sha256(repr((digest(lacking), model.identity, model.canvas, tokens)).encode()).hexdigest()
     if file and file.is_file() and (found := _read(file, identity)):
         return found
     benign = [query for query in lacking if not query.malicious]
@@ -63,7 +63,8 @@ def _answers(
 ) -> list[Target]:
     responses = model.respond([Request(query.messages) for query in batch], tokens)
     advance(len(batch))
-    return [Target(response.text, response.finished) for response in responses]
+    # What is cut off within a character ends in one that the model never wrote.
+    return [Target(r.text if r.finished else r.text.rstrip("\ufffd"), r.finished) for r in responses]
 
 
 def _read(file: Path, identity: str) -> dict[str, Target] | None:

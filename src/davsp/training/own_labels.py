@@ -51,7 +51,7 @@ def _refused(
     model: VisionLanguageModel, requests: Sequence[str], kept: Path | None, batch_size: int, quiet: bool
 ) -> dict[str, bool]:
     """Whether the model refuses each request."""
-    identity = model.identity
+    identity = f"{model.identity} {model.canvas}"
     names = {request: hashlib.sha256(f"{identity} {request}".encode()).hexdigest() for request in requests}
     found = {name: bool(line.get(REFUSED)) for name, line in (kept_lines(kept, NAME) if kept else {}).items()}
     left = [request for request, name in names.items() if name not in found]

@@ -74,7 +74,7 @@ def load_state(folder: Path, identity: Callable[[], Record]) -> Record | None:
             raise ValueError("it has no number of steps, or no identity")
     except MALFORMED as error:
         raise ArtefactError(f"{path} is damaged: delete it to start again.") from error
-    check_same_run(folder, "another run", saved["identity"], identity(), added=("weights",))
+    check_same_run(folder, "another run", saved["identity"], identity(), added=("weights", "aim"))
     if processes().is_main:
         kept = [r for r in read_metrics(folder) if r["step"] <= saved["step"]]
         write_text(folder / METRICS, "".join(json.dumps(r) + "\n" for r in kept))

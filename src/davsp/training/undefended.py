@@ -62,7 +62,7 @@ def undefended_distributions(
     and read from there for the same model, queries and answers. Raises ArtefactError where it is damaged.
     """
     answers = {query.id: target_ids(model, own[query.id]) for query in queries}
-    facts = [model.name, model.weights, digest(queries), top, list(answers.values())]
+    facts = [model.identity, str(model.canvas), digest(queries), top, list(answers.values())]
     identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     ends = [0, *accumulate(map(len, answers.values()))]
     positions = dict(zip(answers, pairwise(ends), strict=True))
