@@ -19,7 +19,7 @@ from davsp.data.folder import save_queries
 from davsp.judges.rates import pooled
 from davsp.models.shipped import OF_THE_WORLD
 from davsp.rates import Cost, Measure, Rate
-from davsp.results import RESULTS, Results, read_results
+from davsp.results import Results, read_results
 from davsp.testbed.queries import Kind, draw_queries
 from davsp.testbed.sources import own_side
 from davsp.testbed.world import Split
@@ -156,13 +156,12 @@ def _results(model: str, seed: int, per_group: int, out: Path, wanted: Sequence[
     made = rows(model, seed, out)
     names = [make() for row, make in made.items() if row in (wanted or made)]
     folder = out / f"{model}-{seed}" / "eval"
-    if not (folder / RESULTS).exists():
-        run_davsp(
-            "evaluate",
-            *("--model", model, "--seed", str(seed), "--out", str(folder)),
-            *("--per-group", str(per_group), "--max-new-tokens", "20", "--batch-size", "64"),
-            *(p for name in names for p in ("--defence", name)),
-        )
+    run_davsp(  # answers that are there are not asked for again
+        "evaluate",
+        *("--model", model, "--seed", str(seed), "--out", str(folder)),
+        *("--per-group", str(per_group), "--max-new-tokens", "20", "--batch-size", "64"),
+        *(p for name in names for p in ("--defence", name)),
+    )
     return read_results(folder)
 
 
