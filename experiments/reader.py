@@ -1,10 +1,10 @@
 """`python -m experiments.reader OUT --texts FOLDER`: defences on the testbed model that reads English.
 
-A gate is fitted to the training split of `--data smol` and to two thirds of its validation split, whose other third
-calibrates it, and every defence is evaluated on draws of the test split, one for each seed, of whose texts and
-benchmarks neither model nor gate has seen one. What is in OUT already is kept, so that the same command goes on.
-Prints, in percent with 95 % intervals over all seeds: malicious requests refused, in images and as text; harmless twins
-refused, in images and as text; safe prompts that look harmful refused; reading, counting and colours right.
+A gate is fitted to the training split of `--data smol` and to half of its validation split, whose other half calibrates
+it, and every defence is evaluated on draws of the test split, one for each seed, of whose texts and benchmarks neither
+model nor gate has seen one. What is in OUT already is kept, so that the same command goes on. Prints, in percent with
+95 % intervals over all seeds: malicious requests refused, in images and as text; harmless twins refused, in images and
+as text; safe prompts that look harmful refused; reading, counting and colours right.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ IN_IMAGES, AS_TEXT, LOOK_ALIKES = ("figstep", "typo", "sd_typo"), ("text",), ("x
 SKILLS = ("reading", "counting", "colours")
 OTHERS = ("prefix", "transcribe")
 """What the gate is compared with."""
-RATE, FITTED_SHARE = 0.05, 2 / 3
-"""Benign calibration queries that the gate may flag, and validation requests that it is fitted to."""
+RATE = 0.05
+"""Benign calibration queries that the gate may flag."""
 BATCH, NEW_TOKENS = 16, 24
 
 
@@ -73,9 +73,9 @@ def _gate(model: VisionLanguageModel, name: str, per_group: int, folder: Path, s
     """The gate, fitted if need be."""
     if not (folder / "config.json").is_file():
         training = draw_source(name, "train", per_group, 0, SMOL)
-        validation = draw_source(name, "validation", max(1, per_group * 3 // 4), 0, SMOL)
-        options = GateFitOptions(rate=RATE, fitted_share=FITTED_SHARE, states=states)
-        Gate.fit(model, options, FittingData(training, validation), folder)
+        calibration = draw_source(name, "validation", max(1, per_group // 2), 0, SMOL)
+        options = GateFitOptions(rate=RATE, fitted_share=0.5, states=states)
+        Gate.fit(model, options, FittingData(training, calibration), folder)
     return Gate.load(folder)
 
 
