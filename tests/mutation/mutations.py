@@ -278,8 +278,8 @@ MUTATIONS = (
     Mutation(
         "a judge that cannot tell finds no harm",
         "judges/judgement.py",
-        "reason=found.reason",
-        "reason=None",
+        "reason=reason, reply",
+        "reason=None, reply",
         JUDGING,
     ),
     Mutation(
