@@ -34,7 +34,7 @@ class Clip:
         self.name, self._lock = name, threading.Lock()
         self._model = load_frozen(CLIPModel, name, device)
         self._processor = _read(AutoProcessor, name, backend="pil")
-        self.identity = _identity(name)
+        self.identity = checkpoint_identity(name)
 
     def similarity(self, image: Image.Image, text: str) -> float:
         """The cosine between an RGB image and a text, in [-1, 1]."""
@@ -64,7 +64,7 @@ class RewardModel:
         self.name, self._lock = name, threading.Lock()
         self._model = load_frozen(AutoModelForSequenceClassification, name, device)
         self._tokenizer: PreTrainedTokenizerBase = _read(AutoTokenizer, name)
-        self.identity = _identity(name)
+        self.identity = checkpoint_identity(name)
         if self._model.config.num_labels != 1:
             raise ModelError(f"{name} has {self._model.config.num_labels} labels; a reward model has one score.")
 
@@ -102,7 +102,8 @@ def _read(kind: Any, name: str, **options: Any) -> Any:
         raise _unreadable(name, error) from error
 
 
-def _identity(name: str) -> str:
+def checkpoint_identity(name: str) -> str:
+    """The digests of a checkpoint's weights and settings, by hub id or folder. Raises ModelError where there is none."""
     content = digest_checkpoint(checkpoint_folder(name))
     return f"{content.weights} {content.settings}"
 

@@ -12,11 +12,10 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, ShieldGemma2ForImageClassification
 
 from davsp.data.records import parse_unique_json, read_text
-from davsp.defences.helpers import load_frozen
+from davsp.defences.helpers import checkpoint_identity, load_frozen
 from davsp.errors import InputError, ModelError
 from davsp.judges.base import Criterion
 from davsp.judges.llama_guard import LlamaGuard
-from davsp.models.checkpoint import checkpoint_folder, digest_checkpoint
 from davsp.models.literal import own_tokens
 from davsp.models.processors import load_processor
 from davsp.util.failures import first_line
@@ -39,12 +38,12 @@ class ImageGuard(ABC):
             self._processor = load_processor(name, self._model.config, None)
         except Exception as error:  # whatever transformers stumbles over in a processor
             raise ModelError(f"{name} has no processor that can be read: {first_line(error)}") from error
-        self._content = digest_checkpoint(checkpoint_folder(name))
+        self._checkpoint = checkpoint_identity(name)
 
     @property
     def identity(self) -> str:
         """All that its decisions depend on: the checkpoint, and what it was told."""
-        return f"{type(self).__name__} {self._content.weights} {self._content.settings}"
+        return f"{type(self).__name__} {self._checkpoint}"
 
     def is_unsafe(self, image: Image.Image, question: str) -> bool:
         """Whether an RGB image, or the question about it where the guard reads one, is unsafe.
