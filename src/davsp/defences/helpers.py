@@ -103,7 +103,7 @@ def _read(kind: Any, name: str, **options: Any) -> Any:
 
 
 def checkpoint_identity(name: str) -> str:
-    """The digests of a checkpoint's weights and settings, by hub id or folder. Raises ModelError where there is none."""
+    """The digests of a checkpoint's weights and settings, by hub id or folder. Raises ModelError for none."""
     content = digest_checkpoint(checkpoint_folder(name))
     return f"{content.weights} {content.settings}"
 
