@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from davsp.imaging.opening import open_image, png_bytes
 from davsp.serving.answers import answer_text, verdict
 from davsp.serving.hardening import Hardened, Hardener, ImageCache, load_served
 from davsp.serving.logs import JsonFormatter
+from davsp.serving.reloading import signature
 from davsp.serving.settings import ImageFormat, Limits, ServeSettings, TextOnly
 
 PNG = png_bytes(Image.effect_noise((60, 40), 80).convert("RGB"))
@@ -127,3 +129,11 @@ def test_a_line_of_the_log_is_json_whatever_is_in_it() -> None:
     record.fields = {"request_id": "1\n2", "odd": object()}
     line = JsonFormatter().format(record)
     assert "\n" not in line and json.loads(line)["request_id"] == "1\n2"
+
+
+def test_a_file_of_a_folder_that_cannot_be_looked_at_hides_no_change_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "no such file")
+    (tmp_path / "b").write_text("one")
+    before = signature(tmp_path)
+    (tmp_path / "b").write_text("another")
+    assert signature(tmp_path) != before

@@ -21,11 +21,15 @@ def signature(folder: Path) -> Signature:
     """What tells that files of a folder were written since: their names, times and sizes."""
     found = []
     try:
-        for path in sorted(folder.rglob("*")):
+        paths = sorted(folder.rglob("*"))
+    except OSError:  # a folder in it is being replaced: it is looked at again soon
+        return ()
+    for path in paths:
+        try:
             status = path.stat()
-            found.append((str(path), status.st_mtime_ns, status.st_size))
-    except OSError:  # it is being replaced, and looked at again soon
-        pass
+        except OSError:  # it is being replaced
+            continue
+        found.append((str(path), status.st_mtime_ns, status.st_size))
     return tuple(found)
 
 
